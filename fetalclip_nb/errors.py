@@ -1,0 +1,85 @@
+"""One family of errors, one form of message: what, where, expected, found, what to do."""
+
+from collections.abc import Iterable
+
+
+class FetalClipError(Exception):
+    """Base of every error that this package raises on purpose.
+
+    Args:
+        what: What is wrong, as a short sentence without the final period.
+        where: File, column, parameter or setting concerned.
+        expected: What would have been right.
+        found: What was there instead.
+        fix: What the reader can do about it.
+
+    >>> print(FetalClipError("Column is missing", where="a.csv", expected="Plane", fix="rename it"))
+    Column is missing. Where: a.csv. Expected: Plane. What to do: rename it.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object = "",
+        expected: object = "",
+        found: object = "",
+        fix: str = "",
+    ) -> None:
+        self.what = what
+        parts = (("Where", where), ("Expected", expected), ("Found", found), ("What to do", fix))
+        details = [f"{name}: {str(text).rstrip('.')}." for name, text in parts if str(text)]
+        super().__init__(" ".join([f"{what.rstrip('.')}.", *details]))
+
+
+class ProfileError(FetalClipError):
+    """A profile file or a setting in it cannot be used."""
+
+
+class ParameterError(FetalClipError):
+    """A notebook or function parameter is unknown, of the wrong type or out of range."""
+
+
+class DataError(FetalClipError):
+    """A data set's files or table do not have the documented layout."""
+
+
+class ImageError(DataError):
+    """An image file is missing, truncated or of a kind that cannot be used."""
+
+
+class DownloadError(FetalClipError):
+    """A file could not be fetched, or what came is not what was registered."""
+
+
+class ModelError(FetalClipError):
+    """A model's config or weights cannot be loaded."""
+
+
+class CacheError(FetalClipError):
+    """A cached product does not match what its key promises."""
+
+
+class ShapeError(FetalClipError):
+    """An array has a shape, a type or a norm that the computation does not accept."""
+
+
+class ResultError(FetalClipError):
+    """A result file is missing, malformed or at odds with what is shown."""
+
+
+class NotebookError(FetalClipError):
+    """A notebook failed, or its executed copy is not what the book may publish."""
+
+
+def listing(items: Iterable[object], limit: int = 10) -> str:
+    """Join the first few items and say how many there are.
+
+    >>> listing(["a", "b", "c"], limit=2)
+    'a, b (first 2 of 3)'
+    >>> listing(["a", "b"])
+    'a, b'
+    """
+    names = [str(item) for item in items]
+    head = ", ".join(names[:limit])
+    return head if len(names) <= limit else f"{head} (first {limit} of {len(names)})"
