@@ -1,0 +1,111 @@
+"""Prompt sets: our own sentences, and files in the form of the FetalCLIP authors'."""
+
+import json
+from importlib import resources
+from pathlib import Path
+
+from fetalclip_nb.errors import DataError, listing
+
+PROMPT_SETS = ("planes", "brain")
+_AGE_FIELDS = ("{weeks}", "{days}", "{spacing}")
+
+
+def load_prompts(source: str | Path) -> dict[str, list[str]]:
+    """Read the sentences of each class.
+
+    Args:
+        source: "planes" or "brain" for our own sets, or a JSON file that maps each class to
+            a list of sentences (the form of the authors' released files).
+
+    Returns:
+        Class name to sentences, in file order.
+
+    Raises:
+        DataError: Missing file, no JSON, or a class without sentences.
+
+    >>> sorted(load_prompts("brain"))
+    ['trans-cerebellum', 'trans-thalamic', 'trans-ventricular']
+    """
+    content, where = _read_json(source)
+    if not isinstance(content, dict) or not content:
+        raise DataError(
+            "Prompt file has another form", where=where, expected='{"class": ["sentence", ...]}'
+        )
+    wrong = [name for name, sentences in content.items() if not _are_sentences(sentences)]
+    if wrong:
+        raise DataError("Classes without a list of sentences", where=where, found=listing(wrong))
+    return {name: list(sentences) for name, sentences in content.items()}
+
+
+def load_age_templates(source: str | Path = "gestational_age") -> dict[str, list[str]]:
+    """Read the sentence frames of the gestational-age task.
+
+    Args:
+        source: "gestational_age" for our own, or a JSON file with a list "templates" (and,
+            optionally, "unseen"); each frame holds {weeks}, {days} and {spacing}.
+
+    Returns:
+        {"templates": [...], "unseen": [...]}; "unseen" may be empty.
+
+    Raises:
+        DataError: Missing file or a frame that lacks a field.
+    """
+    content, where = _read_json(source)
+    if not isinstance(content, dict) or not _are_sentences(content.get("templates")):
+        raise DataError(
+            "Template file has another form", where=where, expected='{"templates": ["...", ...]}'
+        )
+    frames = {key: list(content.get(key, [])) for key in ("templates", "unseen")}
+    wrong = [f for f in frames["templates"] + frames["unseen"] if not _has_fields(f)]
+    if wrong:
+        raise DataError(
+            "Frames lack a field",
+            where=where,
+            expected=" ".join(_AGE_FIELDS),
+            found=listing(wrong, 3),
+        )
+    return frames
+
+
+def age_sentence(frame: str, age_days: int, spacing: str) -> str:
+    """Fill a frame.
+
+    Args:
+        frame: A sentence with {weeks}, {days} and {spacing}.
+        age_days: Gestational age in days.
+        spacing: Pixel spacing in mm, printed with two decimals.
+
+    >>> age_sentence("{weeks} weeks {days} days, {spacing} mm", 143, "0.47")
+    '20 weeks 3 days, 0.47 mm'
+    """
+    weeks, days = divmod(int(age_days), 7)
+    return (
+        frame.replace("{weeks}", str(weeks))
+        .replace("{days}", str(days))
+        .replace("{spacing}", spacing)
+    )
+
+
+def _read_json(source: str | Path) -> tuple[object, str]:
+    packaged = resources.files("fetalclip_nb") / "prompts" / f"{source}.json"
+    path = Path(str(source)).expanduser()
+    own = path.suffix != ".json" and packaged.is_file()
+    if not own and not path.is_file():
+        raise DataError(
+            "Prompt file is missing",
+            where=path,
+            expected=f"a JSON file or one of {', '.join(PROMPT_SETS)}, gestational_age",
+        )
+    text = packaged.read_text("utf-8") if own else path.read_text("utf-8")
+    try:
+        return json.loads(text), str(source)
+    except json.JSONDecodeError as error:
+        raise DataError("Prompt file is no JSON", where=path, found=str(error)) from None
+
+
+def _are_sentences(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(v, str) for v in value)
+
+
+def _has_fields(frame: str) -> bool:
+    return all(field in frame for field in _AGE_FIELDS)

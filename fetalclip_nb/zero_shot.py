@@ -1,0 +1,215 @@
+"""Zero-shot classification: images against the mean of a few sentences a class."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from fetalclip_nb import metrics
+from fetalclip_nb.errors import DataError, ShapeError, listing
+
+SCALE = 100.0
+_UNIT_TOLERANCE = 1e-3
+
+
+def normalise(vectors: np.ndarray) -> np.ndarray:
+    """Scale rows to unit length (the last axis), float32.
+
+    >>> normalise(np.array([[3.0, 4.0]])).round(2).tolist()
+    [[0.6, 0.8]]
+    """
+    vectors = np.asarray(vectors, dtype=np.float32)
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.maximum(length, 1e-12)
+
+
+def class_embeddings(
+    encode: Callable[[list[str]], np.ndarray], prompts: dict[str, list[str]]
+) -> np.ndarray:
+    """One unit vector a class: the mean of its unit sentence vectors, made unit again.
+
+    Args:
+        encode: Sentences to embeddings (N, D).
+        prompts: Sentences of each class.
+
+    Returns:
+        Unit-norm rows, float32 of shape (C, D), in the order of ``prompts``.
+
+    Source: FetalCLIP (arXiv 2502.14807), zero-shot planes; CLIP (arXiv 2103.00020), 3.1.4.
+    """
+    sentences = [sentence for group in prompts.values() for sentence in group]
+    vectors = normalise(encode(sentences))
+    ends = np.cumsum([len(group) for group in prompts.values()])
+    groups = np.split(vectors, ends[:-1])
+    return normalise(np.stack([group.mean(0) for group in groups]))
+
+
+def zero_shot_logits(
+    image_embeddings: np.ndarray, class_vectors: np.ndarray, *, scale: float = SCALE
+) -> np.ndarray:
+    """Score each image against each class.
+
+    Args:
+        image_embeddings: Unit-norm rows, float32 of shape (N, D).
+        class_vectors: Unit-norm rows, float32 of shape (C, D).
+        scale: Temperature (no unit); 100 in the paper's protocol.
+
+    Returns:
+        Logits, float32 of shape (N, C).
+
+    Raises:
+        ShapeError: If D differs or a row is not unit norm within 1e-3.
+
+    Source: CLIP (arXiv 2103.00020), section 3.1.2.
+    """
+    if image_embeddings.shape[-1] != class_vectors.shape[-1]:
+        raise ShapeError(
+            "Image and text embeddings differ in width",
+            expected=class_vectors.shape[-1],
+            found=image_embeddings.shape[-1],
+        )
+    for name, rows in (("image", image_embeddings), ("class", class_vectors)):
+        length = np.linalg.norm(rows, axis=-1)
+        if not np.allclose(length, 1, atol=_UNIT_TOLERANCE):
+            raise ShapeError(
+                f"Rows of the {name} embeddings are not unit norm",
+                expected="length 1 within 0.001",
+                found=f"{length.min():.4f} to {length.max():.4f}",
+                fix="pass them through zero_shot.normalise",
+            )
+    return scale * image_embeddings @ class_vectors.T
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities over the last axis."""
+    shifted = np.exp(logits - logits.max(-1, keepdims=True))
+    return shifted / shifted.sum(-1, keepdims=True)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Ranked classes of each image.
+
+    Attributes:
+        classes: Names; a prediction may fall on a class that has no image.
+        labels: True class index, shape (N,).
+        ranked: Class indices by falling probability, shape (N, C).
+        patients: Patient of each image, shape (N,), or None where unknown.
+    """
+
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    ranked: np.ndarray
+    patients: np.ndarray | None
+
+    @property
+    def present(self) -> list[int]:
+        """Classes that have at least one image."""
+        return sorted(set(self.labels.tolist()))
+
+    @property
+    def codes(self) -> np.ndarray:
+        """Cell of the confusion matrix of each image's first choice, shape (N,)."""
+        return metrics.confusion_codes(self.labels, self.ranked[:, 0], len(self.classes))
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """Counts of shape (C, C), rows are true classes."""
+        c = len(self.classes)
+        return np.bincount(self.codes, minlength=c * c).reshape(c, c)
+
+
+def predict(
+    logits: np.ndarray,
+    labels: list[str] | np.ndarray,
+    classes: tuple[str, ...],
+    patients: np.ndarray | None = None,
+) -> Predictions:
+    """Rank the classes of each image.
+
+    Args:
+        logits: Shape (N, C).
+        labels: True class names, N of them.
+        classes: C names, in the order of the logits' columns.
+        patients: Patient ids, N of them, where known.
+
+    Raises:
+        DataError: If a label has no prompts.
+        ShapeError: If sizes do not match.
+    """
+    unknown = sorted(set(labels) - set(classes))
+    if unknown:
+        raise DataError(
+            "Labels without prompts", expected=", ".join(classes), found=listing(unknown)
+        )
+    if logits.shape != (len(labels), len(classes)):
+        raise ShapeError(
+            "Logits do not fit labels and classes",
+            expected=(len(labels), len(classes)),
+            found=logits.shape,
+        )
+    index = {name: i for i, name in enumerate(classes)}
+    truth = np.array([index[label] for label in labels])
+    ranked = np.argsort(-logits, axis=1, kind="stable")
+    return Predictions(tuple(classes), truth, ranked, patients)
+
+
+def scores(predictions: Predictions, *, by_patient: bool) -> dict[str, metrics.Score]:
+    """Macro and per-class F1 and accuracy, top-2 and top-3 accuracy, with intervals.
+
+    Args:
+        predictions: Ranked classes.
+        by_patient: Resample patients (the honest unit) instead of images (as published).
+
+    Returns:
+        Scores by name: f1_macro, accuracy_macro, top2_macro, top3_macro, f1/CLASS,
+        accuracy/CLASS. The means run over the classes that have images.
+    """
+    c, present = len(predictions.classes), predictions.present
+    groups = predictions.patients if by_patient else None
+    counts = metrics.resampled_counts(predictions.codes, c * c, groups=groups)
+    units = len(predictions.labels) if groups is None else len(set(groups))
+    whole = np.bincount(predictions.codes, minlength=c * c)
+
+    def entry(statistic: Callable[[np.ndarray], np.ndarray]) -> metrics.Score:
+        return metrics.interval(
+            float(statistic(whole)), statistic(counts), n=len(predictions.labels), groups=units
+        )
+
+    found = {
+        "f1_macro": entry(lambda k: metrics.macro_f1(k, c, present)),
+        "accuracy_macro": entry(lambda k: metrics.macro_recall(k, c, present)),
+    }
+    found |= {f"top{k}_macro": _top(predictions, k, groups) for k in (2, 3) if k < c}
+    for i in present:
+        name = predictions.classes[i]
+        found[f"f1/{name}"] = entry(lambda k, i=i: metrics.f1_per_class(k, c)[..., i])
+        found[f"accuracy/{name}"] = entry(lambda k, i=i: metrics.recall_per_class(k, c)[..., i])
+    return found
+
+
+def _top(predictions: Predictions, k: int, groups: np.ndarray | None) -> metrics.Score:
+    """Mean over the classes of the share of images whose class is among the first k."""
+    hit = (predictions.ranked[:, :k] == predictions.labels[:, None]).any(1)
+    c = len(predictions.classes)
+
+    def statistic(counts: np.ndarray) -> np.ndarray:
+        pairs = counts.reshape(*counts.shape[:-1], c, 2)[..., predictions.present, :]
+        return (pairs[..., 1] / np.maximum(pairs.sum(-1), 1)).mean(-1)
+
+    return metrics.score(statistic, predictions.labels * 2 + hit, 2 * c, groups=groups)
+
+
+def joined(*parts: Predictions) -> Predictions:
+    """Put several tasks' predictions side by side (the paper's eight-class mean).
+
+    Classes are kept apart by their names; only the first choice is kept.
+    """
+    classes = tuple(dict.fromkeys(name for part in parts for name in part.classes))
+    index = {name: i for i, name in enumerate(classes)}
+    maps = [np.array([index[name] for name in part.classes]) for part in parts]
+    labels = np.concatenate([m[p.labels] for m, p in zip(maps, parts, strict=True)])
+    first = np.concatenate([m[p.ranked[:, :1]] for m, p in zip(maps, parts, strict=True)])
+    known = all(part.patients is not None for part in parts)
+    patients = np.concatenate([part.patients for part in parts]) if known else None
+    return Predictions(classes, labels, first, patients)
