@@ -1,0 +1,133 @@
+"""Who is scanned: age and size of the fetus, the operator and the machine."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fetalclip_nb.growth import AGES_DAYS, DAYS_PER_WEEK, gestational_age, head_circumference
+from fetalclip_nb.phantoms.acquisition import Tone
+
+OPERATORS = {"Op. 1": 0.34, "Op. 2": 0.24, "Op. 3": 0.22, "Other": 0.20}
+MACHINES = {"Voluson E6": 0.46, "Aloka": 0.28, "Voluson S10": 0.14, "Other": 0.12}
+"""Names and shares as in FETAL_PLANES_DB (doi 10.5281/zenodo.3904280), rounded."""
+
+# machine -> means of axial, lateral, span, gain, gamma, smooth
+_PRESETS = {
+    "Voluson E6": (0.75, 1.5, 54.0, -15.0, 2.1, 0.6),
+    "Voluson S10": (0.85, 1.7, 50.0, -14.0, 2.1, 0.4),
+    "Aloka": (0.70, 1.3, 58.0, -16.0, 2.3, 0.2),
+    "Other": (0.95, 2.1, 48.0, -13.0, 1.9, 0.3),
+}
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A fetus and the examination that its pictures come from.
+
+    Attributes:
+        age_days: Gestational age in days.
+        hc_mm: Head circumference (perimeter of the outer skull's ellipse) in mm.
+        cephalic_index: Width of the head over its length.
+        shape_seed: Seed of what all pictures of the patient share (outline, side, tone).
+        operator: Name as in FETAL_PLANES_DB.
+        machine: Name as in FETAL_PLANES_DB.
+    """
+
+    age_days: int
+    hc_mm: float
+    cephalic_index: float
+    shape_seed: int
+    operator: str
+    machine: str
+
+    @property
+    def head_length_mm(self) -> float:
+        """Long diameter (occipito-frontal) of the head in mm."""
+        return 2 * self.hc_mm / perimeter(1.0, self.cephalic_index)
+
+    @property
+    def weeks(self) -> float:
+        """Gestational age in weeks."""
+        return self.age_days / DAYS_PER_WEEK
+
+    @property
+    def femur_mm(self) -> float:
+        """Femur length in mm (INTERGROWTH-21st mean, doi 10.1016/S0140-6736(14)61490-2)."""
+        return max(6.0, -39.9616 + 4.32298 * self.weeks - 0.0380156 * self.weeks**2)
+
+    @property
+    def abdomen_mm(self) -> float:
+        """Mean diameter of the abdomen in mm (INTERGROWTH-21st mean circumference over pi)."""
+        return (-81.3243 + 11.6772 * self.weeks - 0.000561865 * self.weeks**3) / np.pi
+
+    def shared(self) -> np.random.Generator:
+        """A fresh generator that gives every picture of this patient the same numbers."""
+        return np.random.default_rng(self.shape_seed)
+
+
+def perimeter(a: float, b: float) -> float:
+    """Perimeter of an ellipse with half axes ``a`` and ``b`` (Ramanujan's second formula).
+
+    >>> round(perimeter(1.0, 1.0), 6)
+    6.283185
+    """
+    h = ((a - b) / (a + b)) ** 2
+    return float(np.pi * (a + b) * (1 + 3 * h / (10 + np.sqrt(4 - 3 * h))))
+
+
+def draw_patient(
+    rng: np.random.Generator,
+    *,
+    age_days: int | None = None,
+    hc_mm: float | None = None,
+    operator: str | None = None,
+    machine: str | None = None,
+) -> Patient:
+    """Draw a patient.
+
+    Args:
+        rng: Source of chance.
+        age_days: Gestational age; uniform over 14w0d to 38w6d when absent.
+        hc_mm: Head circumference; when absent it is drawn around the median at that age, and
+            when present without an age, the age is the median one for it.
+        operator: Name of the operator; drawn when absent.
+        machine: Name of the machine; drawn when absent.
+    """
+    if age_days is None:
+        uniform = int(rng.integers(AGES_DAYS[0], AGES_DAYS[-1] + 1))
+        age_days = uniform if hc_mm is None else round(float(gestational_age(hc_mm)))
+    deviate = float(np.clip(rng.normal(), -1.9, 1.9))
+    return Patient(
+        age_days=int(age_days),
+        hc_mm=_circumference(age_days, deviate) if hc_mm is None else float(hc_mm),
+        cephalic_index=float(np.clip(rng.normal(0.79, 0.035), 0.70, 0.88)),
+        shape_seed=int(rng.integers(2**32)),
+        operator=operator or str(rng.choice(list(OPERATORS), p=list(OPERATORS.values()))),
+        machine=machine or str(rng.choice(list(MACHINES), p=list(MACHINES.values()))),
+    )
+
+
+def _circumference(age_days: float, deviate: float) -> float:
+    """Head circumference in mm at a standard deviate; the 2.5th and 97.5th centile lie at 1.96."""
+    median = float(head_circumference(age_days))
+    outer = float(head_circumference(age_days, 97.5 if deviate > 0 else 2.5))
+    return median * (outer / median) ** (abs(deviate) / 1.96)
+
+
+def draw_tone(patient: Patient, rng: np.random.Generator) -> Tone:
+    """The machine's tone as set for this patient, a little different in every picture."""
+    mean = np.array(_PRESETS[patient.machine])
+    spread = np.array([0.08, 0.25, 3.5, 3.0, 0.25, 0.2])
+    shared = patient.shared()
+    values = mean + spread * shared.standard_normal(6) + 0.35 * spread * rng.standard_normal(6)
+    axial, lateral, span, gain, gamma, smooth = values.tolist()
+    return Tone(
+        axial=float(np.clip(axial, 0.6, 1.1)),
+        lateral=float(np.clip(lateral, 0.9, 2.6)),
+        span=float(np.clip(span, 42, 64)),
+        gain=gain,
+        gamma=float(np.clip(gamma, 1.5, 3.0)),
+        smooth=max(0.0, smooth),
+        haze=float(np.exp(shared.normal(-4.2, 0.8))),
+        specular=float(shared.uniform(3, 9)),
+    )

@@ -1,0 +1,251 @@
+"""One synthetic B-mode picture of a named plane, with everything known about it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.phantoms import limbs, others, surroundings, trunk
+from fetalclip_nb.phantoms.acquisition import Probe, acquire
+from fetalclip_nb.phantoms.canvas import Canvas, Frame, rescaled
+from fetalclip_nb.phantoms.head import draw_head
+from fetalclip_nb.phantoms.patient import Patient, draw_patient, draw_tone
+from fetalclip_nb.phantoms.scene import Scene
+
+BRAIN_PLANES = ("trans-thalamic", "trans-cerebellum", "trans-ventricular")
+FIELD_RATIOS = (1.15, 2.6)
+"""Width of the picture over length of the structure. Drawn independently of age, so that size
+in pixels says nothing about size in millimetres: that takes the pixel spacing."""
+
+
+class Layout(NamedTuple):
+    """How a plane is framed: who draws it, its shape, how it turns, how long it is in mm."""
+
+    draw: Callable[[Scene], None]
+    aspect: float
+    turn: Callable[[np.random.Generator], float]
+    length_mm: Callable[[Patient], float]
+
+
+def _level(rng: np.random.Generator) -> float:
+    """Nearly horizontal, as operators turn the probe for heads and long bones."""
+    angle = rng.normal(0, 0.2) if rng.random() < 0.88 else rng.uniform(-np.pi / 2, np.pi / 2)
+    return float(angle + np.pi * (rng.random() < 0.5))
+
+
+def _any(rng: np.random.Generator) -> float:
+    return float(rng.uniform(-np.pi, np.pi))
+
+
+def _upright(rng: np.random.Generator) -> float:
+    return float(rng.normal(0, 0.15))
+
+
+def _face(rng: np.random.Generator) -> float:
+    return float(np.pi / 2 + rng.normal(0, 0.4))
+
+
+LAYOUTS = {
+    "abdomen": Layout(trunk.draw_abdomen, 0.93, _any, lambda p: max(p.abdomen_mm, 15.0)),
+    "thorax": Layout(trunk.draw_thorax, 0.95, _any, lambda p: max(0.86 * p.abdomen_mm, 13.0)),
+    "femur": Layout(limbs.draw_femur, 1.0, _level, lambda p: p.femur_mm),
+    "cervix": Layout(limbs.draw_cervix, 1.0, _upright, lambda p: 42.0),
+    "spine": Layout(others.draw_spine, 1.0, _level, lambda p: 1.7 * p.head_length_mm),
+    "profile": Layout(others.draw_profile, 0.9, _upright, lambda p: p.head_length_mm),
+    "lips_nose": Layout(others.draw_lips_nose, 0.9, _face, lambda p: 0.45 * p.head_length_mm),
+    "kidney": Layout(others.draw_kidney, 0.9, _any, lambda p: max(p.abdomen_mm, 15.0)),
+    "placenta": Layout(others.draw_placenta, 0.7, _upright, lambda p: 90.0),
+    "limb": Layout(others.draw_limb, 1.0, _level, lambda p: 1.5 * p.femur_mm),
+    "orbits": Layout(others.draw_orbits, 0.9, _any, lambda p: 0.8 * p.head_length_mm),
+    "empty": Layout(others.draw_empty, 0.8, _upright, lambda p: 80.0),
+}
+FOOTPRINT = {"femur": 0.35, "cervix": 0.5, "spine": 0.35, "limb": 0.4}
+"""Height over length where a structure is much flatter than its frame."""
+
+OTHER_VIEWS = {
+    "spine": 0.18, "profile": 0.16, "lips_nose": 0.16, "kidney": 0.16,
+    "placenta": 0.1, "limb": 0.1, "orbits": 0.08, "empty": 0.06,
+}  # fmt: skip
+PLANES = ("abdomen", "brain", "femur", "thorax", "cervix", "spine", "profile", "lips_nose",
+          "kidney", "other")  # fmt: skip
+
+
+@dataclass
+class Phantom:
+    """A synthetic picture and its ground truth.
+
+    Attributes:
+        image: Grey picture, uint8 (height, width), black outside the fan.
+        plane: One of ``PLANES``.
+        brain_plane: One of ``BRAIN_PLANES`` or "Other" for a brain, None for other planes.
+        patient: Who was scanned: age, head, operator, machine.
+        age_days: Gestational age in days.
+        pixel_mm: Millimetres per pixel, the same in both directions.
+        hc_mm: Perimeter of the head's ellipse in mm; None unless plane is "brain".
+        masks: Named regions, bool (height, width); a brain has "head".
+        outlines: The same regions as polygons (N, 2) in pixels, a list for each name.
+        detail: Facts about the picture: view, field_ratio, angle, and what the plane adds.
+    """
+
+    image: np.ndarray
+    plane: str
+    brain_plane: str | None
+    patient: Patient
+    age_days: int
+    pixel_mm: float
+    hc_mm: float | None
+    masks: dict[str, np.ndarray]
+    outlines: dict[str, list[np.ndarray]]
+    detail: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def head_mask(self) -> np.ndarray | None:
+        """Mask of the head, or None where there is none."""
+        return self.masks.get("head")
+
+
+def draw(
+    plane: str,
+    rng: np.random.Generator,
+    *,
+    brain_plane: str | None = None,
+    age_days: int | None = None,
+    field_ratio: float | None = None,
+    patient: Patient | None = None,
+    size: tuple[int, int] | None = None,
+) -> Phantom:
+    """Draw one picture.
+
+    Args:
+        plane: One of ``PLANES``; "other" draws any view outside the five standard planes.
+        rng: Source of chance; the same state gives the same picture.
+        brain_plane: One of ``BRAIN_PLANES`` or "Other"; drawn among the three when absent.
+        age_days: Gestational age; uniform over 14w0d to 38w6d when absent. Ignored with patient.
+        field_ratio: Width of the picture over length of the structure; uniform over
+            ``FIELD_RATIOS`` when absent. Raised where the structure would leave the picture.
+        patient: Whose picture it is; drawn when absent.
+        size: Width and height in pixels; about 256 by 176, varied, when absent.
+
+    Returns:
+        Picture and ground truth.
+
+    Raises:
+        ParameterError: If the plane or the brain plane is unknown.
+    """
+    _check(plane, brain_plane)
+    patient = patient or draw_patient(rng, age_days=age_days)
+    view = (
+        str(rng.choice(list(OTHER_VIEWS), p=list(OTHER_VIEWS.values())))
+        if plane == "other"
+        else plane
+    )
+    if plane == "brain":
+        brain_plane = brain_plane or str(rng.choice(BRAIN_PLANES))
+    size = size or _size(rng)
+    canvas = Canvas(_CANVAS_WIDTH, round(_CANVAS_WIDTH * size[1] / size[0]))
+    layout = _layout(view, patient, brain_plane)
+    ratio = field_ratio or float(rng.uniform(*FIELD_RATIOS))
+    frame, extent = _place(canvas, layout, FOOTPRINT.get(view, layout.aspect), ratio, rng)
+    probe = _aim(canvas, frame, extent, rng)
+    scene = Scene(canvas, probe, frame, patient, rng, {"view": view, "angle": frame.angle})
+    _draw_scene(scene, layout, extent, view)
+    image = acquire(canvas, probe, draw_tone(patient, rng), rng, size)
+    scale = size[0] / canvas.width
+    scene.detail["field_ratio"] = canvas.width / (2 * frame.size)
+    return Phantom(
+        image=surroundings.overlay(image, rng),
+        plane=plane,
+        brain_plane=brain_plane if plane == "brain" else None,
+        patient=patient,
+        age_days=patient.age_days,
+        pixel_mm=layout.length_mm(patient) / (2 * frame.size * scale),
+        hc_mm=patient.hc_mm if plane == "brain" else None,
+        masks={name: canvas.mask(name, size) for name in canvas.regions},
+        outlines={
+            name: [rescaled(polygon, scale) for polygon in polygons]
+            for name, polygons in canvas.regions.items()
+        },
+        detail=scene.detail,
+    )
+
+
+_CANVAS_WIDTH = 256  # pixels: the resolution at which anatomy is drawn, whatever the picture's
+
+
+def _check(plane: str, brain_plane: str | None) -> None:
+    if plane not in PLANES:
+        raise ParameterError(
+            "Unknown plane", where="plane", expected=", ".join(PLANES), found=plane
+        )
+    known = (*BRAIN_PLANES, "Other", None)
+    if brain_plane not in known or (brain_plane and plane != "brain"):
+        raise ParameterError(
+            "Brain plane does not fit",
+            where=f"brain_plane of a {plane} picture",
+            expected="one of " + ", ".join((*BRAIN_PLANES, "Other")) + ", for a brain only",
+            found=brain_plane,
+        )
+
+
+def _size(rng: np.random.Generator) -> tuple[int, int]:
+    width = int(rng.integers(240, 289))
+    return width, round(width / rng.uniform(1.32, 1.54))
+
+
+def _layout(view: str, patient: Patient, brain_plane: str | None) -> Layout:
+    if view != "brain":
+        return LAYOUTS[view]
+    return Layout(
+        lambda scene: draw_head(scene, brain_plane or "Other"),
+        patient.cephalic_index,
+        _level,
+        lambda p: p.head_length_mm,
+    )
+
+
+def _place(
+    canvas: Canvas, layout: Layout, footprint: float, ratio: float, rng: np.random.Generator
+) -> tuple[Frame, tuple[float, float]]:
+    """Choose where the structure lies; returns its frame and its half width and half height."""
+    angle = layout.turn(rng)
+    cos, sin = abs(np.cos(angle)), abs(np.sin(angle))
+    unit = np.hypot(cos, footprint * sin), np.hypot(sin, footprint * cos)
+    room = canvas.width / 2 - 3, canvas.height / 2 - 3
+    half = min(canvas.width / (2 * ratio), room[0] / unit[0], room[1] / unit[1])
+    extent = half * unit[0], half * unit[1]
+    middle = (canvas.width - 1) / 2, (canvas.height - 1) / 2
+    spare = [(r - e) for r, e in zip(room, extent, strict=True)]
+    x = middle[0] + float(np.clip(rng.normal(0, 0.35), -1, 1)) * spare[0] * 0.6
+    y = middle[1] + float(np.clip(rng.normal(0.05, 0.45), -1, 1)) * spare[1] * 0.9
+    flip = 1 if rng.random() < 0.5 else -1
+    return Frame((x, y), angle, half, flip * half * layout.aspect), extent
+
+
+def _aim(
+    canvas: Canvas, frame: Frame, extent: tuple[float, float], rng: np.random.Generator
+) -> Probe:
+    """Set a convex probe above the picture so that its fan holds most of the structure."""
+    radius = rng.uniform(40, 150)
+    top = rng.uniform(-3, 10) if rng.random() < 0.55 else rng.uniform(-80, 0)
+    apex = canvas.width / 2 + rng.normal(0, 8), top - radius
+    sideways = abs(frame.origin[0] - apex[0]) + extent[0]
+    needed = np.arctan2(sideways, frame.origin[1] - apex[1])
+    half_angle = float(
+        np.clip(max(rng.uniform(0.5, 0.85), needed * rng.uniform(0.9, 1.2)), 0.4, 1.15)
+    )
+    deepest = canvas.height - apex[1]
+    reach = max(deepest * rng.uniform(0.97, 1.12), frame.origin[1] + extent[1] - apex[1] + 3)
+    return Probe((float(apex[0]), float(apex[1])), float(radius), float(reach), half_angle)
+
+
+def _draw_scene(scene: Scene, layout: Layout, extent: tuple[float, float], view: str) -> None:
+    """Draw from outside to inside: tissue, fluid, the mother's wall, the structure."""
+    canvas, rng, centre = scene.canvas, scene.rng, scene.frame.origin
+    surroundings.draw_tissue(canvas, rng)
+    if view not in ("cervix", "placenta", "empty"):
+        surroundings.draw_pool(canvas, rng, centre, extent)
+    face = scene.probe.apex[1] + scene.probe.radius
+    surroundings.draw_wall(canvas, scene.probe, rng, centre[1] - extent[1] - face)
+    layout.draw(scene)

@@ -1,0 +1,84 @@
+"""What an anatomy module draws on: canvas, beams, frame and patient of one picture."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fetalclip_nb.phantoms.acquisition import Probe
+from fetalclip_nb.phantoms.canvas import Canvas, Frame, Material, band, wave
+from fetalclip_nb.phantoms.patient import Patient
+
+
+@dataclass
+class Scene:
+    """One picture in the making.
+
+    Attributes:
+        canvas: Acoustic maps.
+        probe: Where the beams run.
+        frame: Coordinates of the structure shown.
+        patient: Whose structure it is.
+        rng: Source of chance for this picture.
+        detail: Facts about what was drawn, for captions and tests.
+    """
+
+    canvas: Canvas
+    probe: Probe
+    frame: Frame
+    patient: Patient
+    rng: np.random.Generator
+    detail: dict[str, object] = field(default_factory=dict)
+
+    def px(self, fraction: float) -> float:
+        """Pixels of a length given as a fraction of the structure's half length."""
+        return fraction * self.frame.size
+
+    def fill(self, points: np.ndarray, material: Material, name: str | None = None) -> None:
+        """Fill a polygon given in the structure's frame."""
+        self.canvas.fill(self.frame.at(points), material, name)
+
+    def ribbon(
+        self,
+        points: np.ndarray,
+        width: float | np.ndarray,
+        material: Material,
+        name: str | None = None,
+    ) -> None:
+        """Draw a band along a line given in the frame; its width in half lengths."""
+        self.canvas.ribbon(
+            self.frame.at(points), np.asarray(width) * self.frame.size, material, name
+        )
+
+    def bone(
+        self,
+        points: np.ndarray,
+        width: float,
+        brightness: float,
+        attenuation: float,
+        gaps: float = 0.5,
+    ) -> None:
+        """Draw a bony shell along a line (N, 2) of the frame, bright where it faces the beam.
+
+        Sound leaves a smooth bone like light a mirror: little comes back from a wall that the
+        beam only grazes. Brightness also drifts along the shell, by ``gaps`` nepers.
+        """
+        line = self.frame.at(points)
+        tangent = np.gradient(line, axis=0)
+        tangent /= np.linalg.norm(tangent, axis=1, keepdims=True) + 1e-9
+        ray = self.probe.towards(line)
+        facing = np.abs(tangent[:, 0] * ray[:, 1] - tangent[:, 1] * ray[:, 0])
+        turn = np.linspace(0, 2 * np.pi, len(line))
+        drift = np.exp(gaps * (wave(self.rng, turn, 0.8, 1, 9) + wave(self.rng, turn, 0.5, 10, 30)))
+        strength = brightness * (0.07 + 0.93 * facing**2.2) * drift
+        self._segments(line, self.px(width), strength, attenuation)
+
+    def _segments(
+        self, line: np.ndarray, width: float, strength: np.ndarray, attenuation: float
+    ) -> None:
+        outline = band(line, width)
+        left, right = outline[: len(line)], outline[len(line) :][::-1]
+        for i in range(len(line) - 1):
+            corners = np.array([left[i], left[i + 1], right[i + 1], right[i]])
+            power = float(strength[i])
+            echo = max(-12.0, 8 * np.log10(power + 1e-3))
+            self.canvas.fill(corners, Material(echo, None, attenuation, power))

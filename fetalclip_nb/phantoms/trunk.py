@@ -1,0 +1,156 @@
+"""Axial planes of the fetal trunk: abdomen and thorax with the four-chamber heart.
+
+In the frame of the trunk the spine lies at (-1, 0), the front of the body at (1, 0).
+"""
+
+import numpy as np
+
+from fetalclip_nb.phantoms.canvas import BLOOD, BONE, FLUID, Frame, Material, blob, curve, oval
+from fetalclip_nb.phantoms.scene import Scene
+from fetalclip_nb.phantoms.surroundings import soften
+
+
+def draw_abdomen(scene: Scene) -> None:
+    """Transverse abdomen: stomach, umbilical vein, spine, great vessels in even liver."""
+    rng = scene.rng
+    left = _left(scene)
+    outline = _body(scene, "abdominal_circumference", rng.normal(-5, 2.0))
+    soften(scene.canvas, rng, scene.frame.at(outline), rng.uniform(0.6, 1.6))
+    _short_ribs(scene, outline)
+    _umbilical_vein(scene, left)
+    stomach = blob(
+        rng,
+        (rng.normal(-0.05, 0.07), left * rng.uniform(0.38, 0.52)),
+        (rng.uniform(0.14, 0.27), rng.uniform(0.11, 0.18)),
+        0.09,
+        rng.normal(0.3, 0.4),
+    )
+    scene.fill(stomach, FLUID, "stomach")
+    _vessel(scene, (-0.5 + rng.normal(0, 0.02), 0.1 * left), 0.055)
+    _vessel(scene, (-0.34 + rng.normal(0, 0.02), -0.17 * left), 0.055)
+    if rng.random() < 0.3:  # gall bladder
+        pear = blob(rng, (0.3, -0.35 * left), (0.15, 0.06), 0.08, rng.normal(0, 0.3))
+        scene.fill(pear, FLUID)
+    _vertebra(scene)
+
+
+def draw_thorax(scene: Scene) -> None:
+    """Four-chamber view: heart between even lungs, ribs, spine with the aorta before it."""
+    rng = scene.rng
+    left = _left(scene)
+    outline = _body(scene, "thorax", rng.normal(-4, 2.0))
+    soften(scene.canvas, rng, scene.frame.at(outline), rng.uniform(0.6, 1.4))
+    _long_ribs(scene)
+    _vertebra(scene)
+    _vessel(scene, (-0.47 + rng.normal(0, 0.02), 0.12 * left), rng.uniform(0.06, 0.08), "aorta")
+    _heart(scene, left)
+
+
+def _left(scene: Scene) -> int:
+    """Side of the fetus' left in the frame; it depends on how the fetus lies."""
+    left = -1 if scene.rng.random() < 0.5 else 1
+    scene.detail["left_side"] = left
+    return left
+
+
+def _body(scene: Scene, name: str, echo: float) -> np.ndarray:
+    """Skin and body wall around even tissue; returns the outline in the frame."""
+    rng = scene.rng
+    outline = blob(rng, (0, 0), (1, 1), 0.02)
+    scene.fill(outline, Material(rng.uniform(-2, 4), 1.03, 0.0, 0.0), name)
+    scene.fill(outline * rng.uniform(0.9, 0.96), Material(echo, 1.0, 0.002, 0.0))
+    closed = np.concatenate([outline, outline[:1]])
+    scene.bone(closed, 0.03, rng.uniform(0.15, 0.6), 0.001, gaps=0.6)
+    return outline
+
+
+def _short_ribs(scene: Scene, outline: np.ndarray) -> None:
+    """Ends of the lowest ribs: bright dashes in the wall that shadow what lies behind."""
+    rng = scene.rng
+    for turn in rng.uniform(0.9, 2.6, rng.integers(0, 4)) * rng.choice([-1, 1], 1):
+        sweep = np.linspace(turn, turn + rng.uniform(0.12, 0.4), 8)
+        line = 0.9 * np.stack([np.cos(sweep), np.sin(sweep)], axis=1)
+        scene.bone(line, 0.055, rng.uniform(0.8, 2.2), rng.uniform(0.02, 0.09))
+
+
+def _umbilical_vein(scene: Scene, left: int) -> None:
+    """Intrahepatic umbilical vein: a hook from the front third that bends to the right."""
+    rng = scene.rng
+    line = curve([(0.5, 0.03), (0.25, 0.0), (0.02, -0.04 * left), (-0.06, -0.34 * left)], 20)
+    line = line + rng.normal(0, 0.03, 2)
+    wall = Material(rng.uniform(0, 5), mirror=rng.uniform(0.1, 0.5))
+    wide = rng.uniform(0.06, 0.1)
+    scene.ribbon(line, wide + 0.05, wall)
+    scene.ribbon(line, wide, BLOOD)
+
+
+def _vessel(
+    scene: Scene, centre: tuple[float, float], radius: float, name: str | None = None
+) -> None:
+    """A great vessel cut across: a dark disc with a bright rim."""
+    scene.fill(oval(centre, (radius * 1.35,) * 2, count=20), Material(1.0))
+    scene.fill(oval(centre, (radius,) * 2, count=20), BLOOD, name)
+
+
+def _vertebra(scene: Scene) -> None:
+    """Three ossification centres of a vertebra: the body in front, two arches behind."""
+    rng = scene.rng
+    centre = -0.73 + rng.normal(0, 0.015)
+    region = oval((centre - 0.04, 0), (0.16, 0.17), count=24)
+    scene.canvas.regions["spine"] = [scene.frame.at(region)]
+    bone = BONE._replace(attenuation=rng.uniform(0.04, 0.15))
+    for place in ((centre + 0.07, 0.0), (centre - 0.08, 0.1), (centre - 0.08, -0.1)):
+        bright = bone._replace(mirror=rng.uniform(1.0, 2.6))
+        scene.fill(blob(rng, place, (0.055, 0.05), 0.1), bright)
+
+
+def _long_ribs(scene: Scene) -> None:
+    """Ribs cut along their length: a bright arc in each side of the chest wall."""
+    rng = scene.rng
+    for side in (-1, 1):
+        start = rng.uniform(0.7, 1.5)
+        sweep = side * np.linspace(start, rng.uniform(2.2, 2.75), 22)
+        line = rng.uniform(0.86, 0.92) * np.stack([np.cos(sweep), np.sin(sweep)], axis=1)
+        scene.bone(line, 0.05, rng.uniform(0.7, 2.2), rng.uniform(0.01, 0.06))
+
+
+def _heart(scene: Scene, left: int) -> None:
+    """Four chambers around the crux; the apex points to the front and left by about 45 degrees."""
+    rng = scene.rng
+    axis = left * rng.normal(0.75, 0.12)
+    inner = Frame((0.03, 0.1 * left), axis, rng.uniform(0.46, 0.56), left * rng.uniform(0.36, 0.43))
+    scene.fill(inner.at(blob(rng, (0, 0), (1.0, 1.0), 0.03)), Material(-17.0, 1.0, 0.0, 0.0))
+    muscle = Material(rng.uniform(-7, -2), 1.0, 0.0, 0.0)
+    scene.fill(inner.at(blob(rng, (0, 0), (0.93, 0.93), 0.03)), muscle, "heart")
+    blood = BLOOD._replace(echo=rng.uniform(-30, -20))
+    wide = rng.uniform(0.27, 0.33)
+    chambers = {
+        "LV": ((0.36, 0.33), (0.42, wide)),
+        "RV": ((0.30, -0.37), (0.36, wide)),
+        "LA": ((-0.42, 0.34), (0.27, 0.27)),
+        "RA": ((-0.40, -0.36), (0.29, 0.28)),
+    }
+    for name, (centre, radii) in chambers.items():
+        place = tuple(np.asarray(centre) + rng.normal(0, 0.02, 2))
+        scene.fill(inner.at(blob(rng, place, radii, 0.06)), blood, name)
+    _heart_walls(scene, inner)
+
+
+def _heart_walls(scene: Scene, inner: Frame) -> None:
+    """Septa, valves and the moderator band: thin bright lines between the chambers."""
+    rng = scene.rng
+    bright = Material(rng.uniform(-1, 4), mirror=rng.uniform(0.2, 0.8))
+    septum = inner.at(curve([(0.78, 0.0), (0.4, 0.03), (0.0, 0.0)], 12))
+    scene.ribbon(septum, rng.uniform(0.05, 0.08), bright, "IVS")
+    scene.ribbon(inner.at(np.array([(-0.75, 0.0), (-0.45, 0.0)])), 0.03, bright)
+    flap = curve([(-0.45, 0.0), (-0.3, 0.13), (-0.15, 0.06)], 8)  # of the foramen ovale
+    scene.ribbon(inner.at(flap), 0.018, bright)
+    scene.ribbon(inner.at(np.array([(-0.12, 0.0), (0.0, 0.0)])), 0.04, bright)
+    for side, swing in ((1, 0.0), (-1, 0.06)):  # the tricuspid valve sits nearer to the apex
+        for half in (
+            curve([(0, 0), (0.08, 0.12), (0.1, 0.26)], 8),
+            curve([(0, 0.62), (0.1, 0.4)], 6),
+        ):
+            leaf = half * (1, side) + (swing - 0.06 + rng.normal(0, 0.02), 0)
+            scene.ribbon(inner.at(leaf), 0.02, bright)
+    scene.ribbon(inner.at(np.array([(0.5, -0.02), (0.62, -0.42)])), 0.05, Material(-1.0))
