@@ -1,0 +1,266 @@
+"""Embeddings, computed once per model, data set and preparation, and kept on disk."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from fetalclip_nb import __version__
+from fetalclip_nb.datasets.table import Dataset
+from fetalclip_nb.errors import CacheError, listing
+from fetalclip_nb.images import read_square
+from fetalclip_nb.models import Model
+
+PREPARATION = "square-1"
+"""Name of the image preparation; it changes when prepared pixels change."""
+
+CHUNK = 256
+_UNKEYED = ("package", "model")
+"""Recorded but not part of the key: a release or another name for the same weights must not
+throw every embedding away."""
+
+_FILES = ("embeddings.npy", "table.parquet", "meta.json")
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Un-normalised image embeddings of a whole data set.
+
+    Attributes:
+        vectors: float32 of shape (N, D).
+        ids: Image ids, N of them, in the same order.
+        meta: What they were computed with.
+    """
+
+    vectors: np.ndarray
+    ids: tuple[str, ...]
+    meta: dict
+
+    def of(self, dataset: Dataset) -> np.ndarray:
+        """Rows of a data set or of any subset of it, float32 of shape (len(dataset), D).
+
+        Raises:
+            CacheError: If an image was not embedded.
+        """
+        index = {name: row for row, name in enumerate(self.ids)}
+        absent = [name for name in dataset.table["id"] if name not in index]
+        if absent:
+            raise CacheError("Images without embedding", found=listing(absent))
+        return self.vectors[[index[name] for name in dataset.table["id"]]]
+
+
+def image_embeddings(
+    model: Model,
+    dataset: Dataset,
+    *,
+    cache_dir: Path,
+    batch_size: int = 64,
+    workers: int | None = None,
+) -> Embeddings:
+    """Embed every image of a data set, or read what an earlier run has computed.
+
+    Finished chunks of 256 images are kept when a run is interrupted; the next one goes on
+    after them. One process computes at a time (a lock per key), others wait and read.
+
+    Args:
+        model: Encoder.
+        dataset: A whole data set as its reader gave it (not a subset).
+        cache_dir: Folder that all notebooks share.
+        batch_size: Images a forward pass; the result does not depend on it.
+        workers: Decoding processes; None for none on a CPU and up to 8 beside a GPU.
+
+    Returns:
+        Embeddings in table order.
+
+    Raises:
+        CacheError: If the cache holds something else than its key promises.
+        ImageError: If an image cannot be decoded.
+    """
+    meta = _meta(model, dataset)
+    folder = Path(cache_dir) / "embeddings" / f"{_slug(model.name)}-{dataset.name}-{_key(meta)}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            _compute(model, dataset, meta, folder, batch_size, workers)
+        return _read(folder, meta)
+
+
+def text_embeddings(model: Model, sentences: Sequence[str], *, cache_dir: Path) -> np.ndarray:
+    """Un-normalised text embeddings, each distinct sentence encoded once.
+
+    Args:
+        model: Encoder.
+        sentences: N sentences.
+        cache_dir: Folder that all notebooks share.
+
+    Returns:
+        float32 of shape (N, D).
+    """
+    distinct = list(dict.fromkeys(sentences))
+    digest = hashlib.sha256("\0".join(distinct).encode()).hexdigest()[:16]
+    name = f"{_slug(model.name)}-{model.fingerprint}-{model.precision}-{digest}.npy"
+    path = Path(cache_dir) / "text" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(f"{path}.lock"):
+        vectors = _read_array(path, rows=len(distinct)) if path.is_file() else None
+        if vectors is None:
+            vectors = model.encode_text(distinct)
+            _write_array(path, vectors)
+    index = {sentence: row for row, sentence in enumerate(distinct)}
+    return vectors[[index[sentence] for sentence in sentences]]
+
+
+def text_encoder(model: Model, cache_dir: Path) -> Callable[[list[str]], np.ndarray]:
+    """A function from sentences to cached embeddings, as `zero_shot` takes it."""
+    return lambda sentences: text_embeddings(model, sentences, cache_dir=cache_dir)
+
+
+def prepared_embedding(model: Model, images: Iterable) -> np.ndarray:
+    """Embed a few square PIL images without a cache, float32 of shape (N, D)."""
+    return model.encode_images(torch.stack([model.preprocess(image) for image in images]))
+
+
+class _Prepared(torch.utils.data.Dataset):
+    """Decoded, squared and preprocessed images, for a loader's worker processes."""
+
+    def __init__(self, paths: list[Path], preprocess: Callable) -> None:
+        self.paths = paths
+        self.preprocess = preprocess
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, row: int) -> torch.Tensor:
+        return self.preprocess(read_square(self.paths[row]))
+
+
+def _compute(
+    model: Model,
+    dataset: Dataset,
+    meta: dict,
+    folder: Path,
+    batch_size: int,
+    workers: int | None,
+) -> None:
+    parts = folder.with_name(f"{folder.name}.partial")
+    parts.mkdir(exist_ok=True)
+    starts = range(0, len(dataset), CHUNK)
+    chunks = {start: parts / f"{start:08d}.npy" for start in starts}
+    sizes = {start: min(CHUNK, len(dataset) - start) for start in starts}
+    todo = [s for s in starts if _read_array(chunks[s], rows=sizes[s], quiet=True) is None]
+    paths = dataset.paths
+    label = f"{model.name} on {dataset.name}"
+    for start in tqdm(todo, desc=label, unit="chunk", disable=None):
+        chunk = paths[start : start + CHUNK]
+        _write_array(chunks[start], _embed(model, chunk, batch_size, workers))
+    vectors = np.concatenate([np.load(chunks[start]) for start in starts])
+    _publish(folder, vectors, dataset.table, meta)
+    shutil.rmtree(parts)
+
+
+def _embed(model: Model, paths: list[Path], batch_size: int, workers: int | None) -> np.ndarray:
+    on_gpu = model.device.startswith("cuda")
+    if workers is None:
+        workers = min(8, os.cpu_count() or 1) if on_gpu else 0
+    loader = DataLoader(
+        _Prepared(paths, model.preprocess),
+        batch_size=batch_size,
+        num_workers=workers,
+        pin_memory=on_gpu,
+    )
+    return np.concatenate([model.encode_images(batch) for batch in loader])
+
+
+def _publish(folder: Path, vectors: np.ndarray, table: pd.DataFrame, meta: dict) -> None:
+    """Write array, table and meta to a temporary folder, then rename it."""
+    made = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir()
+    np.save(made / "embeddings.npy", vectors)
+    table.to_parquet(made / "table.parquet", index=False)
+    content = {**meta, "shape": list(vectors.shape), "sha256": _sha256(made / "embeddings.npy")}
+    (made / "meta.json").write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+    made.rename(folder)
+
+
+def _read(folder: Path, expected: dict) -> Embeddings:
+    remedy = f"delete the folder {folder.name} and run again"
+    missing = [name for name in _FILES if not (folder / name).is_file()]
+    if missing:
+        raise CacheError(
+            "Cached embeddings are incomplete", where=folder, found=f"no {missing}", fix=remedy
+        )
+    meta = json.loads((folder / "meta.json").read_text("utf-8"))
+    keyed = {key: value for key, value in expected.items() if key not in _UNKEYED}
+    differing = [key for key, value in keyed.items() if meta.get(key) != value]
+    if differing or meta["sha256"] != _sha256(folder / "embeddings.npy"):
+        raise CacheError(
+            "Cached embeddings are not what their key promises",
+            where=folder,
+            found=f"another {listing(differing) or 'content of embeddings.npy'}",
+            fix=remedy,
+        )
+    vectors = np.load(folder / "embeddings.npy", allow_pickle=False)
+    ids = tuple(pd.read_parquet(folder / "table.parquet", columns=["id"])["id"])
+    return Embeddings(vectors, ids, meta)
+
+
+def _meta(model: Model, dataset: Dataset) -> dict:
+    return {
+        "model": model.name,
+        "model_fingerprint": model.fingerprint,
+        "preprocess": re.sub(r" at 0x[0-9a-f]+", "", repr(model.preprocess)),
+        "preparation": PREPARATION,
+        "precision": model.precision,
+        "dataset": dataset.name,
+        "dataset_fingerprint": dataset.fingerprint,
+        "augmentation": None,
+        "package": __version__,
+    }
+
+
+def _key(meta: dict) -> str:
+    content = {key: value for key, value in meta.items() if key not in _UNKEYED}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _write_array(path: Path, array: np.ndarray) -> None:
+    made = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    with made.open("wb") as file:
+        np.save(file, array)
+    made.replace(path)
+
+
+def _read_array(path: Path, *, rows: int, quiet: bool = False) -> np.ndarray | None:
+    """A cached array, or None when it is absent or not whole."""
+    if not path.is_file():
+        return None
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError):
+        return None
+    if len(array) == rows:
+        return array
+    if quiet:
+        return None
+    raise CacheError("Cached array has another length", where=path, expected=rows, found=len(array))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", name)

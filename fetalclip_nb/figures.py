@@ -1,0 +1,206 @@
+"""Every figure of the book, in one style: opaque white, no text smaller than 8 points."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from fetalclip_nb.growth import AGES_DAYS, gestational_age, head_circumference
+from fetalclip_nb.images import read_square
+from fetalclip_nb.metrics import Score
+from fetalclip_nb.zero_shot import Predictions
+
+COLOURS = sns.color_palette("colorblind")
+WIDTH = 7.5
+
+
+def use_style() -> None:
+    """Set the book's matplotlib style."""
+    sns.set_theme(context="notebook", style="whitegrid", palette="colorblind", font_scale=0.85)
+    mpl.rcParams |= {
+        "figure.facecolor": "white",
+        "savefig.facecolor": "white",
+        "figure.dpi": 110,
+        "savefig.bbox": "tight",
+        "axes.titlesize": "medium",
+    }
+
+
+def image_grid(
+    paths: Sequence[Path], titles: Sequence[str], *, columns: int = 5, size: float = 1.5
+) -> Figure:
+    """Images as the encoder is given them (squares with black borders), with titles.
+
+    Args:
+        paths: Image files.
+        titles: One short title an image.
+        columns: Images in a row.
+        size: Side of an image in inches.
+    """
+    rows = max(1, -(-len(paths) // columns))
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(columns * size, rows * (size + 0.3)), squeeze=False
+    )
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, path, title in zip(axes.flat, paths, titles, strict=False):
+        axis.imshow(read_square(path).convert("L"), cmap="gray", vmin=0, vmax=255)
+        axis.set_title(title, fontsize=8)
+    figure.tight_layout()
+    return figure
+
+
+def confusion(predictions: Predictions, title: str = "") -> Figure:
+    """Confusion matrix: rows are the classes with images, columns all that could be chosen."""
+    counts = predictions.confusion[predictions.present]
+    rows = [predictions.classes[i] for i in predictions.present]
+    shares = counts / counts.sum(1, keepdims=True)
+    figure, axis = plt.subplots(figsize=(WIDTH, 0.55 * len(rows) + 1.6))
+    sns.heatmap(
+        pd.DataFrame(shares, rows, predictions.classes),
+        annot=counts,
+        fmt=",d",
+        cmap="Blues",
+        vmin=0,
+        vmax=1,
+        ax=axis,
+        cbar_kws={"label": "share of the true class"},
+    )
+    axis.set(xlabel="predicted", ylabel="true", title=title)
+    axis.tick_params(axis="x", rotation=30)
+    figure.tight_layout()
+    return figure
+
+
+def score_bars(scores: Mapping[str, Mapping[str, Score]], *, label: str) -> Figure:
+    """Grouped points with intervals: one group a class, one colour a model.
+
+    Args:
+        scores: Model to class to score.
+        label: Name of the vertical axis, with its unit.
+    """
+    classes = list(next(iter(scores.values())))
+    figure, axis = plt.subplots(figsize=(WIDTH, 3.2))
+    offsets = np.linspace(-0.2, 0.2, len(scores)) if len(scores) > 1 else [0.0]
+    for (model, found), offset, colour in zip(scores.items(), offsets, _colours(), strict=False):
+        x = np.arange(len(classes)) + offset
+        _points(axis, x, [found[name] for name in classes], colour, model)
+    axis.set_xticks(range(len(classes)), classes)
+    axis.set(ylabel=label, ylim=(-2, 102))
+    axis.grid(visible=False, axis="x")
+    axis.legend(loc="lower left", fontsize=8)
+    figure.tight_layout()
+    return figure
+
+
+def forest(scores: Mapping[str, Score], *, label: str, reference: float | None = None) -> Figure:
+    """One line a predictor: value and interval in percent, with a dashed reference."""
+    figure, axis = plt.subplots(figsize=(WIDTH, 0.36 * len(scores) + 1.1))
+    y = np.arange(len(scores))[::-1]
+    for position, (name, found) in zip(y, scores.items(), strict=True):
+        axis.plot([100 * found.low, 100 * found.high], [position] * 2, color=COLOURS[0], lw=2)
+        axis.plot(100 * found.value, position, "o", color=COLOURS[0])
+        axis.annotate(
+            f"{100 * found.value:.1f}",
+            (100 * found.value, position),
+            xytext=(0, 5),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+        )
+    if reference is not None:
+        axis.axvline(100 * reference, color="black", ls="--", lw=1)
+    axis.set_yticks(y, list(scores))
+    axis.set(xlabel=label, xlim=(-3, 103), ylim=(-0.6, len(scores) - 0.3))
+    figure.tight_layout()
+    return figure
+
+
+def age_heat_map(similarity: np.ndarray, hc_mm: np.ndarray) -> Figure:
+    """Similarity over age for heads sorted by circumference, with the age each one implies.
+
+    Args:
+        similarity: 100 x cosine, shape (N, 175).
+        hc_mm: True head circumference in mm, shape (N,).
+    """
+    order = np.argsort(hc_mm)
+    rows = similarity[order]
+    # Each row on its own scale: what matters is which age is preferred for this head.
+    low, high = rows.min(1, keepdims=True), rows.max(1, keepdims=True)
+    weeks = AGES_DAYS / 7
+    figure, axis = plt.subplots(figsize=(WIDTH, 4.2))
+    picture = axis.imshow(
+        (rows - low) / np.maximum(high - low, 1e-9),
+        aspect="auto",
+        cmap="magma",
+        extent=(weeks[0], weeks[-1], len(rows) - 0.5, -0.5),
+        interpolation="nearest",
+    )
+    axis.plot(gestational_age(hc_mm[order]) / 7, np.arange(len(rows)), color="cyan", lw=1.5)
+    ticks = np.linspace(0, len(rows) - 1, 6).astype(int)
+    axis.set_yticks(ticks, [f"{hc_mm[order][i]:.0f}" for i in ticks])
+    axis.set(xlabel="age named in the caption (weeks)", ylabel="true head circumference (mm)")
+    axis.grid(visible=False)
+    figure.colorbar(picture, label="similarity, scaled per image")
+    figure.tight_layout()
+    return figure
+
+
+def growth_chart(predicted: Mapping[str, np.ndarray], hc_mm: np.ndarray) -> Figure:
+    """Predicted age against true circumference, over the 2.5-97.5 % band that counts as valid.
+
+    Args:
+        predicted: Name to predicted age in days, shape (N,).
+        hc_mm: True head circumference in mm, shape (N,).
+    """
+    figure, axes = plt.subplots(1, len(predicted), figsize=(WIDTH, 3.6), sharey=True, squeeze=False)
+    weeks = AGES_DAYS / 7
+    for axis, (name, ages) in zip(axes.flat, predicted.items(), strict=True):
+        low, high = (head_circumference(AGES_DAYS, c) for c in (2.5, 97.5))
+        axis.fill_between(weeks, low, high, color=COLOURS[2], alpha=0.25, label="valid")
+        axis.plot(weeks, head_circumference(AGES_DAYS), color=COLOURS[2], lw=1)
+        axis.plot(ages / 7, hc_mm, ".", ms=4, color=COLOURS[0], alpha=0.6)
+        axis.set(xlabel="predicted age (weeks)", title=name)
+    axes[0, 0].set_ylabel("true head circumference (mm)")
+    figure.tight_layout()
+    return figure
+
+
+def strata_bars(table: pd.DataFrame) -> Figure:
+    """VPR by stratum of head circumference, one colour a predictor.
+
+    Args:
+        table: As given by `gestational_age.strata_table`.
+    """
+    names = [c for c in table.columns if c not in ("stratum", "n")]
+    labels = [f"{r.stratum}\nn = {r.n}" for r in table.itertuples()]
+    figure, axis = plt.subplots(figsize=(WIDTH, 3.2))
+    width = 0.8 / len(names)
+    for i, (name, colour) in enumerate(zip(names, _colours(), strict=False)):
+        x = np.arange(len(table)) + (i - (len(names) - 1) / 2) * width
+        axis.bar(x, 100 * table[name], width, color=colour, label=name)
+    axis.set_xticks(range(len(table)), labels)
+    axis.set(ylabel="valid predictions (%)", ylim=(0, 105))
+    axis.grid(visible=False, axis="x")
+    axis.legend(fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, 1.25))
+    figure.tight_layout()
+    return figure
+
+
+def _points(
+    axis: plt.Axes, x: np.ndarray, found: Sequence[Score], colour: tuple, label: str
+) -> None:
+    values = 100 * np.array([s.value for s in found])
+    ends = 100 * np.array([[s.low, s.high] for s in found])
+    below = np.maximum(values - ends[:, 0], 0)
+    above = np.maximum(ends[:, 1] - values, 0)
+    axis.errorbar(x, values, [below, above], fmt="o", ms=4, color=colour, label=label, capsize=2)
+
+
+def _colours() -> list[tuple]:
+    return list(COLOURS) * 2

@@ -1,0 +1,229 @@
+"""Zero-shot gestational age: which of 175 ages does the caption have to name?"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import GroupKFold
+
+from fetalclip_nb import metrics
+from fetalclip_nb.errors import ShapeError
+from fetalclip_nb.growth import AGES_DAYS, gestational_age, head_circumference
+from fetalclip_nb.prompts import age_sentence
+from fetalclip_nb.zero_shot import SCALE, normalise
+
+INPUT_SIDE = 224
+"""Side in pixels that the paper's spacing refers to, whatever the encoder's own input."""
+
+TOP_AGES = 15
+STRATA_MM = ((100.0, 150.0), (150.0, 200.0), (200.0, 250.0), (250.0, 342.0))
+"""Head circumferences that are reported apart; lower end included, last upper end too."""
+
+
+def prompt_spacing(width: np.ndarray, height: np.ndarray, pixel_mm: np.ndarray) -> list[str]:
+    """The pixel spacing that a caption names.
+
+    Args:
+        width: Image widths in pixels, shape (N,).
+        height: Image heights in pixels, shape (N,).
+        pixel_mm: Pixel sizes in mm, shape (N,).
+
+    Returns:
+        max(width, height) / 224 x pixel size in mm, with two decimals, N strings.
+
+    Source: FetalCLIP (arXiv 2502.14807), zero-shot gestational age.
+
+    >>> prompt_spacing([800], [540], [0.128])
+    ['0.46']
+    """
+    side = np.maximum(np.asarray(width), np.asarray(height))
+    return [f"{value:.2f}" for value in side / INPUT_SIDE * np.asarray(pixel_mm)]
+
+
+def age_embeddings(
+    encode: Callable[[list[str]], np.ndarray], templates: Sequence[str], spacings: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Encode all ages in all templates, once per distinct spacing.
+
+    Args:
+        encode: Sentences to embeddings (n, D); a cached encoder makes a second run cheap.
+        templates: T sentence frames.
+        spacings: Spacing of each image; repeated values cost nothing.
+
+    Returns:
+        Spacing to unit-norm rows, float32 of shape (T, 175, D).
+    """
+    found = {}
+    for spacing in sorted(set(spacings)):
+        sentences = [age_sentence(frame, age, spacing) for frame in templates for age in AGES_DAYS]
+        vectors = normalise(encode(sentences))
+        found[spacing] = vectors.reshape(len(templates), len(AGES_DAYS), -1)
+    return found
+
+
+def age_similarity(
+    image_vectors: np.ndarray,
+    spacings: Sequence[str],
+    texts: dict[str, np.ndarray],
+    *,
+    templates: Sequence[int] | None = None,
+) -> np.ndarray:
+    """Similarity of each image to each age, averaged over templates.
+
+    Args:
+        image_vectors: Unit-norm rows, float32 of shape (N, D).
+        spacings: Spacing of each image, N strings.
+        texts: As given by `age_embeddings`.
+        templates: Which templates to average; None for all.
+
+    Returns:
+        100 x cosine, float32 of shape (N, 175).
+
+    Raises:
+        ShapeError: If image and text embeddings differ in width.
+    """
+    width = next(iter(texts.values())).shape[-1]
+    if image_vectors.shape != (len(spacings), width):
+        raise ShapeError(
+            "Image embeddings do not fit spacings or texts",
+            expected=(len(spacings), width),
+            found=image_vectors.shape,
+        )
+    picked = slice(None) if templates is None else list(templates)
+    similarity = np.empty((len(spacings), len(AGES_DAYS)), dtype=np.float32)
+    spacings = np.asarray(spacings)
+    for spacing in np.unique(spacings):
+        rows = spacings == spacing
+        # The mean of dot products is the dot product with the mean.
+        similarity[rows] = SCALE * image_vectors[rows] @ texts[str(spacing)][picked].mean(0).T
+    return similarity
+
+
+def predict_age(similarity: np.ndarray) -> np.ndarray:
+    """Predicted age: the middle one, by age, of the 15 most similar ages.
+
+    Args:
+        similarity: Shape (N, 175).
+
+    Returns:
+        Gestational age in days, integers of shape (N,).
+
+    Raises:
+        ShapeError: If there are not 175 columns.
+
+    Source: FetalCLIP repository, zero-shot HC18 post-processing.
+    """
+    if similarity.ndim != 2 or similarity.shape[1] != len(AGES_DAYS):
+        raise ShapeError(
+            "One similarity for each age is needed",
+            expected=f"(N, {len(AGES_DAYS)})",
+            found=similarity.shape,
+        )
+    top = np.argpartition(-similarity, TOP_AGES - 1, axis=1)[:, :TOP_AGES]
+    return AGES_DAYS[np.sort(top, axis=1)[:, TOP_AGES // 2]]
+
+
+def is_valid(age_days: np.ndarray, hc_mm: np.ndarray) -> np.ndarray:
+    """Whether the true circumference is normal for the predicted age.
+
+    Args:
+        age_days: Predicted age in days, shape (N,) or one value.
+        hc_mm: True head circumference in mm, shape (N,).
+
+    Returns:
+        Boolean (N,): between the 2.5th and 97.5th centile.
+
+    >>> is_valid(np.array([140, 140]), np.array([174.0, 250.0])).tolist()
+    [True, False]
+    """
+    low, high = head_circumference(age_days, 2.5), head_circumference(age_days, 97.5)
+    return (low <= hc_mm) & (hc_mm <= high)
+
+
+def best_constant_age(hc_mm: np.ndarray) -> int:
+    """The one age in days that is valid for the most heads (no image at all)."""
+    shares = [is_valid(age, hc_mm).mean() for age in AGES_DAYS]
+    return int(AGES_DAYS[int(np.argmax(shares))])
+
+
+def spacing_only_age(
+    spacing_mm: np.ndarray, hc_mm: np.ndarray, patients: np.ndarray, *, folds: int = 5
+) -> np.ndarray:
+    """Age from the pixel spacing alone: log-log regression, cross-fitted over patients.
+
+    A sonographer zooms out for a larger head, so spacing knows something of the age. A
+    method that reads the picture must beat this.
+
+    Args:
+        spacing_mm: Spacing at 224 pixels in mm, shape (N,).
+        hc_mm: True head circumference in mm, shape (N,).
+        patients: Patient of each image, shape (N,).
+        folds: Number of folds; no patient is in both fit and prediction.
+
+    Returns:
+        Age in days, shape (N,).
+    """
+    x = np.log(np.asarray(spacing_mm, dtype=np.float64))[:, None]
+    y = np.log(np.asarray(hc_mm, dtype=np.float64))
+    predicted = np.empty_like(y)
+    folds = min(folds, len(set(patients)))
+    for train, test in GroupKFold(folds).split(x, y, patients):
+        predicted[test] = LinearRegression().fit(x[train], y[train]).predict(x[test])
+    return gestational_age(np.exp(predicted))
+
+
+def stratum(hc_mm: np.ndarray) -> np.ndarray:
+    """Index of each head's stratum in `STRATA_MM`, integers (N,)."""
+    edges = [low for low, _ in STRATA_MM[1:]]
+    return np.digitize(hc_mm, edges)
+
+
+def age_scores(
+    age_days: np.ndarray, hc_mm: np.ndarray, patients: np.ndarray | None = None
+) -> dict[str, metrics.Score]:
+    """Valid prediction rate, overall and by stratum, and errors, with intervals.
+
+    Args:
+        age_days: Predicted age in days, shape (N,).
+        hc_mm: True head circumference in mm, shape (N,); only heads that count.
+        patients: Resample these (the honest unit), or None for images (as published).
+
+    Returns:
+        Scores by name: vpr, vpr/LOW-HIGH for each stratum with images, age_error_days
+        (median absolute difference to the age at which the true circumference is the
+        median), hc_error (median relative difference of the median circumference at the
+        predicted age to the true one).
+    """
+    valid = is_valid(age_days, hc_mm)
+    found = {"vpr": metrics.share(valid, groups=patients)}
+    strata = stratum(hc_mm)
+    for i, (low, high) in enumerate(STRATA_MM):
+        rows = strata == i
+        if rows.any():
+            groups = None if patients is None else np.asarray(patients)[rows]
+            found[f"vpr/{low:.0f}-{high:.0f}"] = metrics.share(valid[rows], groups=groups)
+    days = np.abs(age_days - gestational_age(hc_mm))
+    found["age_error_days"] = metrics.median(days, groups=patients)
+    relative = np.abs(head_circumference(age_days) / hc_mm - 1)
+    found["hc_error"] = metrics.median(relative, groups=patients)
+    return found
+
+
+def strata_table(predictors: dict[str, np.ndarray], hc_mm: np.ndarray) -> pd.DataFrame:
+    """VPR of several predictors by stratum: one row a stratum, one column a predictor.
+
+    Args:
+        predictors: Name to predicted age in days, shape (N,).
+        hc_mm: True head circumference in mm, shape (N,).
+    """
+    strata = stratum(hc_mm)
+    rows = []
+    for i, (low, high) in enumerate(STRATA_MM):
+        inside = strata == i
+        row = {"stratum": f"{low:.0f}-{high:.0f} mm", "n": int(inside.sum())}
+        for name, ages in predictors.items():
+            ages = np.broadcast_to(ages, hc_mm.shape)
+            row[name] = is_valid(ages[inside], hc_mm[inside]).mean() if inside.any() else np.nan
+        rows.append(row)
+    return pd.DataFrame(rows)

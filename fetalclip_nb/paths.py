@@ -1,0 +1,32 @@
+"""Where things lie: the checkout, caches and downloaded models."""
+
+import os
+from pathlib import Path
+
+
+def project_root() -> Path:
+    """The checkout that the current folder belongs to, else the current folder.
+
+    A notebook may be started in ``notebooks/``, by papermill at the root, or anywhere in
+    Colab: relative paths mean the same in all of them.
+    """
+    here = Path.cwd().resolve()
+    for folder in (here, *here.parents):
+        if (folder / "_config.yml").is_file() and (folder / "notebooks").is_dir():
+            return folder
+    return here
+
+
+def resolve(path: str | Path) -> Path:
+    """An absolute path; a relative one is tried from here, then from the project's root."""
+    path = Path(path).expanduser()
+    if path.is_absolute():
+        return path
+    near = Path.cwd() / path
+    return near if near.exists() else project_root() / path
+
+
+def models_folder() -> Path:
+    """Downloaded models: $FETALCLIP_NB_MODELS, else build/models."""
+    given = os.environ.get("FETALCLIP_NB_MODELS")
+    return Path(given).expanduser() if given else project_root() / "build" / "models"

@@ -1,0 +1,207 @@
+"""What a notebook starts with: checked parameters, seeds, models, and where results go."""
+
+import random
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fetalclip_nb import results
+from fetalclip_nb.datasets.sources import open_dataset
+from fetalclip_nb.datasets.table import Dataset
+from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.metrics import Score
+from fetalclip_nb.models import Model, load_model, parse_models, pick_device, pick_precision
+from fetalclip_nb.paths import project_root
+
+COMMON = ("profile", "models", "results_dir", "cache_dir", "device", "precision", "seed")
+"""Parameters that every notebook has."""
+
+
+@dataclass
+class Session:
+    """One run of a notebook.
+
+    Attributes:
+        notebook: Name without suffix.
+        parameters: Name to value, as the notebook was run.
+        cache_dir: Folder of cached embeddings.
+        folder: Folder of this notebook's result files: NOTEBOOK.partial until `finish`, so
+            that an interrupted run leaves the last whole results alone.
+        models: Model names, the headline first.
+        device: Resolved device.
+        precision: Resolved precision.
+    """
+
+    notebook: str
+    parameters: dict
+    cache_dir: Path
+    folder: Path
+    models: list[str]
+    device: str
+    precision: str
+    _started: float = field(default_factory=time.monotonic)
+    _loaded: dict[str, dict] = field(default_factory=dict)
+    _dataset: Dataset | None = None
+    _saved: int = 0
+
+    def dataset(self, kind: str) -> Dataset:
+        """Load the notebook's data set from its parameter ``data_root``."""
+        self._dataset = open_dataset(kind, self.parameters["data_root"])
+        return self._dataset
+
+    def load_models(self) -> Iterator[Model]:
+        """Load the models one after the other, so that only one is in memory."""
+        for spec in self.models:
+            model = load_model(spec, device=self.device, precision=self.precision)
+            self._loaded[model.name] = {
+                "source": _portable(model.source),
+                "fingerprint": model.fingerprint,
+                "parameters": model.parameters,
+            }
+            yield model
+
+    def save(
+        self, name: str, scores: Mapping[str, Mapping[str, Score]], *, kind: str = "model", **facts
+    ) -> None:
+        """Write a result file; the first one saved is the chapter's headline."""
+        synthetic = facts.pop("synthetic", self._dataset is not None and self._dataset.synthetic)
+        results.save_result(
+            self.folder,
+            name,
+            scores,
+            order=self._saved,
+            kind=kind,
+            synthetic=synthetic,
+            parameters={key: _portable(value) for key, value in self.parameters.items()},
+            provenance=results.provenance(
+                model=self._loaded.get(name, {}),
+                dataset=self._dataset.name if self._dataset else "",
+                dataset_fingerprint=self._dataset.fingerprint if self._dataset else "",
+                device=_device_name(self.device),
+                precision=self.precision,
+                seconds=round(time.monotonic() - self._started, 1),
+                **facts,
+            ),
+        )
+        self._saved += 1
+
+    def results(self) -> dict[str, dict]:
+        """What was saved, by model, in table order."""
+        return results.load_results(self.folder)
+
+    def finish(self, facts: Mapping[str, object]) -> None:
+        """Save the facts and glue every text that the chapter's prose may name."""
+        from myst_nb import glue
+
+        results.save_facts(self.folder, {**facts, "device": _device_name(self.device)})
+        texts = results.render_folder(self.folder)
+        results.write_json(self.folder / "glue.json", texts)
+        final = self.folder.with_name(self.notebook)
+        shutil.rmtree(final, ignore_errors=True)
+        self.folder = self.folder.rename(final)
+        for key, text in texts.items():
+            glue(key, _Text(text), display=False)
+
+
+class _Text(str):
+    """A string that glue shows without quotation marks."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def start(notebook: str, namespace: Mapping[str, object]) -> Session:
+    """Check a notebook's parameters and prepare its run.
+
+    Args:
+        notebook: Name without suffix.
+        namespace: The notebook's ``globals()``: annotated names are its parameters.
+
+    Returns:
+        The session.
+
+    Raises:
+        ParameterError: A parameter is missing, has the wrong type, or names a device or
+            precision that is not there.
+    """
+    parameters = checked_parameters(namespace)
+    device = pick_device(parameters["device"])
+    folder = _made(parameters["results_dir"]) / f"{notebook}.partial"
+    shutil.rmtree(folder, ignore_errors=True)
+    session = Session(
+        notebook,
+        parameters,
+        cache_dir=_made(parameters["cache_dir"]),
+        folder=folder,
+        models=parse_models(parameters["models"]),
+        device=device,
+        precision=pick_precision(parameters["precision"], device),
+    )
+    seed_everything(parameters["seed"])
+    print(
+        f"{notebook}, profile {parameters['profile']}: {_device_name(device)}, {session.precision}"
+    )
+    return session
+
+
+def checked_parameters(namespace: Mapping[str, object]) -> dict:
+    """The annotated names of a notebook and their values, checked against the annotations.
+
+    Raises:
+        ParameterError: All wrong types at once, or a common parameter that is missing.
+
+    """
+    annotations = namespace.get("__annotations__", {})
+    missing = [name for name in COMMON if name not in namespace]
+    if missing:
+        raise ParameterError("Notebook lacks parameters", expected=", ".join(COMMON), found=missing)
+    names = [*dict.fromkeys([*annotations, *COMMON])]
+    wrong = {n: k for n, k in annotations.items() if not _fits(namespace[n], k)}
+    if wrong:
+        raise ParameterError(
+            "Wrong type of notebook parameter",
+            expected=", ".join(f"{name}: {kind.__name__}" for name, kind in wrong.items()),
+            found=", ".join(repr(namespace[name]) for name in wrong),
+        )
+    return {name: namespace[name] for name in names}
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def _fits(value: object, kind: type) -> bool:
+    if isinstance(value, bool) and kind is not bool:
+        return False
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _made(folder: str) -> Path:
+    """Folders that a notebook writes to: relative ones lie in the checkout."""
+    path = Path(folder).expanduser()
+    path = path if path.is_absolute() else project_root() / path
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _portable(value: object) -> object:
+    """A parameter as it may be published: paths below the checkout without the machine's part."""
+    if not isinstance(value, str):
+        return value
+    return value.replace(f"{project_root()}/", "").replace(str(Path.home()), "~")
+
+
+def _device_name(device: str) -> str:
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"{device}, {torch.get_num_threads()} threads"
