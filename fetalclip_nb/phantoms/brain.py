@@ -41,7 +41,7 @@ class View:
     def fill(self, points: np.ndarray, offset: float, v: float = 0.0, mirror: float = 0.0) -> None:
         """Fill a landmark whose echo differs by ``offset`` dB from the brain's."""
         share = self.contrast(v)
-        echo = self.level + share * (offset + self.rng.normal(0, 1.0))
+        echo = self.level + share * (1.2 * offset + self.rng.normal(0, 1.0))
         self.scene.fill(points, Material(echo, None, None, share * mirror))
 
     def line(
@@ -55,15 +55,15 @@ class View:
                 continue
             piece = np.append(piece, min(piece[-1] + 1, len(points) - 1))
             piece = np.unique(piece)
-            power = share * strength * np.exp(self.rng.normal(0, 0.45))
-            material = Material(self.level + 8 * share, None, None, power)
+            power = 1.35 * share * strength * np.exp(self.rng.normal(0, 0.4))
+            material = Material(self.level + 11 * share, None, None, power)
             if len(piece) > 1:
                 self.scene.ribbon(points[piece], width, material)
 
 
 def thalamic(view: View) -> None:
     """Trans-thalamic plane: thalami on both sides of the slit third ventricle, cavum in front."""
-    _folds(view, 7)
+    _folds(view, 12)
     _midline(view, -0.93, -0.2)
     _midline(view, 0.62, 0.95)
     for side in (-1, 1):
@@ -77,7 +77,7 @@ def thalamic(view: View) -> None:
 
 def ventricular(view: View) -> None:
     """Trans-ventricular plane: lateral ventricles with choroid plexus, frontal horns, cavum."""
-    _folds(view, 5)
+    _folds(view, 10)
     _midline(view, -0.93, 0.25)
     _midline(view, 0.62, 0.95)
     for side in (-1, 1):
@@ -89,7 +89,7 @@ def ventricular(view: View) -> None:
 
 def cerebellar(view: View) -> None:
     """Trans-cerebellar plane: dumbbell of the cerebellum, cisterna magna behind, cavum in front."""
-    _folds(view, 5)
+    _folds(view, 10)
     _midline(view, 0.62, 0.95)
     _midline(view, -0.2, 0.2)
     for side in (-1, 1):
@@ -101,7 +101,7 @@ def cerebellar(view: View) -> None:
 def off_plane(view: View) -> None:
     """An axial cut that is none of the standard planes: above the ventricles or at the base."""
     if view.rng.random() < 0.5:
-        _folds(view, 16)
+        _folds(view, 24)
         _midline(view, -0.95, 0.95)
         return
     _folds(view, 6)
@@ -129,20 +129,20 @@ def _midline(view: View, start: float, end: float) -> None:
     u = np.linspace(start, end, max(5, int(28 * (end - start))))
     v = np.cumsum(view.rng.normal(0, 0.006, u.size))
     points = np.stack([u, v - v.mean()], axis=1)
-    view.line(points, view.rng.uniform(0.012, 0.026), view.rng.uniform(0.35, 1.2), 0.0, 0.28)
+    view.line(points, view.rng.uniform(0.012, 0.026), view.rng.uniform(0.5, 1.6), 0.0, 0.25)
 
 
 def _cavum(view: View) -> None:
     """Cavum septi pellucidi: a small fluid box on the midline between two bright walls."""
     start, end = view.rng.normal(0.34, 0.03), view.rng.normal(0.6, 0.03)
-    half = view.rng.uniform(0.035, 0.065)
+    half = view.rng.uniform(0.045, 0.075)
     box = np.array([(start, -half), (end, -half), (end, half), (start, half)])
     view.fill(box, -14)
     for side in (-1, 1):
         wall = curve(
             [(start, side * half), ((start + end) / 2, side * half * 1.3), (end, side * half)]
         )
-        view.line(wall, 0.018, view.rng.uniform(0.5, 1.3), 0.0, 0.1)
+        view.line(wall, 0.022, view.rng.uniform(0.9, 2.0), 0.0, 0.06)
     if view.rng.random() < 0.5:
         view.line(curve([(start, -half), (start - 0.02, 0), (start, half)], 8), 0.02, 0.6)
 
@@ -153,11 +153,11 @@ def _thalamus(view: View, side: int, size: float) -> None:
     centre = (0.03 + rng.normal(0, 0.03), side * 0.2 * rng.uniform(0.9, 1.15))
     radii = (0.25 * size * rng.uniform(0.9, 1.1), 0.16 * size * rng.uniform(0.9, 1.1))
     rim = blob(rng, centre, (radii[0] * 1.3, radii[1] * 1.4), 0.08, 0.35 * side)
-    view.fill(rim, rng.uniform(2.5, 6), centre[1])
+    view.fill(rim, rng.uniform(5, 9), centre[1])
     shape = blob(rng, centre, radii, 0.07, 0.35 * side)
     view.fill(shape, -8, centre[1])
     if rng.random() < 0.7:
-        view.line(shape[: rng.integers(14, 40)], 0.015, 0.3, centre[1], 0.2)
+        view.line(shape[: rng.integers(14, 40)], 0.018, 0.4, centre[1], 0.2)
 
 
 def _third_ventricle(view: View) -> None:
@@ -178,7 +178,7 @@ def _lateral_ventricle(view: View, side: int) -> None:
     width = wide * np.interp(np.linspace(0, 1, 24), [0, 0.12, 0.45, 1], [0.35, 0.9, 1, 0.3])
     outline = band(spine, width)
     view.fill(outline, -14, side)
-    strength = rng.uniform(0.5, 1.3)
+    strength = rng.uniform(0.8, 1.8)
     view.line(outline[2:24], 0.017, strength, side, 0.15)
     view.line(outline[26:46], 0.017, strength, side, 0.15)
     _choroid(view, side, 1.0, tuple(spine[11]))
@@ -190,8 +190,8 @@ def _choroid(
     """Choroid plexus: the brightest soft tissue in the head, a lobulated strip."""
     rng = view.rng
     place = centre or (-0.4 + rng.normal(0, 0.04), 0.4 * side)
-    radii = (size * rng.uniform(0.2, 0.34), size * rng.uniform(0.085, 0.12))
-    view.fill(blob(rng, place, radii, 0.14, -0.25 * side), rng.uniform(11, 16), side)
+    radii = (size * rng.uniform(0.22, 0.34), size * rng.uniform(0.09, 0.125))
+    view.fill(blob(rng, place, radii, 0.14, -0.25 * side), rng.uniform(14, 19), side)
 
 
 def _frontal_horn(view: View, side: int) -> None:
@@ -216,12 +216,12 @@ def _cerebellum(view: View) -> None:
         centre = (u + rng.normal(0, 0.01), side * 0.29 * size)
         radii = (0.19 * size, 0.27 * size * rng.uniform(0.92, 1.08))
         lobe = blob(rng, centre, radii, 0.04, 0.15 * side)
-        view.fill(lobe, rng.uniform(-2, 4), 0.3 * centre[1])
+        view.fill(lobe, rng.uniform(1, 6), 0.2 * centre[1])
         for share in (0.35, 0.7):  # folia
             leaf = oval(centre, (radii[0] * share, radii[1] * share), 0.0, 24)
-            view.line(leaf, 0.012, 0.18, centre[1], 0.4)
-        view.line(lobe, 0.022, rng.uniform(0.5, 1.2), 0.3 * centre[1], 0.12)
-    view.fill(blob(rng, (u + 0.02, 0), (0.11, 0.09), 0.1), 10, mirror=0.3)
+            view.line(leaf, 0.014, 0.25, centre[1], 0.4)
+        view.line(np.roll(lobe, 12, axis=0), 0.026, rng.uniform(0.9, 1.8), 0.2 * centre[1], 0.08)
+    view.fill(blob(rng, (u + 0.02, 0), (0.11, 0.09), 0.1), 14, mirror=0.5)
 
 
 def _insula(view: View) -> None:
@@ -238,9 +238,9 @@ def _folds(view: View, count: int) -> None:
     for _ in range(int(rng.poisson(count * mature))):
         radius, turn = np.sqrt(rng.uniform(0.02, 0.72)), rng.uniform(0, 2 * np.pi)
         u, v = radius * np.cos(turn), radius * np.sin(turn)
-        reach = rng.uniform(0.03, 0.13)
+        reach = rng.uniform(0.02, 0.12)
         slope = rng.normal(0, 0.5) * reach
         streak = curve(
             [(u - reach, v - slope), (u, v + rng.normal(0, 0.03)), (u + reach, v + slope)], 6
         )
-        view.line(streak, 0.016, rng.uniform(0.1, 0.7), v)
+        view.line(streak, 0.014, np.exp(rng.normal(-1.3, 0.7)), v)

@@ -133,10 +133,11 @@ def blob(
     radii: tuple[float, float],
     roughness: float = 0.08,
     angle: float = 0.0,
+    last: int = 6,
 ) -> np.ndarray:
-    """Points (48, 2) of an ellipse with a wavy outline, as organs have."""
+    """Points (48, 2) of an ellipse with a wavy outline of harmonics 2 to ``last``."""
     turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-    radius = 1 + wave(rng, turn, roughness)
+    radius = 1 + wave(rng, turn, roughness, 2, last)
     points = np.stack([radius * np.cos(turn), radius * np.sin(turn)], axis=1)
     return Frame(centre, angle, *radii).at(points)
 

@@ -7,7 +7,7 @@ from fetalclip_nb.phantoms.canvas import Material, wave
 from fetalclip_nb.phantoms.scene import Scene
 from fetalclip_nb.phantoms.surroundings import soften
 
-PARENCHYMA = -15.0  # dB relative to maternal soft tissue: the fetal brain is nearly echo-free
+PARENCHYMA = -18.0  # dB relative to maternal soft tissue: the fetal brain is nearly echo-free
 FIRST_TRIMESTER_MM = 105.0  # head circumference below which choroid plexus fills the hemispheres
 
 INTERIORS = {
@@ -27,17 +27,17 @@ def draw_head(scene: Scene, brain_plane: str) -> None:
     turn = np.linspace(0, 2 * np.pi, 129)
     circle = np.stack([np.cos(turn), np.sin(turn)], axis=1)
     scene.canvas.regions["head"] = [scene.frame.at(_circle(180))]
-    shape = wave(scene.patient.shared(), turn, 0.012, 3, 6)[:, None]
-    outer = circle * (1 + shape + wave(scene.rng, turn, 0.006, 3, 8)[:, None])
+    shape = wave(scene.patient.shared(), turn, 0.009, 3, 4)[:, None]
+    outer = circle * (1 + shape + wave(scene.rng, turn, 0.006, 3, 6)[:, None])
     _scalp(scene, outer)
     level = PARENCHYMA + scene.rng.normal(0, 2.5)
     scene.fill(outer, Material(level, 1.0, 0.0, 0.0))
-    view = brain.View(scene, level, _near_side(scene), scene.rng.uniform(0.15, 0.75))
+    view = brain.View(scene, level, _near_side(scene), scene.rng.uniform(0.4, 0.95))
     if scene.patient.hc_mm < FIRST_TRIMESTER_MM:
         brain.first_trimester(view)
     else:
         INTERIORS[brain_plane](view)
-    soften(scene.canvas, scene.rng, scene.frame.at(outer * 0.97), scene.rng.uniform(1.2, 2.8))
+    soften(scene.canvas, scene.rng, scene.frame.at(outer * 0.97), scene.rng.uniform(1.0, 2.4))
     _skull(scene, outer)
 
 
@@ -63,7 +63,7 @@ def _skull(scene: Scene, outer: np.ndarray) -> None:
     """The vault: bony plates with sutures between, fading where the beam grazes them."""
     rng = scene.rng
     thickness = rng.uniform(0.035, 0.075)
-    brightness = np.exp(rng.normal(0.7, 0.45))
+    brightness = np.exp(rng.normal(1.15, 0.4))
     middle = outer * (1 - thickness / 2)
     scene.bone(middle, thickness, brightness, rng.uniform(0.015, 0.06), gaps=rng.uniform(0.3, 0.8))
     for place in (0.9, -0.9, 2.4, -2.4):  # coronal and lambdoid sutures, radians from the front

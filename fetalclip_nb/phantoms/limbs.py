@@ -16,7 +16,7 @@ def draw_femur(scene: Scene) -> None:
     ends = 1 + rng.uniform(0.1, 0.6) * np.abs(np.linspace(-1, 1, 40)) ** 6
     thick = rng.uniform(0.05, 0.1)
     scene.ribbon(line, thick * ends, Material(2.0, 1.05, 0.04, 0.4), "femur")
-    scene.bone(line, thick, rng.uniform(2.5, 5.5), rng.uniform(0.1, 0.4), gaps=0.3)
+    scene.bone(line, thick, rng.uniform(2.5, 5.5), rng.uniform(0.1, 0.4), gaps=0.3, floor=0.35)
     if rng.random() < 0.5:  # cartilage of the knee and the hip: dark knobs
         for end in (-1, 1):
             scene.fill(blob(rng, (1.15 * end, 0), (0.14, 0.13), 0.06), Material(-12.0))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fetalclip_nb.phantoms.canvas import BLOOD, FLUID, Material, blob, curve, oval
+from fetalclip_nb.phantoms.canvas import BLOOD, FLUID, Material, band, blob, curve, oval
 from fetalclip_nb.phantoms.scene import Scene
 from fetalclip_nb.phantoms.surroundings import soften
 
@@ -12,9 +12,11 @@ def draw_spine(scene: Scene) -> None:
     rng = scene.rng
     bow = rng.uniform(-0.25, 0.25)
     axis = curve([(-1.15, 0), (0, bow), (1.15, rng.normal(0, 0.08))], 60)
-    flesh = rng.uniform(0.5, 0.75)
-    scene.ribbon(axis, flesh, Material(rng.uniform(-8, -2), 1.0, 0.0, 0.0))
-    scene.bone(axis - (0, flesh / 2), 0.025, rng.uniform(0.3, 0.9), 0.0, gaps=0.5)
+    flesh = rng.uniform(0.5, 0.75) * np.sin(np.linspace(0.35, np.pi - 0.35, 60)) ** 0.4
+    back = band(axis, flesh)
+    scene.fill(back, Material(rng.uniform(-8, -2), 1.0, 0.0, 0.0))
+    soften(scene.canvas, rng, scene.frame.at(back), 2.0)
+    scene.bone(back[60:], 0.025, rng.uniform(0.3, 0.9), 0.0, gaps=0.5)
     gap = rng.uniform(0.07, 0.11)
     scene.ribbon(axis, 2 * gap, Material(-16.0))
     count = int(rng.integers(16, 30))
@@ -54,20 +56,32 @@ def draw_profile(scene: Scene) -> None:
 def draw_lips_nose(scene: Scene) -> None:
     """Coronal lips and nose: two dark nostrils above an upper and a lower lip."""
     rng = scene.rng
-    scene.fill(blob(rng, (0, 0), (1.15, 1.1), 0.1), FLUID)
-    flesh = Material(rng.uniform(-2, 3), 1.06, 0.0, 0.0)
-    dark = Material(-22.0, None, None, 0.0)
-    scene.fill(blob(rng, (-0.55, 0), (0.36, 0.42), 0.05), flesh, "nose")
+    flesh = Material(rng.uniform(-7, -3), 1.05, 0.0, 0.0)
+    face = blob(rng, (0.05, 0), (0.95, 0.95), 0.06)
+    scene.fill(face, flesh)
+    soften(scene.canvas, rng, scene.frame.at(face), 2.2)
+    for side in (-1, 1):  # folds between nose and cheeks are filled with fluid
+        fold = curve([(-0.85, 0.25 * side), (-0.35, 0.62 * side), (0.1, 0.55 * side)], 16)
+        scene.ribbon(fold, rng.uniform(0.08, 0.2), FLUID)
+    soft = Material(flesh.echo + rng.uniform(3, 6), 1.06, 0.0, 0.0)
+    scene.fill(blob(rng, (-0.5, 0), (0.34, 0.36), 0.07), soft, "nose")
     for side in (-1, 1):
-        scene.fill(blob(rng, (-0.42, 0.18 * side), (0.09, 0.1), 0.1), dark)
-        cheek = blob(rng, (0.0, 0.85 * side), (0.7, 0.36), 0.08)
-        scene.fill(cheek, flesh._replace(echo=flesh.echo - 3))
-    for u, wide in ((-0.02, 0.5), (0.33, 0.42)):
-        lip = curve([(u + 0.08, -wide), (u - 0.06, 0), (u + 0.08, wide)], 16)
-        width = 0.26 * np.sin(np.linspace(0.3, np.pi - 0.3, 16))
-        scene.ribbon(lip, width, flesh, "lips")
-        scene.bone(lip - (0.08, 0), 0.03, rng.uniform(0.3, 0.8), 0.0)
-    scene.fill(blob(rng, (0.72, 0), (0.2, 0.3), 0.08), flesh)
+        nostril = blob(rng, (-0.38, 0.17 * side), (0.1, 0.09), 0.12, 0.4 * side)
+        scene.fill(nostril, Material(-24.0, None, None, 0.0))
+    _lips(scene, soft)
+
+
+def _lips(scene: Scene, soft: Material) -> None:
+    """Two tapered arcs with a dark mouth between them."""
+    rng = scene.rng
+    mouth = curve([(0.2, -0.55), (0.08, 0), (0.2, 0.55)], 16)
+    scene.ribbon(mouth, 0.5 * np.sin(np.linspace(0.15, np.pi - 0.15, 16)), FLUID)
+    for u, wide in ((0.0, 0.52), (0.32, 0.42)):
+        lip = curve([(u + 0.1, -wide), (u - 0.08, 0), (u + 0.1, wide)], 16)
+        width = rng.uniform(0.2, 0.28) * np.sin(np.linspace(0.25, np.pi - 0.25, 16))
+        scene.ribbon(lip, width, soft, "lips")
+        scene.bone(np.subtract(lip, (0.08, 0)), 0.03, rng.uniform(0.3, 0.9), 0.0)
+    scene.fill(blob(rng, (0.7, 0), (0.2, 0.28), 0.08), soft)
 
 
 def draw_kidney(scene: Scene) -> None:

@@ -13,10 +13,10 @@ MACHINES = {"Voluson E6": 0.46, "Aloka": 0.28, "Voluson S10": 0.14, "Other": 0.1
 
 # machine -> means of axial, lateral, span, gain, gamma, smooth
 _PRESETS = {
-    "Voluson E6": (0.75, 1.5, 54.0, -15.0, 2.1, 0.6),
-    "Voluson S10": (0.85, 1.7, 50.0, -14.0, 2.1, 0.4),
-    "Aloka": (0.70, 1.3, 58.0, -16.0, 2.3, 0.2),
-    "Other": (0.95, 2.1, 48.0, -13.0, 1.9, 0.3),
+    "Voluson E6": (0.68, 1.35, 55.0, -14.0, 2.7, 0.6),
+    "Voluson S10": (0.78, 1.55, 51.0, -13.0, 2.6, 0.45),
+    "Aloka": (0.64, 1.2, 59.0, -15.0, 2.9, 0.3),
+    "Other": (0.85, 1.9, 49.0, -12.0, 2.4, 0.4),
 }
 
 
@@ -122,12 +122,12 @@ def draw_tone(patient: Patient, rng: np.random.Generator) -> Tone:
     values = mean + spread * shared.standard_normal(6) + 0.35 * spread * rng.standard_normal(6)
     axial, lateral, span, gain, gamma, smooth = values.tolist()
     return Tone(
-        axial=float(np.clip(axial, 0.6, 1.1)),
+        axial=float(np.clip(axial, 0.55, 1.0)),
         lateral=float(np.clip(lateral, 0.9, 2.6)),
         span=float(np.clip(span, 42, 64)),
         gain=gain,
-        gamma=float(np.clip(gamma, 1.5, 3.0)),
+        gamma=float(np.clip(gamma, 1.8, 3.4)),
         smooth=max(0.0, smooth),
-        haze=float(np.exp(shared.normal(-4.2, 0.8))),
+        haze=float(np.exp(shared.normal(-5.6, 0.9))),
         specular=float(shared.uniform(3, 9)),
     )

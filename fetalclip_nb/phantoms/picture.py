@@ -30,9 +30,14 @@ class Layout(NamedTuple):
 
 
 def _level(rng: np.random.Generator) -> float:
-    """Nearly horizontal, as operators turn the probe for heads and long bones."""
+    """Nearly horizontal for most heads, any way round for the rest."""
     angle = rng.normal(0, 0.2) if rng.random() < 0.88 else rng.uniform(-np.pi / 2, np.pi / 2)
     return float(angle + np.pi * (rng.random() < 0.5))
+
+
+def _lying(rng: np.random.Generator) -> float:
+    """Across the beam: only so do a long bone and the spine echo along their whole length."""
+    return float(rng.normal(0, 0.3) + np.pi * (rng.random() < 0.5))
 
 
 def _any(rng: np.random.Generator) -> float:
@@ -50,14 +55,14 @@ def _face(rng: np.random.Generator) -> float:
 LAYOUTS = {
     "abdomen": Layout(trunk.draw_abdomen, 0.93, _any, lambda p: max(p.abdomen_mm, 15.0)),
     "thorax": Layout(trunk.draw_thorax, 0.95, _any, lambda p: max(0.86 * p.abdomen_mm, 13.0)),
-    "femur": Layout(limbs.draw_femur, 1.0, _level, lambda p: p.femur_mm),
+    "femur": Layout(limbs.draw_femur, 1.0, _lying, lambda p: p.femur_mm),
     "cervix": Layout(limbs.draw_cervix, 1.0, _upright, lambda p: 42.0),
-    "spine": Layout(others.draw_spine, 1.0, _level, lambda p: 1.7 * p.head_length_mm),
+    "spine": Layout(others.draw_spine, 1.0, _lying, lambda p: 1.7 * p.head_length_mm),
     "profile": Layout(others.draw_profile, 0.9, _upright, lambda p: p.head_length_mm),
     "lips_nose": Layout(others.draw_lips_nose, 0.9, _face, lambda p: 0.45 * p.head_length_mm),
     "kidney": Layout(others.draw_kidney, 0.9, _any, lambda p: max(p.abdomen_mm, 15.0)),
     "placenta": Layout(others.draw_placenta, 0.7, _upright, lambda p: 90.0),
-    "limb": Layout(others.draw_limb, 1.0, _level, lambda p: 1.5 * p.femur_mm),
+    "limb": Layout(others.draw_limb, 1.0, _lying, lambda p: 1.5 * p.femur_mm),
     "orbits": Layout(others.draw_orbits, 0.9, _any, lambda p: 0.8 * p.head_length_mm),
     "empty": Layout(others.draw_empty, 0.8, _upright, lambda p: 80.0),
 }

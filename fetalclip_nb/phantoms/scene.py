@@ -56,11 +56,13 @@ class Scene:
         brightness: float,
         attenuation: float,
         gaps: float = 0.5,
+        floor: float = 0.07,
     ) -> None:
         """Draw a bony shell along a line (N, 2) of the frame, bright where it faces the beam.
 
         Sound leaves a smooth bone like light a mirror: little comes back from a wall that the
-        beam only grazes. Brightness also drifts along the shell, by ``gaps`` nepers.
+        beam only grazes. Of full brightness, ``floor`` is
+        left there. Brightness also drifts along the shell, by ``gaps`` nepers.
         """
         line = self.frame.at(points)
         tangent = np.gradient(line, axis=0)
@@ -69,7 +71,7 @@ class Scene:
         facing = np.abs(tangent[:, 0] * ray[:, 1] - tangent[:, 1] * ray[:, 0])
         turn = np.linspace(0, 2 * np.pi, len(line))
         drift = np.exp(gaps * (wave(self.rng, turn, 0.8, 1, 9) + wave(self.rng, turn, 0.5, 10, 30)))
-        strength = brightness * (0.07 + 0.93 * facing**2.2) * drift
+        strength = brightness * (floor + (1 - floor) * facing**2.2) * drift
         self._segments(line, self.px(width), strength, attenuation)
 
     def _segments(

@@ -10,8 +10,8 @@ from fetalclip_nb.phantoms.canvas import FLUID, Canvas, Material, blob, curve, n
 def draw_tissue(canvas: Canvas, rng: np.random.Generator) -> None:
     """Fill the canvas with uneven soft tissue, crossed by bright connective sheets."""
     shape = (canvas.height, canvas.width)
-    level = rng.normal(-4, 2.5)
-    canvas.echo[:] = level + noise(rng, shape, 60) * 3.5 + noise(rng, shape, 14) * 2.0
+    level = rng.normal(-6, 2.5)
+    canvas.echo[:] = level + noise(rng, shape, 60) * 4.5 + noise(rng, shape, 14) * 2.0
     for _ in range(int(rng.integers(3, 12))):
         _sheet(canvas, rng)
 
@@ -41,7 +41,7 @@ def draw_pool(
         shift = rng.normal(0, 0.28, 2) * radii
         size = np.asarray(radii) * rng.uniform(0.95, 1.4, 2)
         fluid = FLUID._replace(echo=rng.uniform(-38, -22))
-        canvas.fill(blob(rng, tuple(shift + centre), tuple(size), 0.13), fluid)
+        canvas.fill(blob(rng, tuple(shift + centre), tuple(size), 0.1, last=3), fluid)
     if rng.random() < 0.5:
         _fetal_part(canvas, rng, centre, radii)
 
