@@ -1,8 +1,18 @@
 """Synthetic fetal B-mode pictures with known truth, in the layouts of the real data sets."""
 
+from fetalclip_nb.phantoms.cohorts import VERSION, write_fetal_planes, write_hc18
+from fetalclip_nb.phantoms.patient import Patient, draw_patient
 from fetalclip_nb.phantoms.picture import BRAIN_PLANES, FIELD_RATIOS, PLANES, Phantom, draw
 
-VERSION = 1
-"""Raised whenever pictures change, so that data sets made by older code are made again."""
-
-__all__ = ["BRAIN_PLANES", "FIELD_RATIOS", "PLANES", "VERSION", "Phantom", "draw"]
+__all__ = [
+    "BRAIN_PLANES",
+    "FIELD_RATIOS",
+    "PLANES",
+    "VERSION",
+    "Patient",
+    "Phantom",
+    "draw",
+    "draw_patient",
+    "write_fetal_planes",
+    "write_hc18",
+]
