@@ -1,0 +1,62 @@
+"""Small data sets and models that several test modules make."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+TINY_CONFIG = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
+    "text_cfg": {
+        "context_length": 40,
+        "vocab_size": 49408,
+        "width": 16,
+        "heads": 2,
+        "layers": 2,
+    },
+}
+PLANES_HEADER = "Image_name;Patient_num;Plane;Brain_plane;Operator;US_Machine;Train "
+
+
+def write_image(path: Path, size: tuple[int, int] = (40, 30), mode: str = "L", seed: int = 0):
+    """A random picture of a given mode."""
+    rng = np.random.default_rng(seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bands = len(Image.new(mode, (1, 1)).getbands())
+    shape = (size[1], size[0]) if bands == 1 else (size[1], size[0], bands)
+    Image.fromarray(rng.integers(0, 255, shape, dtype=np.uint8), mode).save(path)
+
+
+def write_planes(root: Path, rows: list[str] | None = None, header: str = PLANES_HEADER) -> Path:
+    """A FETAL_PLANES_DB of a few images, with the real table's blanks and padding."""
+    rows = rows or [
+        "Patient00001_Plane1_1_of_2;1;Other;Not A Brain;Other;Aloka;1 ",
+        "Patient00001_Plane3_1_of_1;1;Fetal brain ;Trans-thalamic;Op. 1;Voluson E6;1",
+        "Patient00002_Plane2_1_of_1;2;Fetal abdomen;Not A Brain;Op. 2;Voluson S10;0 ",
+        "Patient00003_Plane5_1_of_1;3;Fetal thorax;Not A Brain;Op. 3;Aloka;0 ",
+    ]
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "FETAL_PLANES_DB_data.csv").write_text("\n".join([header, *rows]) + "\n")
+    modes = ["L", "RGB", "RGBA"]
+    for i, row in enumerate(rows):
+        write_image(root / "Images" / f"{row.split(';')[0]}.png", mode=modes[i % 3], seed=i)
+    return root
+
+
+def write_heads(root: Path, n: int = 6) -> Path:
+    """An HC18 of a few images; patients 1 and 2 have two."""
+    names = ["001_HC", "001_2HC", "002_HC", "002_2HC", *[f"{i:03d}_HC" for i in range(3, n + 1)]]
+    lines = ["filename,pixel size(mm),head circumference (mm)"]
+    for i, name in enumerate(names[:n]):
+        write_image(root / "training_set" / f"{name}.png", seed=i)
+        lines.append(f"{name}.png,{0.1 + 0.01 * i},{90 + 50 * i}")
+    (root / "training_set_pixel_size_and_HC.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def write_config(path: Path, **changes: object) -> Path:
+    """A tiny model's config."""
+    path.write_text(json.dumps({**TINY_CONFIG, **changes}))
+    return path
