@@ -1,0 +1,125 @@
+"""Training captions in our own words: anatomy, brain sub-plane, gestational age, pixel spacing.
+
+A caption is a sentence frame around a noun phrase, often followed by the structures that the
+plane shows. Whole prompts of the plane files are never among the captions; the age templates
+of the evaluation are (numbers are read only in frames that training has seen), their unseen
+paraphrases are not.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+import numpy as np
+
+from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.gestational_age import INPUT_SIDE
+from fetalclip_nb.prompts import age_sentence, load_age_templates
+
+SUBPLANE_SHARE = 0.6
+"""Share of brain captions that name the sub-plane."""
+
+_VOCABULARY = json.loads(
+    (resources.files("fetalclip_nb") / "prompts" / "captions.json").read_text("utf-8")
+)
+NOUNS: dict[str, list[str]] = _VOCABULARY["nouns"]
+"""Plane -> noun phrases that name it."""
+
+SUBPLANE_NOUNS: dict[str, list[str]] = _VOCABULARY["subplane_nouns"]
+"""Brain sub-plane -> noun phrases that name it."""
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A sentence and what it claims: the plane and, where named, the brain sub-plane."""
+
+    text: str
+    plane: str
+    brain_plane: str | None = None
+
+
+def plane_caption(rng: np.random.Generator, plane: str, brain_plane: str | None = None) -> Caption:
+    """Draw a caption for an image of a plane.
+
+    Args:
+        rng: Source of randomness.
+        plane: A key of ``NOUNS``.
+        brain_plane: A key of ``SUBPLANE_NOUNS`` for brain images; named with
+            probability ``SUBPLANE_SHARE``.
+
+    Raises:
+        ParameterError: If the plane or the sub-plane is unknown.
+
+    >>> plane_caption(np.random.default_rng(2), "femur").plane
+    'femur'
+    """
+    _require(plane, NOUNS, "plane")
+    if brain_plane is not None:
+        _require(brain_plane, SUBPLANE_NOUNS, "brain_plane")
+    named = brain_plane if brain_plane and rng.random() < SUBPLANE_SHARE else None
+    nouns = SUBPLANE_NOUNS[named] if named else NOUNS[plane]
+    kind, name = ("subplane_structures", named) if named else ("structures", plane)
+    structures = _VOCABULARY[kind][name]
+    count = min(int(rng.integers(0, 4)), len(structures))
+    listed = [structures[i] for i in rng.permutation(len(structures))[:count]]
+    phrase = _choice(rng, nouns) + _enumeration(rng, listed)
+    return Caption(_choice(rng, _VOCABULARY["frames"]).format(phrase), plane, named)
+
+
+@cache
+def age_frames() -> tuple[str, ...]:
+    """Sentence frames of age captions: the evaluation's templates, then the training-only ones."""
+    return (*load_age_templates()["templates"], *_VOCABULARY["age_frames"])
+
+
+def age_caption(rng: np.random.Generator, age_days: int, spacing_mm: float) -> str:
+    """Draw a caption that states gestational age and pixel spacing.
+
+    Args:
+        rng: Source of randomness.
+        age_days: Gestational age in days.
+        spacing_mm: Pixel spacing in mm as ``stated_spacing`` gives it; printed with two decimals.
+    """
+    return age_sentence(_choice(rng, age_frames()), age_days, f"{spacing_mm:.2f}")
+
+
+def stated_spacing(width: int, height: int, pixel_mm: float, zoom: float = 1.0) -> float:
+    """Pixel spacing that a caption states, in mm: that of the image fitted into 224 pixels.
+
+    Args:
+        width: Width of the image file in pixels.
+        height: Height of the image file in pixels.
+        pixel_mm: Size of a pixel of the file in mm.
+        zoom: Magnification applied by augmentation; 2 makes the head twice as large and
+            so halves the spacing.
+
+    Source: FetalCLIP (arXiv 2502.14807), zero-shot gestational age.
+
+    >>> round(stated_spacing(800, 540, 0.14), 3)
+    0.5
+    >>> round(stated_spacing(800, 540, 0.14, zoom=2.0), 3)
+    0.25
+    """
+    return max(width, height) / INPUT_SIDE * pixel_mm / zoom
+
+
+def _choice(rng: np.random.Generator, items: Sequence[str]) -> str:
+    return items[int(rng.integers(len(items)))]
+
+
+def _enumeration(rng: np.random.Generator, items: list[str]) -> str:
+    """``, showing a, b and c`` or the like; nothing for an empty list."""
+    if not items:
+        return ""
+    head, last = items[:-1], items[-1]
+    joined = f"{', '.join(head)} and {last}" if head else last
+    return _choice(rng, (" with ", ", showing ", " and ", ": ")) + joined
+
+
+def _require(name: str, known: dict[str, list[str]], parameter: str) -> None:
+    if name not in known:
+        raise ParameterError(
+            f"No captions are written for {name!r}", where=parameter, expected=sorted(known)
+        )

@@ -1,0 +1,81 @@
+"""One pretraining run from phantoms to the exported folder: config, weights, scores, card."""
+
+import hashlib
+import json
+import subprocess
+import time
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import open_clip
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from fetalclip_nb import phantoms
+from fetalclip_nb.pretraining import WEIGHTS, Recipe
+from fetalclip_nb.pretraining_data import cached_pool
+from fetalclip_nb.pretraining_loop import Trainer, train
+
+CONFIG_FILE = "open_clip_config.json"
+WEIGHTS_FILE = "open_clip_model.safetensors"
+
+
+def read_config(folder: Path = WEIGHTS) -> dict:
+    """Model and preprocess settings in open_clip's ``local-dir:`` form."""
+    return json.loads((folder / CONFIG_FILE).read_text("utf-8"))
+
+
+def new_model(config: dict, seed: int) -> nn.Module:
+    """An open_clip CLIP with seeded random weights."""
+    torch.manual_seed(seed)
+    return open_clip.CLIP(**config["model_cfg"])
+
+
+def trained(recipe: Recipe, *, cache: Path, threads: int) -> Trainer:
+    """Draw the phantoms or read them from the cache, then train or go on with training.
+
+    Args:
+        recipe: What decides the result.
+        cache: Folder of phantoms and checkpoints.
+        threads: Threads of torch and processes that draw.
+    """
+    torch.set_num_threads(threads)
+    pool = cached_pool(
+        cache,
+        phantoms.draw,
+        version=phantoms.VERSION,
+        heads=recipe.heads,
+        others=recipe.others,
+        seed=recipe.seed,
+        workers=threads,
+    )
+    config = read_config()
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{WEIGHTS}")
+    model = new_model(config, recipe.seed)
+    trainer = Trainer(model, tokenizer, config["preprocess_cfg"], pool, recipe)
+    key = json.dumps([asdict(recipe), config, phantoms.VERSION], sort_keys=True)
+    train(trainer, cache / f"run-{hashlib.sha256(key.encode()).hexdigest()[:12]}.pt")
+    return trainer
+
+
+def export(model: nn.Module, config: dict, folder: Path) -> Path:
+    """Write config and half-precision weights so that open_clip loads the folder by itself.
+
+    Args:
+        model: Trained open_clip CLIP.
+        config: Content of the config file.
+        folder: Where to write.
+
+    Returns:
+        The weights file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+    path = folder / WEIGHTS_FILE
+    temporary = path.with_suffix(".part")
+    state = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+    save_file(state, temporary, metadata={"format": "pt"})
+    temporary.replace(path)
+    return path

@@ -1,0 +1,119 @@
+"""Scores of a pretrained model: planes and ages of phantoms never seen, and of real heads."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fetalclip_nb import gestational_age, metrics, phantoms, zero_shot
+from fetalclip_nb.datasets import load_dataset
+from fetalclip_nb.datasets.fetal_planes import brain_subplanes, five_planes
+from fetalclip_nb.datasets.hc18 import counted
+from fetalclip_nb.datasets.table import Dataset
+from fetalclip_nb.embeddings import image_embeddings, prepared_embedding, text_encoder
+from fetalclip_nb.models import Model
+from fetalclip_nb.prompts import load_age_templates, load_prompts
+
+HELD_OUT = {
+    "fetal_planes": {"patients": 120, "seed": 90_001},
+    "hc18": {"patients": 240, "seed": 90_002},
+}
+"""Phantom patients that pretraining never draws: other seeds, other patients."""
+
+_CONTROL_SEED = 0
+
+
+def held_out_scores(model: Model, cache: Path) -> dict[str, dict]:
+    """Zero-shot scores on phantom patients that training has not seen.
+
+    Args:
+        model: What is scored.
+        cache: Folder for phantoms and embeddings.
+
+    Returns:
+        Task -> score name -> value, interval over patients and n.
+    """
+    planes, heads = cache / "held-out" / "fetal_planes", cache / "held-out" / "hc18"
+    phantoms.write_fetal_planes(planes, **HELD_OUT["fetal_planes"])
+    phantoms.write_hc18(heads, **HELD_OUT["hc18"])
+    whole = load_dataset("fetal_planes", planes)
+    return {
+        "planes": plane_scores(model, whole, five_planes(whole), "planes", cache),
+        "brain": plane_scores(model, whole, brain_subplanes(whole), "brain", cache),
+        "age": age_scores(model, load_dataset("hc18", heads), cache),
+    }
+
+
+def plane_scores(
+    model: Model, whole: Dataset, task: Dataset, prompts: str, cache: Path
+) -> dict[str, dict]:
+    """Macro F1 and F1 of each class, zero-shot.
+
+    Args:
+        model: What is scored.
+        whole: A whole FETAL_PLANES_DB data set.
+        task: The rows that count, with their ``label``.
+        prompts: Name of the prompt set.
+        cache: Folder for embeddings.
+    """
+    sentences = load_prompts(prompts)
+    vectors = zero_shot.normalise(image_embeddings(model, whole, cache_dir=cache).of(task))
+    classes = zero_shot.class_embeddings(text_encoder(model, cache), sentences)
+    predictions = zero_shot.predict(
+        zero_shot.zero_shot_logits(vectors, classes),
+        task.table["label"].to_numpy(),
+        tuple(sentences),
+        task.table["patient"].to_numpy(),
+    )
+    found = zero_shot.scores(predictions, by_patient=True)
+    return {name: asdict(found[name]) for name in found if name.startswith("f1")}
+
+
+def age_scores(model: Model, dataset: Dataset, cache: Path) -> dict[str, dict]:
+    """Valid prediction rate with the known templates, with unseen ones, and of controls.
+
+    Args:
+        model: What is scored.
+        dataset: A whole HC18 data set; only heads of 100 to 342 mm count.
+        cache: Folder for embeddings.
+
+    Returns:
+        Predictor -> its scores: "templates", "unseen"; the controls "shuffled images",
+        "mean feature", "black image", "spacing only" and "constant age".
+    """
+    vectors = zero_shot.normalise(image_embeddings(model, dataset, cache_dir=cache).of(dataset))
+    rows = counted(dataset)
+    table, vectors = dataset.table[rows], vectors[rows]
+    spacings = gestational_age.prompt_spacing(table["width"], table["height"], table["pixel_mm"])
+    encode, frames = text_encoder(model, cache), load_age_templates()
+    texts = gestational_age.age_embeddings(encode, frames["templates"], spacings)
+    unseen = gestational_age.age_embeddings(encode, frames["unseen"], spacings)
+    black = zero_shot.normalise(prepared_embedding(model, [Image.new("L", (224, 224))]))
+    order = np.random.default_rng(_CONTROL_SEED).permutation(len(vectors))
+    mean = zero_shot.normalise(vectors.mean(0, keepdims=True))
+
+    def predicted(images: np.ndarray, sentences: dict[str, np.ndarray]) -> np.ndarray:
+        images = np.broadcast_to(images, vectors.shape)
+        return gestational_age.predict_age(
+            gestational_age.age_similarity(images, spacings, sentences)
+        )
+
+    hc_mm, patients = table["hc_mm"].to_numpy(), table["patient"].to_numpy()
+    ages = {
+        "templates": predicted(vectors, texts),
+        "unseen": predicted(vectors, unseen),
+        "shuffled images": predicted(vectors[order], texts),
+        "mean feature": predicted(mean, texts),
+        "black image": predicted(black, texts),
+        "spacing only": gestational_age.spacing_only_age(
+            np.array(spacings, dtype=float), hc_mm, patients
+        ),
+        "constant age": np.full(len(hc_mm), gestational_age.best_constant_age(hc_mm)),
+    }
+    return {name: _as_dicts(days, hc_mm, patients) for name, days in ages.items()}
+
+
+def _as_dicts(days: np.ndarray, hc_mm: np.ndarray, patients: np.ndarray) -> dict[str, dict]:
+    found: dict[str, metrics.Score] = gestational_age.age_scores(days, hc_mm, patients)
+    return {name: asdict(score) for name, score in found.items()}
