@@ -166,7 +166,7 @@ def _gain_map(rng: np.random.Generator) -> np.ndarray:
     side = np.linspace(-1, 1, ANGLES, dtype=np.float32)
     gain = np.float32(rng.normal(0, 3.0)) * (depth - 0.5)
     gain = gain - np.float32(rng.uniform(0, 9)) * np.clip(depth - rng.uniform(0.5, 0.95), 0, 1) * 2
-    edge = rng.uniform(0, 14, 2)
+    edge = rng.uniform(0, 18, 2)
     start = rng.uniform(0.3, 0.95, 2)
     gain = gain - np.where(side < 0, edge[0], edge[1]) * np.clip(
         (np.abs(side) - np.where(side < 0, *start)) / 0.4, 0, 1.2

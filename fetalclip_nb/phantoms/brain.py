@@ -107,8 +107,9 @@ def off_plane(view: View) -> None:
     _folds(view, 6)
     for side in (-1, 1):
         for end, reach in ((0.55, 0.75), (-0.5, 0.75)):  # sphenoid wing, petrous ridge
-            ridge = curve([(0.05, 0.05 * side), (end / 2, 0.25 * side), (end, reach * side)], 12)
-            view.line(ridge, 0.05, 2.0, 0.5 * side, 0.15)
+            middle = (0.6 * end, view.rng.uniform(0.1, 0.4) * side)
+            ridge = curve([(0.08 * np.sign(end), 0.06 * side), middle, (end, reach * side)], 14)
+            view.line(ridge, 0.045, view.rng.uniform(0.5, 1.8), 0.0, 0.3)
 
 
 def first_trimester(view: View) -> None:
@@ -155,7 +156,7 @@ def _thalamus(view: View, side: int, size: float) -> None:
     rim = blob(rng, centre, (radii[0] * 1.3, radii[1] * 1.4), 0.08, 0.35 * side)
     view.fill(rim, rng.uniform(5, 9), centre[1])
     shape = blob(rng, centre, radii, 0.07, 0.35 * side)
-    view.fill(shape, -8, centre[1])
+    view.fill(shape, rng.uniform(-7, -4), centre[1])
     if rng.random() < 0.7:
         view.line(shape[: rng.integers(14, 40)], 0.018, 0.4, centre[1], 0.2)
 
@@ -214,13 +215,15 @@ def _cerebellum(view: View) -> None:
     view.fill(cistern, -13)
     for side in (-1, 1):
         centre = (u + rng.normal(0, 0.01), side * 0.29 * size)
-        radii = (0.19 * size, 0.27 * size * rng.uniform(0.92, 1.08))
+        radii = (0.2 * size, 0.29 * size * rng.uniform(0.92, 1.08))
         lobe = blob(rng, centre, radii, 0.04, 0.15 * side)
-        view.fill(lobe, rng.uniform(1, 6), 0.2 * centre[1])
+        view.fill(lobe, rng.uniform(2, 7), 0.2 * centre[1])
         for share in (0.35, 0.7):  # folia
             leaf = oval(centre, (radii[0] * share, radii[1] * share), 0.0, 24)
-            view.line(leaf, 0.014, 0.25, centre[1], 0.4)
-        view.line(np.roll(lobe, 12, axis=0), 0.026, rng.uniform(0.9, 1.8), 0.2 * centre[1], 0.08)
+            view.line(leaf, 0.016, 0.4, centre[1], 0.35)
+        view.line(
+            np.roll(lobe, 12, axis=0), 0.026, np.exp(rng.normal(-0.25, 0.45)), 0.2 * centre[1], 0.08
+        )
     view.fill(blob(rng, (u + 0.02, 0), (0.11, 0.09), 0.1), 14, mirror=0.5)
 
 

@@ -110,11 +110,16 @@ def rescaled(points: np.ndarray, scale: float) -> np.ndarray:
     return (points + 0.5) * scale - 0.5
 
 
+def tangents(line: np.ndarray) -> np.ndarray:
+    """Unit vectors (N, 2) along a polyline (N, 2)."""
+    padded = np.concatenate([line[:1], line, line[-1:]])
+    along = padded[2:] - padded[:-2]
+    return along / (np.sqrt((along**2).sum(axis=1, keepdims=True)) + 1e-9)
+
+
 def band(line: np.ndarray, width: float | np.ndarray) -> np.ndarray:
     """Outline (2N, 2) of a band around a polyline (N, 2)."""
-    direction = np.gradient(line, axis=0)
-    direction /= np.linalg.norm(direction, axis=1, keepdims=True) + 1e-9
-    normal = direction[:, ::-1] * (-1.0, 1.0)
+    normal = tangents(line)[:, ::-1] * (-1.0, 1.0)
     offset = normal * (np.broadcast_to(width, len(line))[:, None] / 2)
     return np.concatenate([line + offset, (line - offset)[::-1]])
 

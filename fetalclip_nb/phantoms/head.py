@@ -8,7 +8,7 @@ from fetalclip_nb.phantoms.scene import Scene
 from fetalclip_nb.phantoms.surroundings import soften
 
 PARENCHYMA = -18.0  # dB relative to maternal soft tissue: the fetal brain is nearly echo-free
-FIRST_TRIMESTER_MM = 105.0  # head circumference below which choroid plexus fills the hemispheres
+FIRST_TRIMESTER_MM = 85.0  # head circumference below which choroid plexus fills the hemispheres
 
 INTERIORS = {
     "trans-thalamic": brain.thalamic,
@@ -65,7 +65,7 @@ def _skull(scene: Scene, outer: np.ndarray) -> None:
     thickness = rng.uniform(0.035, 0.075)
     brightness = np.exp(rng.normal(1.15, 0.4))
     middle = outer * (1 - thickness / 2)
-    scene.bone(middle, thickness, brightness, rng.uniform(0.015, 0.06), gaps=rng.uniform(0.3, 0.8))
+    scene.bone(middle, thickness, brightness, rng.uniform(0.015, 0.06), gaps=rng.uniform(0.35, 1.1))
     for place in (0.9, -0.9, 2.4, -2.4):  # coronal and lambdoid sutures, radians from the front
         if rng.random() < 0.45:
             _suture(scene, middle, place + rng.normal(0, 0.15), thickness)

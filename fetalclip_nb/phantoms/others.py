@@ -18,13 +18,13 @@ def draw_spine(scene: Scene) -> None:
     soften(scene.canvas, rng, scene.frame.at(back), 2.0)
     scene.bone(back[60:], 0.025, rng.uniform(0.3, 0.9), 0.0, gaps=0.5)
     gap = rng.uniform(0.07, 0.11)
-    scene.ribbon(axis, 2 * gap, Material(-16.0))
-    count = int(rng.integers(16, 30))
+    scene.ribbon(axis, 2.6 * gap, Material(-16.0))
+    count = int(rng.integers(11, 24))
     for row, strength in ((-gap, 1.0), (gap, 1.5)):
         for u in np.linspace(-1.05, 1.05, count):
             v = np.interp(u, axis[:, 0], axis[:, 1]) + row
-            bead = blob(rng, (u, v), (0.72 / count, 0.032), 0.12)
-            power = strength * rng.uniform(0.5, 1.8)
+            bead = blob(rng, (u, v), (0.6 / count, 0.036), 0.12)
+            power = strength * rng.uniform(0.8, 2.4)
             scene.fill(bead, Material(4.0, 1.1, rng.uniform(0.03, 0.1), power), "spine")
 
 

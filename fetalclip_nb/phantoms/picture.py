@@ -250,7 +250,8 @@ def _draw_scene(scene: Scene, layout: Layout, extent: tuple[float, float], view:
     canvas, rng, centre = scene.canvas, scene.rng, scene.frame.origin
     surroundings.draw_tissue(canvas, rng)
     if view not in ("cervix", "placenta", "empty"):
-        surroundings.draw_pool(canvas, rng, centre, extent)
+        deep = max(extent[1], 0.2 * canvas.height)  # flat structures lie in a roomy pool, too
+        surroundings.draw_pool(canvas, rng, centre, (extent[0], deep))
     face = scene.probe.apex[1] + scene.probe.radius
     surroundings.draw_wall(canvas, scene.probe, rng, centre[1] - extent[1] - face)
     layout.draw(scene)

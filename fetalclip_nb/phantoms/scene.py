@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fetalclip_nb.phantoms.acquisition import Probe
-from fetalclip_nb.phantoms.canvas import Canvas, Frame, Material, band, wave
+from fetalclip_nb.phantoms.canvas import Canvas, Frame, Material, band, tangents, wave
 from fetalclip_nb.phantoms.patient import Patient
 
 
@@ -65,13 +65,12 @@ class Scene:
         left there. Brightness also drifts along the shell, by ``gaps`` nepers.
         """
         line = self.frame.at(points)
-        tangent = np.gradient(line, axis=0)
-        tangent /= np.linalg.norm(tangent, axis=1, keepdims=True) + 1e-9
+        tangent = tangents(line)
         ray = self.probe.towards(line)
         facing = np.abs(tangent[:, 0] * ray[:, 1] - tangent[:, 1] * ray[:, 0])
         turn = np.linspace(0, 2 * np.pi, len(line))
         drift = np.exp(gaps * (wave(self.rng, turn, 0.8, 1, 9) + wave(self.rng, turn, 0.5, 10, 30)))
-        strength = brightness * (floor + (1 - floor) * facing**2.2) * drift
+        strength = brightness * (floor + (1 - floor) * facing**2.6) * drift
         self._segments(line, self.px(width), strength, attenuation)
 
     def _segments(

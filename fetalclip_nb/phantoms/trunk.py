@@ -70,7 +70,7 @@ def _short_ribs(scene: Scene, outline: np.ndarray) -> None:
     for turn in rng.uniform(0.9, 2.6, rng.integers(0, 4)) * rng.choice([-1, 1], 1):
         sweep = np.linspace(turn, turn + rng.uniform(0.12, 0.4), 8)
         line = 0.9 * np.stack([np.cos(sweep), np.sin(sweep)], axis=1)
-        scene.bone(line, 0.055, rng.uniform(0.8, 2.2), rng.uniform(0.02, 0.09))
+        scene.bone(line, 0.055, rng.uniform(1.2, 3.5), rng.uniform(0.02, 0.09))
 
 
 def _umbilical_vein(scene: Scene, left: int) -> None:
@@ -100,8 +100,8 @@ def _vertebra(scene: Scene) -> None:
     scene.canvas.regions["spine"] = [scene.frame.at(region)]
     bone = BONE._replace(attenuation=rng.uniform(0.04, 0.15))
     for place in ((centre + 0.07, 0.0), (centre - 0.08, 0.1), (centre - 0.08, -0.1)):
-        bright = bone._replace(mirror=rng.uniform(1.0, 2.6))
-        scene.fill(blob(rng, place, (0.055, 0.05), 0.1), bright)
+        bright = bone._replace(mirror=rng.uniform(1.8, 4.5))
+        scene.fill(blob(rng, place, (0.065, 0.055), 0.1), bright)
 
 
 def _long_ribs(scene: Scene) -> None:
@@ -111,7 +111,7 @@ def _long_ribs(scene: Scene) -> None:
         start = rng.uniform(0.7, 1.5)
         sweep = side * np.linspace(start, rng.uniform(2.2, 2.75), 22)
         line = rng.uniform(0.86, 0.92) * np.stack([np.cos(sweep), np.sin(sweep)], axis=1)
-        scene.bone(line, 0.05, rng.uniform(0.7, 2.2), rng.uniform(0.01, 0.06))
+        scene.bone(line, 0.055, rng.uniform(1.5, 4.0), rng.uniform(0.01, 0.06), floor=0.12)
 
 
 def _heart(scene: Scene, left: int) -> None:
