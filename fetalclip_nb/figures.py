@@ -102,7 +102,7 @@ def forest(scores: Mapping[str, Score], *, label: str, reference: float | None =
     """One line a predictor: value and interval in percent, with a dashed reference."""
     figure, axis = plt.subplots(figsize=(WIDTH, 0.36 * len(scores) + 1.1))
     y = np.arange(len(scores))[::-1]
-    for position, (name, found) in zip(y, scores.items(), strict=True):
+    for position, (_name, found) in zip(y, scores.items(), strict=True):
         axis.plot([100 * found.low, 100 * found.high], [position] * 2, color=COLOURS[0], lw=2)
         axis.plot(100 * found.value, position, "o", color=COLOURS[0])
         axis.annotate(

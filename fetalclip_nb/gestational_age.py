@@ -210,6 +210,57 @@ def age_scores(
     return found
 
 
+def both_age_scores(
+    age_days: np.ndarray, hc_mm: np.ndarray, patients: np.ndarray | None
+) -> dict[str, dict[str, metrics.Score]]:
+    """`age_scores` with both intervals, patients and images resampled."""
+    ages = np.broadcast_to(age_days, hc_mm.shape)
+    return metrics.both_units(lambda groups: age_scores(ages, hc_mm, groups), patients)
+
+
+def control_ages(
+    image_vectors: np.ndarray,
+    black_vector: np.ndarray,
+    spacings: Sequence[str],
+    texts: dict[str, np.ndarray],
+    *,
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """Predictions in which the picture cannot help; what they score is no merit of the eye.
+
+    Args:
+        image_vectors: Unit-norm rows, float32 of shape (N, D).
+        black_vector: Unit-norm embedding of a black image, shape (1, D).
+        spacings: Spacing of each image, N strings; kept with its head throughout.
+        texts: As given by `age_embeddings`.
+        seed: Seed of the shuffle.
+
+    Returns:
+        Control to predicted age in days (N,): each head with another head's picture, all
+        heads with the mean embedding, all heads with a black image.
+    """
+    n = len(image_vectors)
+    shuffled = image_vectors[np.random.default_rng(seed).permutation(n)]
+    mean = np.tile(normalise(image_vectors.mean(0, keepdims=True)), (n, 1))
+    black = np.tile(black_vector, (n, 1))
+    pictures = {"shuffled images": shuffled, "mean embedding": mean, "black image": black}
+    return {
+        name: predict_age(age_similarity(vectors, spacings, texts))
+        for name, vectors in pictures.items()
+    }
+
+
+def template_ages(
+    image_vectors: np.ndarray, spacings: Sequence[str], texts: dict[str, np.ndarray]
+) -> list[np.ndarray]:
+    """Predictions of each template on its own: a list of T arrays of ages in days (N,)."""
+    n_templates = len(next(iter(texts.values())))
+    return [
+        predict_age(age_similarity(image_vectors, spacings, texts, templates=[i]))
+        for i in range(n_templates)
+    ]
+
+
 def strata_table(predictors: dict[str, np.ndarray], hc_mm: np.ndarray) -> pd.DataFrame:
     """VPR of several predictors by stratum: one row a stratum, one column a predictor.
 

@@ -15,7 +15,7 @@ from fetalclip_nb.errors import ShapeError
 RESAMPLES = 10_000
 SEED = 42
 LEVEL = 0.95
-_BLOCK = 500
+_BLOCK = 20  # resamples drawn at a time: small enough for the processor's cache
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,9 @@ def resampled_counts(
 ) -> np.ndarray:
     """Counts of each outcome in bootstrap resamples.
 
-    Drawing N images with replacement and counting outcomes is one multinomial draw, so the
-    image bootstrap needs no loop over images. Drawing patients keeps each patient's images
-    together: the honest unit where a patient has several.
+    The image bootstrap draws N row numbers a resample from one generator, as the paper's
+    does, so that its intervals come out to the last digit. The patient bootstrap keeps each
+    patient's images together: the honest unit where a patient has several.
 
     Args:
         codes: Outcome of each image, integers of shape (N,).
@@ -120,31 +120,47 @@ def resampled_counts(
     codes = np.asarray(codes)
     if codes.size == 0:
         raise ShapeError("No images to score", expected="at least one", found=0)
-    rng = np.random.default_rng(seed)
-    if groups is None:
-        share = np.bincount(codes, minlength=n_codes) / codes.size
-        return rng.multinomial(codes.size, share, size=resamples)
-    if len(groups) != codes.size:
+    if groups is not None and len(groups) != codes.size:
         raise ShapeError("One group an image is needed", expected=codes.size, found=len(groups))
-    names, index = np.unique(np.asarray(groups), return_inverse=True)
-    table = np.zeros((names.size, n_codes), dtype=np.float32)
-    np.add.at(table, (index, codes), 1)
-    used = np.flatnonzero(table.any(0))
-    counts = np.zeros((resamples, n_codes), dtype=np.int64)
+    rng = np.random.default_rng(seed)
+    # Few outcomes occur: counting only those keeps the arrays small.
+    used, compact = np.unique(codes, return_inverse=True)
+    counts = np.zeros((resamples, n_codes), dtype=np.int32)
+    draw = _image_draws(compact, rng) if groups is None else _group_draws(compact, groups, rng)
     for start in range(0, resamples, _BLOCK):
         size = min(_BLOCK, resamples - start)
-        weights = _drawn(rng, names.size, size)
-        counts[start : start + size, used] = np.rint(weights @ table[:, used])
+        counts[start : start + size, used] = draw(size)
     return counts
 
 
-def _drawn(rng: np.random.Generator, n_groups: int, size: int) -> np.ndarray:
-    """How often each group is drawn: float32 (size, n_groups), rows sum to n_groups."""
-    drawn = rng.integers(0, n_groups, size=(size, n_groups))
-    drawn += np.arange(size)[:, None] * n_groups
-    return (
-        np.bincount(drawn.ravel(), minlength=size * n_groups).reshape(size, -1).astype(np.float32)
-    )
+def _image_draws(codes: np.ndarray, rng: np.random.Generator) -> Callable[[int], np.ndarray]:
+    """A function that draws resamples of images: int (size, number of codes)."""
+    n, width = codes.size, codes.max() + 1
+
+    def draw(size: int) -> np.ndarray:
+        picked = codes[rng.integers(0, n, size=(size, n))]
+        picked += np.arange(size)[:, None] * width
+        return np.bincount(picked.ravel(), minlength=size * width).reshape(size, width)
+
+    return draw
+
+
+def _group_draws(
+    codes: np.ndarray, groups: np.ndarray, rng: np.random.Generator
+) -> Callable[[int], np.ndarray]:
+    """A function that draws resamples of whole groups: int (size, number of codes)."""
+    names, index = np.unique(np.asarray(groups), return_inverse=True)
+    table = np.zeros((names.size, codes.max() + 1), dtype=np.float32)
+    np.add.at(table, (index, codes), 1)
+
+    def draw(size: int) -> np.ndarray:
+        picked = rng.integers(0, names.size, size=(size, names.size))
+        picked += np.arange(size)[:, None] * names.size
+        weights = np.bincount(picked.ravel(), minlength=size * names.size)
+        # Exact in float32: every count is far below 2**24.
+        return np.rint(weights.reshape(size, -1).astype(np.float32) @ table)
+
+    return draw
 
 
 def score(
@@ -213,3 +229,22 @@ def median(values: np.ndarray, *, groups: np.ndarray | None = None, **options: i
         return levels[(running >= half).argmax(-1)]
 
     return score(lower_median, codes, levels.size, groups=groups, **options)
+
+
+def both_units(
+    compute: Callable[[np.ndarray | None], dict[str, Score]], patients: np.ndarray | None
+) -> dict[str, dict[str, Score]]:
+    """Scores with both intervals: patients resampled (honest) and images (as published).
+
+    Args:
+        compute: Maps patients (or None for images) to scores by name.
+        patients: Patient of each image; None where unknown, then only images are resampled.
+
+    Returns:
+        Score name to {"patient": score, "image": score}.
+    """
+    units = {"image": compute(None)}
+    if patients is not None:
+        units["patient"] = compute(patients)
+    names = units["image"]
+    return {name: {unit: found[name] for unit, found in units.items()} for name in names}

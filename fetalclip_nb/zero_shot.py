@@ -1,7 +1,7 @@
 """Zero-shot classification: images against the mean of a few sentences a class."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,13 +10,14 @@ from fetalclip_nb.errors import DataError, ShapeError, listing
 
 SCALE = 100.0
 _UNIT_TOLERANCE = 1e-3
+_RANKS = 4  # the true class came first, second, third or later
 
 
 def normalise(vectors: np.ndarray) -> np.ndarray:
     """Scale rows to unit length (the last axis), float32.
 
-    >>> normalise(np.array([[3.0, 4.0]])).round(2).tolist()
-    [[0.6, 0.8]]
+    >>> print(normalise(np.array([[3.0, 4.0]])))
+    [[0.6 0.8]]
     """
     vectors = np.asarray(vectors, dtype=np.float32)
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
@@ -167,37 +168,92 @@ def scores(predictions: Predictions, *, by_patient: bool) -> dict[str, metrics.S
     """
     c, present = len(predictions.classes), predictions.present
     groups = predictions.patients if by_patient else None
-    counts = metrics.resampled_counts(predictions.codes, c * c, groups=groups)
-    units = len(predictions.labels) if groups is None else len(set(groups))
-    whole = np.bincount(predictions.codes, minlength=c * c)
+    # One draw serves all scores: an outcome is the confusion cell and the true class's rank.
+    ranks = np.minimum(_true_rank(predictions), _RANKS - 1)
+    codes = predictions.codes * _RANKS + ranks
+    n_codes = c * c * _RANKS
+    counts = metrics.resampled_counts(codes, n_codes, groups=groups).reshape(-1, c * c, _RANKS)
+    whole = np.bincount(codes, minlength=n_codes).reshape(c * c, _RANKS)
+    units = codes.size if groups is None else len(set(groups))
 
     def entry(statistic: Callable[[np.ndarray], np.ndarray]) -> metrics.Score:
-        return metrics.interval(
-            float(statistic(whole)), statistic(counts), n=len(predictions.labels), groups=units
-        )
+        value = float(statistic(whole))
+        return metrics.interval(value, statistic(counts), n=codes.size, groups=units)
 
     found = {
-        "f1_macro": entry(lambda k: metrics.macro_f1(k, c, present)),
-        "accuracy_macro": entry(lambda k: metrics.macro_recall(k, c, present)),
+        "f1_macro": entry(lambda k: metrics.macro_f1(k.sum(-1), c, present)),
+        "accuracy_macro": entry(lambda k: metrics.macro_recall(k.sum(-1), c, present)),
     }
-    found |= {f"top{k}_macro": _top(predictions, k, groups) for k in (2, 3) if k < c}
+    for k in (2, 3):
+        if k < min(c, predictions.ranked.shape[1] + 1):
+            found[f"top{k}_macro"] = entry(
+                lambda n, k=k: _top_recall(n, c, k)[..., present].mean(-1)
+            )
     for i in present:
         name = predictions.classes[i]
-        found[f"f1/{name}"] = entry(lambda k, i=i: metrics.f1_per_class(k, c)[..., i])
-        found[f"accuracy/{name}"] = entry(lambda k, i=i: metrics.recall_per_class(k, c)[..., i])
+        found[f"f1/{name}"] = entry(lambda k, i=i: metrics.f1_per_class(k.sum(-1), c)[..., i])
+        found[f"accuracy/{name}"] = entry(lambda k, i=i: _top_recall(k, c, 1)[..., i])
     return found
 
 
-def _top(predictions: Predictions, k: int, groups: np.ndarray | None) -> metrics.Score:
-    """Mean over the classes of the share of images whose class is among the first k."""
-    hit = (predictions.ranked[:, :k] == predictions.labels[:, None]).any(1)
-    c = len(predictions.classes)
+def _true_rank(predictions: Predictions) -> np.ndarray:
+    """Position of the true class in the ranking, 0 for the first, shape (N,)."""
+    hit = predictions.ranked == predictions.labels[:, None]
+    return np.where(hit.any(1), hit.argmax(1), predictions.ranked.shape[1])
 
-    def statistic(counts: np.ndarray) -> np.ndarray:
-        pairs = counts.reshape(*counts.shape[:-1], c, 2)[..., predictions.present, :]
-        return (pairs[..., 1] / np.maximum(pairs.sum(-1), 1)).mean(-1)
 
-    return metrics.score(statistic, predictions.labels * 2 + hit, 2 * c, groups=groups)
+def _top_recall(counts: np.ndarray, c: int, k: int) -> np.ndarray:
+    """Share of each class's images with the true class among the first k, shape (..., C).
+
+    Args:
+        counts: Shape (..., C * C, ranks).
+        c: Number of classes.
+        k: Number of guesses.
+    """
+    by_class = counts.reshape(*counts.shape[:-2], c, c, counts.shape[-1]).sum(-2)
+    hits, total = by_class[..., :k].sum(-1), by_class.sum(-1)
+    return np.divide(hits, total, out=np.zeros(total.shape), where=total > 0)
+
+
+def task_scores(
+    predictions: Predictions, task: str, names: Sequence[str] = ()
+) -> dict[str, dict[str, metrics.Score]]:
+    """Scores of a task with both intervals, named TASK/SCORE.
+
+    Args:
+        predictions: Ranked classes.
+        task: Prefix of the names ("five_planes").
+        names: Which scores to keep; empty for all.
+    """
+
+    def compute(patients: np.ndarray | None) -> dict[str, metrics.Score]:
+        found = scores(predictions, by_patient=patients is not None)
+        return {f"{task}/{name}": s for name, s in found.items() if not names or name in names}
+
+    return metrics.both_units(compute, predictions.patients)
+
+
+def majority(predictions: Predictions) -> Predictions:
+    """What always answering the most frequent class gives: a floor for every score."""
+    order = np.argsort(-predictions.confusion.sum(1), kind="stable")
+    ranked = np.tile(order, (len(predictions.labels), 1))
+    return replace(predictions, ranked=ranked)
+
+
+def subgroup_accuracy(predictions: Predictions, groups: np.ndarray) -> dict[str, metrics.Score]:
+    """Share of right answers in each subgroup, with patient intervals.
+
+    Args:
+        predictions: Ranked classes.
+        groups: Name of each image's subgroup (machine, operator), shape (N,).
+    """
+    right = predictions.ranked[:, 0] == predictions.labels
+    found = {}
+    for name in sorted(set(groups)):
+        rows = np.asarray(groups) == name
+        patients = None if predictions.patients is None else predictions.patients[rows]
+        found[name] = metrics.share(right[rows], groups=patients)
+    return found
 
 
 def joined(*parts: Predictions) -> Predictions:
