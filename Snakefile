@@ -1,0 +1,165 @@
+# From a profile to its book: data -> embeddings -> notebooks -> book.
+#
+#   snakemake --cores all                          the demo
+#   snakemake --cores all --config profile=paper   the paper's data and models
+#   snakemake -n                                   what would run, and why
+#
+# Each rule runs one `fetalclip-nb` command and lists as inputs the package files behind it, and
+# as parameters its part of the profile: a change reruns what depends on it and nothing else.
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from snakemake.exceptions import WorkflowError
+
+from fetalclip_nb.book import notebook_pages
+from fetalclip_nb.dependencies import PACKAGE, data_files, module_files, notebook_files
+from fetalclip_nb.errors import FetalClipError
+from fetalclip_nb.profiles import load_profile
+from fetalclip_nb.runner import notebook_parameters
+
+# The commands of this very environment, whether or not it is activated.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+try:
+    PROFILE = load_profile(config.get("profile", "demo"))
+except FetalClipError as error:
+    raise WorkflowError(str(error))
+
+ROOT = Path(workflow.basedir)
+
+
+def relative(paths):
+    """Paths as the workflow knows them: relative to the checkout where they lie in it."""
+    return [os.path.relpath(p, ROOT) if Path(p).is_relative_to(ROOT) else str(p) for p in paths]
+
+
+def modules(*names):
+    """Package files behind some modules."""
+    return relative(module_files(f"fetalclip_nb.{name}" for name in names))
+
+
+def slug(name):
+    return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-").lower()
+
+
+BUILD = os.path.relpath(PROFILE.folder, ROOT)
+GIVEN = str(PROFILE.path) if not PROFILE.path.is_relative_to(ROOT) else relative([PROFILE.path])[0]
+IMAGES = [name for name, source in PROFILE.data.items() if source.kind != "released"]
+MODELS = {slug(model): model for model in PROFILE.models}
+READY = f"{BUILD}/data-{{name}}.ready"
+EMBEDDED = f"{BUILD}/embeddings-{{model}}-on-{{name}}.ready"
+INDEX = f"{BUILD}/book/_build/html/index.html"
+WATCHED = ("*.md", "*.bib", "*.yml", "_ext/*.py", "_static/*")
+
+
+wildcard_constraints:
+    name="|".join(map(re.escape, PROFILE.data)) or "none",
+    model="|".join(map(re.escape, MODELS)) or "none",
+    notebook="|".join(map(re.escape, PROFILE.notebooks)) or "none",
+
+
+# Snakemake's own lock outlives a killed run and then asks for --unlock; this one dies with it.
+# (`make book` passes --nolock.)
+if workflow.is_main_process and not workflow.dryrun:
+    Path(BUILD).mkdir(parents=True, exist_ok=True)
+    LOCK = FileLock(f"{BUILD}/.workflow.lock", blocking=False)
+    try:
+        LOCK.acquire()
+    except Timeout:
+        raise WorkflowError(f"Another run is working on the profile {PROFILE.name}: wait for it.")
+
+
+localrules:
+    all,
+    book,
+
+
+rule all:
+    input:
+        INDEX,
+
+
+rule data:
+    input:
+        modules("datasets.sources"),
+        relative([PACKAGE / "registry.yaml"]),
+    output:
+        touch(READY),
+    message:
+        "Data set {wildcards.name}"
+    params:
+        source=lambda wildcards: repr(PROFILE.data[wildcards.name]),
+    log:
+        f"{BUILD}/logs/data-{{name}}.log",
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    shell:
+        "fetalclip-nb data --profile {GIVEN:q} {wildcards.name:q} > {log:q} 2>&1"
+
+
+rule embeddings:
+    input:
+        READY,
+        modules("embeddings", "models"),
+        relative(path for path in data_files() if "weights" in path.parts),
+    output:
+        touch(EMBEDDED),
+    message:
+        "Embeddings of {wildcards.name} by {params.model}"
+    params:
+        model=lambda wildcards: MODELS[wildcards.model],
+        device=PROFILE.device,
+        precision=PROFILE.precision,
+    log:
+        f"{BUILD}/logs/embeddings-{{model}}-on-{{name}}.log",
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    shell:
+        "fetalclip-nb embed --profile {GIVEN:q} --model {params.model:q} --data {wildcards.name:q}"
+        " > {log:q} 2>&1"
+
+
+rule notebook:
+    input:
+        lambda wildcards: relative(notebook_files(ROOT / "notebooks" / f"{wildcards.notebook}.ipynb")),
+        expand(READY, name=PROFILE.data),
+        expand(EMBEDDED, name=IMAGES, model=MODELS),
+    output:
+        f"{BUILD}/notebooks/{{notebook}}.ipynb",
+        f"{BUILD}/results/{{notebook}}/glue.json",
+    message:
+        "Notebook {wildcards.notebook}"
+    params:
+        parameters=lambda wildcards: json.dumps(notebook_parameters(PROFILE, wildcards.notebook)),
+    log:
+        f"{BUILD}/logs/{{notebook}}.log",
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    shell:
+        "fetalclip-nb run --profile {GIVEN:q} {wildcards.notebook:q} > {log:q} 2>&1"
+
+
+rule book:
+    input:
+        expand(rules.notebook.output, notebook=notebook_pages(ROOT / "book" / "_toc.yml")),
+        "_config.yml",
+        [path for pattern in WATCHED for path in relative(sorted((ROOT / "book").glob(pattern)))],
+        # The API page shows every module.
+        relative(sorted(PACKAGE.rglob("*.py"))),
+    output:
+        INDEX,
+    message:
+        "The book"
+    params:
+        description=PROFILE.description,
+    log:
+        f"{BUILD}/logs/book.log",
+    shell:
+        "fetalclip-nb book --profile {GIVEN:q} > {log:q} 2>&1"

@@ -1,0 +1,114 @@
+"""Sphinx extension of the book: executed notebooks in, foreign requests out.
+
+The table of contents names the source notebooks, so that Colab and download links lead to
+them. What a page shows is the executed copy, build/<profile>/notebooks/NAME.ipynb, which is
+handed to Sphinx here. The profile is taken from the environment variable
+FETALCLIP_NB_PROFILE (a name or the path of a profile file; default: demo).
+"""
+
+import os
+import re
+import subprocess
+from html import escape
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.util import logging
+from sphinx.util.fileutil import copy_asset
+
+from fetalclip_nb.profiles import Profile, load_profile
+
+MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2")
+_LOG = logging.getLogger(__name__)
+
+
+def setup(app: Sphinx) -> dict:
+    """Connect the parts below to Sphinx's events."""
+    profile = os.environ.get("FETALCLIP_NB_PROFILE", "demo")
+    app.add_config_value("book_profile", profile, "env", types=[str])
+    app.connect("config-inited", configure)
+    app.connect("source-read", read_executed)
+    app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("build-finished", copy_mathjax)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def configure(app: Sphinx, config: Config) -> None:
+    """Set what depends on profile and checkout: banner, repository links."""
+    options = config.html_theme_options
+    profile = load_profile(config.book_profile)
+    config.executed_notebooks = Path(app.srcdir, "build", profile.name, "notebooks")
+    note = demo_note(profile)
+    if note:
+        options["announcement"] = note
+    repository = repository_url(Path(app.srcdir))
+    if repository:
+        options.update(repository_url=repository, use_repository_button=True)
+    else:
+        # Launch buttons without a repository make the theme fail.
+        options["launch_buttons"] = {}
+
+
+def demo_note(profile: Profile) -> str:
+    """What every page says when a profile's data are synthetic; else an empty string."""
+    if not profile.synthetic:
+        return ""
+    return f"<strong>{profile.name.capitalize()} profile.</strong> {escape(profile.description)}"
+
+
+def repository_url(checkout: Path) -> str:
+    """The GitHub address that links lead to, or an empty string where none is known."""
+    url = os.environ.get("FETALCLIP_NB_REPOSITORY", "")
+    if not url:
+        command = ["git", "-C", str(checkout), "remote", "get-url", "origin"]
+        try:
+            url = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        except FileNotFoundError:
+            return ""
+    match = re.search(r"github\.com[:/]([\w.-]+/[\w.-]+?)(\.git)?/?$", url.strip())
+    return f"https://github.com/{match[1]}" if match else ""
+
+
+def read_executed(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Replace a source notebook's text by that of its executed copy.
+
+    The copy becomes a dependency of the page: Sphinx reads the page again when the copy
+    changes, disappears or comes into being.
+    """
+    if not app.env.doc2path(docname).endswith(".ipynb"):
+        return
+    executed = app.config.executed_notebooks / f"{PurePosixPath(docname).name}.ipynb"
+    app.env.note_dependency(str(executed))
+    if executed.is_file():
+        source[0] = executed.read_text("utf-8")
+    else:
+        shown = executed.relative_to(app.srcdir)
+        _LOG.warning("no executed notebook %s; run it first", shown, location=docname)
+
+
+def drop_thebe(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
+    """Leave thebe's scripts out: unused here, and they throw an error on every page."""
+    scripts = context.get("script_files", [])
+    context["script_files"] = [script for script in scripts if not _is_thebe(script)]
+
+
+def _is_thebe(script: object) -> bool:
+    name = str(getattr(script, "filename", script) or "")
+    body = str(getattr(script, "attributes", {}).get("body", ""))
+    return "thebe" in name or "THEBE" in body
+
+
+def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
+    """Copy MathJax and its fonts out of the package sphinx-mathjax-offline."""
+    if error is not None or app.builder.format != "html":
+        return
+    # The package's folder has dashes in its name, so it cannot be imported.
+    files = metadata.files("sphinx-mathjax-offline")
+    entry = next(file for file in files if file.name == MATHJAX_PARTS[0])
+    home = Path(entry.locate()).parent
+    target = Path(app.outdir, "_static", "mathjax")
+    for part in MATHJAX_PARTS:
+        source = home / part
+        copy_asset(source, target / part if source.is_dir() else target)

@@ -1,0 +1,207 @@
+"""The command ``fetalclip-nb``: one subcommand a step of the road.
+
+Whatever is heavy is imported by the subcommand that needs it: ``--help`` takes milliseconds.
+"""
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fetalclip_nb import __version__, pretraining
+from fetalclip_nb.errors import FetalClipError, ProfileError, listing
+from fetalclip_nb.paths import models_folder, project_root
+from fetalclip_nb.profiles import DataSource, Profile, load_profile
+
+USAGE_ERROR = 2
+NOTEBOOK_FAILED = 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: Words of the command line; those of the process when None.
+
+    Returns:
+        0, 1 when a notebook failed, 2 when something could not be used.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except FetalClipError as error:
+        return _report(error, USAGE_ERROR)
+
+
+def _report(error: FetalClipError, code: int) -> int:
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fetalclip-nb", description="Reproduce FetalCLIP, step by step or all at once."
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    data = _add(commands, "data", "draw a profile's phantoms or download its data", prepare_data)
+    _add_profile(data)
+    data.add_argument("names", nargs="*", metavar="NAME", help="data sets (default: all)")
+
+    embed = _add(commands, "embed", "embed a data set once and cache it", embed_data)
+    _add_profile(embed)
+    embed.add_argument("--model", action="append", help="model (default: all of the profile)")
+    embed.add_argument("--data", action="append", help="data set (default: all of the profile)")
+
+    run = _add(commands, "run", "execute notebooks with a profile's parameters", run_notebooks)
+    _add_profile(run)
+    run.add_argument("names", nargs="*", metavar="NOTEBOOK", help="names (default: all)")
+    run.add_argument("--force", action="store_true", help="run what is up to date, too")
+
+    book = _add(commands, "book", "check the executed notebooks and build the book", make_book)
+    _add_profile(book)
+
+    download = _add(commands, "download", "fetch a registered file set", download_files)
+    download.add_argument("name", metavar="NAME", help="name in fetalclip_nb/registry.yaml")
+    download.add_argument("--folder", type=Path, help="where to (default: where models look)")
+    download.add_argument("--accept-hash-mismatch", action="store_true", help="trust another file")
+    download.add_argument("--base-url", help="mirror, in place of the registered host")
+
+    _add(commands, "doctor", "say what this machine offers and whether the model loads", doctor)
+
+    pretrain = _add(commands, "pretrain", "train the shipped model again", pretraining.main)
+    pretraining.add_arguments(pretrain)
+    return parser
+
+
+def _add(commands, name: str, text: str, run: Callable) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    command.set_defaults(run=run)
+    return command
+
+
+def _add_profile(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--profile", default="demo", help="name or YAML file (default: demo)")
+
+
+def prepare_data(options: argparse.Namespace) -> int:
+    """Put data in place and read each set once, so that bad data show up before any work."""
+    from fetalclip_nb.datasets import READERS, load_dataset
+    from fetalclip_nb.datasets.sources import prepare
+
+    for name, source in _sources(load_profile(options.profile), options.names).items():
+        folder = prepare(source)
+        if source.kind not in READERS:
+            print(f"{name}: {_shown(folder)}")
+            continue
+        dataset = load_dataset(source.kind, folder)
+        patients = dataset.table["patient"].nunique()
+        print(f"{name}: {len(dataset)} images of {patients} patients in {_shown(folder)}")
+    return 0
+
+
+def embed_data(options: argparse.Namespace) -> int:
+    """Fill the cache for some or all pairs of model and data set."""
+    from fetalclip_nb.datasets import READERS, load_dataset
+    from fetalclip_nb.embeddings import image_embeddings
+    from fetalclip_nb.models import load_model
+
+    profile = load_profile(options.profile)
+    sources = _sources(profile, options.data or ())
+    datasets = {
+        name: load_dataset(source.kind, source.root)
+        for name, source in sources.items()
+        if source.kind in READERS
+    }
+    for spec in options.model or profile.models:
+        model = load_model(spec, device=profile.device, precision=profile.precision)
+        for name, dataset in datasets.items():
+            embedded = image_embeddings(
+                model, dataset, cache_dir=project_root() / "build" / "cache"
+            )
+            print(f"{model.name} on {name}: {embedded.vectors.shape}")
+    return 0
+
+
+def run_notebooks(options: argparse.Namespace) -> int:
+    """Execute notebooks and say what became of each."""
+    from fetalclip_nb.runner import require_success, run_profile, summary
+
+    outcomes = run_profile(load_profile(options.profile), options.names, force=options.force)
+    print(summary(outcomes))
+    try:
+        require_success(outcomes)
+    except FetalClipError as error:
+        return _report(error, NOTEBOOK_FAILED)
+    return 0
+
+
+def make_book(options: argparse.Namespace) -> int:
+    """Build the book of a profile."""
+    from fetalclip_nb.book import build_book
+
+    print(_shown(build_book(load_profile(options.profile))))
+    return 0
+
+
+def download_files(options: argparse.Namespace) -> int:
+    """Fetch what the registry knows, to where models and profiles look for it."""
+    from fetalclip_nb.downloads import fetch, prepare_dataset
+    from fetalclip_nb.registry import registered
+
+    entry = registered(options.name)
+    default = models_folder() if entry.kind == "model" else project_root() / "build" / "data"
+    fetcher = prepare_dataset if entry.layout else fetch
+    print(f"{entry.title}: {entry.licence}. Cite: {entry.citation}")
+    path = fetcher(
+        entry.name,
+        options.folder or default / entry.name,
+        accept_hash_mismatch=options.accept_hash_mismatch,
+        base_url=options.base_url,
+    )
+    print(_shown(path))
+    return 0
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Versions, device, and a first sentence encoded by the shipped model."""
+    import platform
+    from importlib import metadata
+
+    import torch
+
+    from fetalclip_nb.models import load_model
+
+    print(f"fetalclip-nb {__version__}, Python {platform.python_version()}, {sys.platform}")
+    for name in ("torch", "open_clip_torch", "papermill", "jupyter-book", "snakemake"):
+        found = importlib.util.find_spec(name.replace("-", "_").removesuffix("_torch"))
+        print(f"  {name} {metadata.version(name) if found else 'not installed'}")
+    print(f"  {torch.get_num_threads()} threads, CUDA {torch.version.cuda or 'not built in'}")
+    model = load_model("phantomclip")
+    shape = model.encode_text(["an ultrasound image of a fetal head"]).shape
+    print(f"phantomclip loads on {model.device} in {model.precision}: text embedding {shape}")
+    return 0
+
+
+def _sources(profile: Profile, names: Sequence[str]) -> dict[str, DataSource]:
+    unknown = [name for name in names if name not in profile.data]
+    if unknown:
+        raise ProfileError(
+            "The profile has no such data set",
+            where=profile.path,
+            expected=listing(profile.data),
+            found=listing(unknown),
+        )
+    return {name: profile.data[name] for name in names or profile.data}
+
+
+def _shown(path: Path) -> Path:
+    """A path as it is shown: relative to the checkout where it lies in it."""
+    root = project_root()
+    return path.relative_to(root) if path.is_relative_to(root) else path
+
+
+if __name__ == "__main__":
+    sys.exit(main())
