@@ -13,6 +13,7 @@ import filelock
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -129,6 +130,12 @@ def text_encoder(model: Model, cache_dir: Path) -> Callable[[list[str]], np.ndar
 def prepared_embedding(model: Model, images: Iterable) -> np.ndarray:
     """Embed a few square PIL images without a cache, float32 of shape (N, D)."""
     return model.encode_images(torch.stack([model.preprocess(image) for image in images]))
+
+
+def black_embedding(model: Model) -> np.ndarray:
+    """Unit-norm embedding of a black image, float32 of shape (1, D): a control."""
+    vector = prepared_embedding(model, [Image.new("L", (224, 224))])
+    return vector / np.linalg.norm(vector)
 
 
 class _Prepared(torch.utils.data.Dataset):

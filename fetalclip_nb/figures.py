@@ -10,10 +10,10 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from fetalclip_nb.classification import Predictions
 from fetalclip_nb.growth import AGES_DAYS, gestational_age, head_circumference
 from fetalclip_nb.images import read_square
 from fetalclip_nb.metrics import Score
-from fetalclip_nb.zero_shot import Predictions
 
 COLOURS = sns.color_palette("colorblind")
 WIDTH = 7.5

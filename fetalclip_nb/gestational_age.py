@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import LinearRegression
-from sklearn.model_selection import GroupKFold
 
 from fetalclip_nb import metrics
 from fetalclip_nb.errors import ShapeError
@@ -141,38 +139,6 @@ def is_valid(age_days: np.ndarray, hc_mm: np.ndarray) -> np.ndarray:
     return (low <= hc_mm) & (hc_mm <= high)
 
 
-def best_constant_age(hc_mm: np.ndarray) -> int:
-    """The one age in days that is valid for the most heads (no image at all)."""
-    shares = [is_valid(age, hc_mm).mean() for age in AGES_DAYS]
-    return int(AGES_DAYS[int(np.argmax(shares))])
-
-
-def spacing_only_age(
-    spacing_mm: np.ndarray, hc_mm: np.ndarray, patients: np.ndarray, *, folds: int = 5
-) -> np.ndarray:
-    """Age from the pixel spacing alone: log-log regression, cross-fitted over patients.
-
-    A sonographer zooms out for a larger head, so spacing knows something of the age. A
-    method that reads the picture must beat this.
-
-    Args:
-        spacing_mm: Spacing at 224 pixels in mm, shape (N,).
-        hc_mm: True head circumference in mm, shape (N,).
-        patients: Patient of each image, shape (N,).
-        folds: Number of folds; no patient is in both fit and prediction.
-
-    Returns:
-        Age in days, shape (N,).
-    """
-    x = np.log(np.asarray(spacing_mm, dtype=np.float64))[:, None]
-    y = np.log(np.asarray(hc_mm, dtype=np.float64))
-    predicted = np.empty_like(y)
-    folds = min(folds, len(set(patients)))
-    for train, test in GroupKFold(folds).split(x, y, patients):
-        predicted[test] = LinearRegression().fit(x[train], y[train]).predict(x[test])
-    return gestational_age(np.exp(predicted))
-
-
 def stratum(hc_mm: np.ndarray) -> np.ndarray:
     """Index of each head's stratum in `STRATA_MM`, integers (N,)."""
     edges = [low for low, _ in STRATA_MM[1:]]
@@ -218,49 +184,6 @@ def both_age_scores(
     return metrics.both_units(lambda groups: age_scores(ages, hc_mm, groups), patients)
 
 
-def control_ages(
-    image_vectors: np.ndarray,
-    black_vector: np.ndarray,
-    spacings: Sequence[str],
-    texts: dict[str, np.ndarray],
-    *,
-    seed: int,
-) -> dict[str, np.ndarray]:
-    """Predictions in which the picture cannot help; what they score is no merit of the eye.
-
-    Args:
-        image_vectors: Unit-norm rows, float32 of shape (N, D).
-        black_vector: Unit-norm embedding of a black image, shape (1, D).
-        spacings: Spacing of each image, N strings; kept with its head throughout.
-        texts: As given by `age_embeddings`.
-        seed: Seed of the shuffle.
-
-    Returns:
-        Control to predicted age in days (N,): each head with another head's picture, all
-        heads with the mean embedding, all heads with a black image.
-    """
-    n = len(image_vectors)
-    shuffled = image_vectors[np.random.default_rng(seed).permutation(n)]
-    mean = np.tile(normalise(image_vectors.mean(0, keepdims=True)), (n, 1))
-    black = np.tile(black_vector, (n, 1))
-    pictures = {"shuffled images": shuffled, "mean embedding": mean, "black image": black}
-    return {
-        name: predict_age(age_similarity(vectors, spacings, texts))
-        for name, vectors in pictures.items()
-    }
-
-
-def template_ages(
-    image_vectors: np.ndarray, spacings: Sequence[str], texts: dict[str, np.ndarray]
-) -> list[np.ndarray]:
-    """Predictions of each template on its own: a list of T arrays of ages in days (N,)."""
-    n_templates = len(next(iter(texts.values())))
-    return [
-        predict_age(age_similarity(image_vectors, spacings, texts, templates=[i]))
-        for i in range(n_templates)
-    ]
-
-
 def strata_table(predictors: dict[str, np.ndarray], hc_mm: np.ndarray) -> pd.DataFrame:
     """VPR of several predictors by stratum: one row a stratum, one column a predictor.
 
@@ -278,3 +201,19 @@ def strata_table(predictors: dict[str, np.ndarray], hc_mm: np.ndarray) -> pd.Dat
             row[name] = is_valid(ages[inside], hc_mm[inside]).mean() if inside.any() else np.nan
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def worst_heads(age_days: np.ndarray, table: pd.DataFrame, most: int) -> pd.DataFrame:
+    """The heads with the largest relative error of the circumference.
+
+    Args:
+        age_days: Predicted age in days, shape (N,).
+        table: Their rows, with ``hc_mm``.
+        most: How many.
+
+    Returns:
+        Their rows with ``predicted_hc_mm``, the median circumference at the predicted age.
+    """
+    found = table.assign(predicted_hc_mm=head_circumference(age_days))
+    error = (np.log(found["predicted_hc_mm"]) - np.log(found["hc_mm"])).abs()
+    return found.loc[error.sort_values(ascending=False).index[:most]]

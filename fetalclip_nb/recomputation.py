@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from fetalclip_nb.classification import Predictions
 from fetalclip_nb.datasets.hc18 import COUNTED_HC_MM
 from fetalclip_nb.gestational_age import predict_age
 from fetalclip_nb.released import released_age_scores, released_predictions
-from fetalclip_nb.zero_shot import Predictions
 
 NAME = "FetalCLIP (released outputs)"
 """Name in tables: their model, their predictions, our scoring."""

@@ -10,8 +10,6 @@ from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
-import pandas as pd
-
 from fetalclip_nb import __version__
 from fetalclip_nb.errors import ResultError
 from fetalclip_nb.metrics import Score
@@ -160,56 +158,6 @@ def format_interval(metric: str, low: float, high: float) -> str:
     if metric == _DAYS:
         return f"{low:.1f} to {high:.1f} days"
     return f"{100 * low:.1f} to {100 * high:.1f} %"
-
-
-def comparison_table(results: Mapping[str, dict], metric: str, published: Mapping) -> pd.DataFrame:
-    """Ours, intervals, published value and difference, one row a model.
-
-    The difference is only given where it means something: real images, as many as the
-    published number was measured on.
-
-    Args:
-        results: As given by `load_results`.
-        metric: Name of the score.
-        published: Model name to an object with ``value`` and ``n`` (see `published`).
-
-    Returns:
-        A table of texts.
-    """
-    rows = []
-    for name, content in results.items():
-        if metric not in content["scores"]:
-            continue
-        units = content["scores"][metric]
-        score = units.get("patient") or units["image"]
-        known = published.get(slug(name))
-        rows.append(
-            {
-                "": name,
-                "ours": format_value(metric, score["value"]),
-                "95 % interval (patients)": _unit_interval(metric, units, "patient"),
-                "95 % interval (images)": _unit_interval(metric, units, "image"),
-                "published": format_value(metric, known.value) if known else "",
-                "difference": _difference(content, score, known),
-                "n": f"{score['n']:,}",
-            }
-        )
-    return pd.DataFrame(rows).set_index("")
-
-
-def _unit_interval(metric: str, units: Mapping[str, dict], unit: str) -> str:
-    score = units.get(unit)
-    return format_interval(metric, score["low"], score["high"]) if score else "patients unknown"
-
-
-def _difference(content: dict, score: dict, known: object | None) -> str:
-    if known is None:
-        return ""
-    if content["synthetic"]:
-        return "not comparable: phantoms"
-    if known.n and score["n"] != known.n:
-        return f"not comparable: n {score['n']:,}, published {known.n:,}"
-    return f"{100 * (score['value'] - known.value):+.1f} points"
 
 
 def provenance(**details: object) -> dict:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from fetalclip_nb import results
@@ -89,6 +90,11 @@ class Session:
             ),
         )
         self._saved += 1
+
+    def save_table(self, name: str, table: pd.DataFrame) -> None:
+        """Write per-image predictions beside the scores, as parquet."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        table.to_parquet(self.folder / f"{name}.parquet", index=False)
 
     def results(self) -> dict[str, dict]:
         """What was saved, by model, in table order."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fetalclip_nb import gestational_age, zero_shot
+from fetalclip_nb import age_controls, classification, gestational_age
 from fetalclip_nb.recomputation import released_ages, released_available, released_planes
 
 
@@ -22,7 +22,7 @@ def percent(value: float) -> float:
 
 
 def test_five_planes(planes):
-    found = zero_shot.scores(planes["five_planes"], by_patient=False)
+    found = classification.scores(planes["five_planes"], by_patient=False)
     assert percent(found["f1_macro"].value) == 97.27
     names = ("abdomen", "brain", "femur", "heart", "cervix")
     per_class = [percent(found[f"f1/{name}"].value) for name in names]
@@ -31,15 +31,15 @@ def test_five_planes(planes):
 
 
 def test_brain_subplanes_give_69_29_and_not_the_published_70_15(planes):
-    found = zero_shot.scores(planes["brain_subplanes"], by_patient=False)
+    found = classification.scores(planes["brain_subplanes"], by_patient=False)
     assert percent(found["f1_macro"].value) == 69.29
     names = ("trans-cerebellum", "trans-thalamic", "trans-ventricular")
     assert [percent(found[f"f1/{name}"].value) for name in names] == [84.45, 65.92, 57.51]
 
 
 def test_eight_class_bootstrap(planes):
-    both = zero_shot.joined(planes["five_planes"], planes["brain_subplanes"])
-    found = zero_shot.scores(both, by_patient=False)["f1_macro"]
+    both = classification.joined(planes["five_planes"], planes["brain_subplanes"])
+    found = classification.scores(both, by_patient=False)["f1_macro"]
     assert (percent(found.mean), percent(found.low), percent(found.high)) == (86.78, 86.13, 87.42)
 
 
@@ -53,7 +53,7 @@ def test_valid_prediction_rate(ages):
 
 def test_the_best_constant_age_ties_on_two_thirds_of_the_heads(ages):
     days, hc_mm = ages
-    constant = gestational_age.best_constant_age(hc_mm)
+    constant = age_controls.best_constant_age(hc_mm)
     assert divmod(constant, 7) == (20, 1)
     assert gestational_age.is_valid(constant, hc_mm).mean() == pytest.approx(0.591, abs=5e-4)
     table = gestational_age.strata_table({"model": days, "constant": constant}, hc_mm)

@@ -1,0 +1,145 @@
+"""Tables of the book: ours beside the published numbers, all scores of a model."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from fetalclip_nb.datasets.table import Dataset
+from fetalclip_nb.metrics import Score
+from fetalclip_nb.published import Published, published_scores
+from fetalclip_nb.results import format_interval, format_value, slug
+
+
+def comparison_table(
+    results: Mapping[str, dict], metric: str, task: str | None = None
+) -> pd.DataFrame:
+    """Ours, intervals, published value and difference, one row a model.
+
+    A difference is only given where it means something: real images, as many of them as
+    the published number was measured on. Published models that were not run get a row too.
+
+    Args:
+        results: As given by `load_results`.
+        metric: Name of the score.
+        task: Name of the published number; None where the paper has none.
+
+    Returns:
+        A table of texts, indexed by model.
+    """
+    known = published_scores(task) if task else {}
+    rows = []
+    for name, content in results.items():
+        if metric in content["scores"]:
+            rows.append(_comparison_row(name, content, metric, known.get(_published_name(name))))
+    run = {_published_name(name) for name in results}
+    for model, entry in known.items():
+        if model not in run:
+            value = format_value(metric, entry.value)
+            rows.append({"model": model, "ours": "not run", "published": value})
+    return pd.DataFrame(rows).fillna("").set_index("model").rename_axis(None)
+
+
+def _comparison_row(name: str, content: dict, metric: str, known: Published | None) -> dict:
+    units = content["scores"][metric]
+    score = units.get("patient") or units["image"]
+    return {
+        "model": name,
+        "ours": format_value(metric, score["value"]),
+        "95 % (patients)": _unit_interval(metric, units, "patient"),
+        "95 % (images)": _unit_interval(metric, units, "image"),
+        "published": format_value(metric, known.value) if known else "",
+        "difference": _difference(content, score, known),
+        "n": f"{score['n']:,}",
+    }
+
+
+def _published_name(name: str) -> str:
+    """The published model that a row is compared with."""
+    return slug(name).removesuffix("-released-outputs")
+
+
+def score_table(content: dict) -> pd.DataFrame:
+    """All scores of one model as texts: value, both intervals, n."""
+    rows = {}
+    for metric, units in content["scores"].items():
+        score = units.get("patient") or units["image"]
+        rows[metric] = {
+            "value": format_value(metric, score["value"]),
+            "95 % (patients)": _unit_interval(metric, units, "patient"),
+            "95 % (images)": _unit_interval(metric, units, "image"),
+            "n": f"{score['n']:,}",
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def class_scores(
+    results: Mapping[str, dict], kind: str, classes: Sequence[str]
+) -> dict[str, dict[str, Score]]:
+    """Per-class scores of every trained or untrained model, for a figure.
+
+    Args:
+        results: As given by `load_results`.
+        kind: "f1" or "accuracy".
+        classes: Classes in the order to show.
+
+    Returns:
+        Model to class to score (patients resampled).
+    """
+    found = {}
+    for name, content in results.items():
+        by_class = {
+            metric.rsplit("/", 1)[1]: Score(**(units.get("patient") or units["image"]))
+            for metric, units in content["scores"].items()
+            if f"/{kind}/" in metric
+        }
+        if content["kind"] != "baseline":
+            found[name] = {c: by_class[c] for c in classes}
+    return found
+
+
+def of_kind(results: Mapping[str, dict], *kinds: str) -> dict[str, dict]:
+    """The results of some kinds ("model", "baseline", "control", ...), in table order."""
+    return {name: content for name, content in results.items() if content["kind"] in kinds}
+
+
+def scores_of(results: Mapping[str, dict], metric: str) -> dict[str, Score]:
+    """One score of each model (patients resampled where they are known), for a figure."""
+    units = {name: content["scores"][metric] for name, content in results.items()}
+    return {
+        name: Score(**(found.get("patient") or found["image"])) for name, found in units.items()
+    }
+
+
+def plain_table(scores: Mapping[str, Mapping[str, Score]], metrics: Sequence[str]) -> pd.DataFrame:
+    """Values with intervals as texts: one row a predictor, one column a metric."""
+    rows = {}
+    for name, found in scores.items():
+        rows[name] = {
+            metric: f"{format_value(metric, found[metric].value)} "
+            f"({format_interval(metric, found[metric].low, found[metric].high)})"
+            for metric in metrics
+        }
+        rows[name]["n"] = f"{found[metrics[0]].n:,}"
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def kind_of_images(dataset: Dataset) -> str:
+    """What the prose calls a data set's images."""
+    if dataset.synthetic:
+        return "synthetic phantoms, so that no number here is comparable with the paper's"
+    return "real ultrasound images"
+
+
+def _unit_interval(metric: str, units: Mapping[str, dict], unit: str) -> str:
+    score = units.get(unit)
+    return format_interval(metric, score["low"], score["high"]) if score else "patients unknown"
+
+
+def _difference(content: dict, score: dict, known: Published | None) -> str:
+    if known is None:
+        return ""
+    if content["synthetic"]:
+        return "not comparable: phantoms"
+    if known.n and score["n"] != known.n:
+        return f"not comparable: n {score['n']:,}, published {known.n:,}"
+    return f"{100 * (score['value'] - known.value):+.1f} points"
