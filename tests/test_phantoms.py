@@ -7,8 +7,8 @@ import pytest
 from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.growth import head_circumference
 from fetalclip_nb.phantoms import BRAIN_PLANES, FIELD_RATIOS, PLANES, VERSION, draw, draw_patient
+from fetalclip_nb.phantoms.layouts import OTHER_VIEWS
 from fetalclip_nb.phantoms.patient import MACHINES, OPERATORS, perimeter
-from fetalclip_nb.phantoms.picture import OTHER_VIEWS
 
 BRIGHTNESS = {
     1: {

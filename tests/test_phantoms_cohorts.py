@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from fetalclip_nb.errors import DataError, ParameterError
-from fetalclip_nb.phantoms import cohorts, write_fetal_planes, write_hc18, writer
+from fetalclip_nb.phantoms import cohorts, draw_patient, write_fetal_planes, write_hc18, writer
 from fetalclip_nb.phantoms.patient import perimeter
 
 HEADER = ["Image_name", "Patient_num", "Plane", "Brain_plane", "Operator", "US_Machine", "Train "]
@@ -124,6 +124,16 @@ def test_another_seed_gives_other_pictures(heads, tmp_path):
     write_hc18(tmp_path / "other", patients=2, seed=12, workers=1)
     name = "training_set/000_HC.png"
     assert digest(tmp_path / "other")[name] != digest(heads)[name]
+
+
+def test_the_seed_reaches_every_picture(tmp_path):
+    patient = draw_patient(np.random.default_rng(0))
+    jobs = [
+        writer.Job(f"{seed}_{index}.png", "femur", None, patient, seed, index, size=(128, 88))
+        for seed, index in ((1, 0), (1, 1), (2, 0))
+    ]
+    writer.render(jobs, tmp_path, 1)
+    assert len(set(digest(tmp_path).values())) == 3
 
 
 def test_what_is_there_is_left_alone_and_replaced_when_it_differs(tmp_path, monkeypatch):

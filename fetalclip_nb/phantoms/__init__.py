@@ -1,8 +1,9 @@
 """Synthetic fetal B-mode pictures with known truth, in the layouts of the real data sets."""
 
 from fetalclip_nb.phantoms.cohorts import VERSION, write_fetal_planes, write_hc18
+from fetalclip_nb.phantoms.layouts import BRAIN_PLANES, FIELD_RATIOS, PLANES
 from fetalclip_nb.phantoms.patient import Patient, draw_patient
-from fetalclip_nb.phantoms.picture import BRAIN_PLANES, FIELD_RATIOS, PLANES, Phantom, draw
+from fetalclip_nb.phantoms.picture import Phantom, draw
 
 __all__ = [
     "BRAIN_PLANES",

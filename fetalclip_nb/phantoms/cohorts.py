@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fetalclip_nb.phantoms.layouts import FIELD_RATIOS
 from fetalclip_nb.phantoms.patient import Patient, draw_patient
-from fetalclip_nb.phantoms.picture import FIELD_RATIOS
 from fetalclip_nb.phantoms.writer import Job, publish, render
 
 VERSION = 1
