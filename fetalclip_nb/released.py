@@ -119,7 +119,7 @@ def released_predictions(
 def released_age_scores(folder: str | Path, *, check_hash: bool = True) -> ReleasedAgeScores:
     """The authors' image-to-age similarities on the HC18 training set.
 
-    The file is a pickle: it is read with an allow-list of three NumPy types and nothing else.
+    The file is a pickle: it is read with an allow-list of four NumPy names and nothing else.
 
     Args:
         folder: Folder with the layout of the authors' repository.
@@ -150,12 +150,13 @@ def _unpickled(path: Path) -> object:
     import torch
 
     rebuild = np.empty(0).__reduce__()[0]  # NumPy 1 and 2 keep it in different modules
-    allowed = [(rebuild, "numpy.core.multiarray._reconstruct"), np.ndarray, np.dtype]
+    allowed = [rebuild, (rebuild, "numpy.core.multiarray._reconstruct"), np.ndarray, np.dtype]
     try:
         with torch.serialization.safe_globals([*allowed, type(np.dtype(np.float32))]):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).replace("\n", " ")[:200]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        # torch advises to load without the allow-list; only its reason is passed on
+        reason = str(error).rpartition("WeightsUnpickler error: ")[2].split("\n")[0][:200]
         raise malformed(path, "a pickle of floats, texts and arrays", reason) from None
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fetalclip_nb.errors import DownloadError
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16  # a broken line loses at most this much
 _TIMEOUT_S = 30
 _PROGRESS_FROM = 5 << 20
 _RANGE_NOT_SATISFIABLE = 416
