@@ -75,7 +75,7 @@ def unpack(archive: str | Path, folder: str | Path, *, max_bytes: int | None = N
     try:
         _extract(archive, work, limit)
         if folder.exists():
-            folder.rmdir()
+            folder.rmdir()  # Windows does not rename onto a folder
         work.chmod(0o755)  # mkdtemp's folder is private
         work.replace(folder)
     finally:

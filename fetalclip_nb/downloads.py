@@ -189,8 +189,8 @@ def _require_match(file: RemoteFile, path: Path, target: Path, accept: bool) -> 
     raise DownloadError(
         "File is not the registered one",
         where=target,
-        expected=f"{file.bytes} bytes, {file.hash}{doubt}",
-        found=f"{size} bytes, {found}",
+        expected=f"{file.bytes} bytes {file.hash}{doubt}".strip(),
+        found=f"{size} bytes {found}".strip(),
         fix=f"delete it and fetch it again from {file.url}; if you trust what is there, pass "
         "accept_hash_mismatch=True (fetalclip-nb download --accept-hash-mismatch)",
     )

@@ -71,7 +71,7 @@ def lay_out(sources: Sequence[Path], layout: Mapping[str, str], root: Path) -> N
         for name, pattern in layout.items():
             _find(pool, name, pattern, sources).replace(made / name)
         if root.exists():
-            root.rmdir()
+            root.rmdir()  # Windows does not rename onto a folder
         made.replace(root)
     finally:
         shutil.rmtree(work, ignore_errors=True)
