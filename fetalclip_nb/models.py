@@ -328,7 +328,7 @@ def _fingerprint(network: nn.Module, preprocess: object) -> str:
     digest = hashlib.sha256(repr(preprocess).encode())
     for key, tensor in sorted(network.state_dict().items()):
         digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
 
 

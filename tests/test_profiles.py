@@ -1,0 +1,69 @@
+import pytest
+import yaml
+
+from fetalclip_nb import profiles
+from fetalclip_nb.errors import ProfileError
+
+GOOD = {
+    "name": "own",
+    "data": {"hc18": {"kind": "hc18", "root": "data/hc18"}},
+    "models": ["phantomclip"],
+    "notebooks": {"02_gestational_age": None},
+}
+
+
+def write(tmp_path, **changes):
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump({**GOOD, **changes}))
+    return path
+
+
+def test_the_shipped_profiles_are_valid(repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    demo, paper = profiles.load_profile("demo"), profiles.load_profile("paper")
+    assert demo.synthetic and not paper.synthetic
+    assert demo.folder == repository / "build" / "demo"
+    names = {path.stem for path in (repository / "notebooks").glob("*.ipynb")}
+    assert set(demo.notebooks) == set(paper.notebooks) == names
+
+
+def test_defaults_and_absolute_roots(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "hc18").mkdir(parents=True)
+    profile = profiles.load_profile(write(tmp_path))
+    assert (profile.device, profile.precision) == ("auto", "auto")
+    assert profile.data["hc18"].root == tmp_path / "data" / "hc18"
+    assert profile.notebooks == {"02_gestational_age": {}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"modles": []}, "wrong keys.*unknown modles"),
+        ({"models": "phantomclip"}, "wrong type.*key models.*list.*'phantomclip'"),
+        ({"name": "../x"}, "no folder name"),
+        ({"data": {"a": {"kind": "mri", "root": "x"}}}, "Unknown kind of data.*data a.*mri"),
+        ({"data": {"a": {"kind": "hc18"}}}, "no root"),
+        ({"data": {"a": {"kind": "hc18", "root": "x", "phantoms": {"n": 3}}}}, "unknown n"),
+    ],
+)
+def test_wrong_profiles(tmp_path, changes, message):
+    with pytest.raises(ProfileError, match=message):
+        profiles.load_profile(write(tmp_path, **changes))
+
+
+def test_missing_and_malformed_files(tmp_path, repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    with pytest.raises(ProfileError, match="missing.*one of demo, paper"):
+        profiles.load_profile("dmeo")
+    path = tmp_path / "x.yaml"
+    path.write_text("a: [")
+    with pytest.raises(ProfileError, match="no YAML"):
+        profiles.load_profile(path)
+
+
+def test_yaml_cannot_build_objects(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("name: !!python/object/apply:os.getcwd []")
+    with pytest.raises(ProfileError, match="no YAML"):
+        profiles.load_profile(path)
