@@ -47,8 +47,8 @@ def load_weights(network: nn.Module, path: Path) -> None:
         path: .safetensors, or a torch file that holds only tensors and plain containers.
 
     Raises:
-        ModelError: Missing or damaged file, LFS pointer, or names and shapes that do not
-            fit the config.
+        ModelError: Missing or damaged file, or names and shapes that do not fit the config.
+        DownloadError: A Git LFS pointer in place of the file.
     """
     _require_file(path, "checkpoint")
     require_not_lfs_pointer(path)

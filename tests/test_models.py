@@ -1,5 +1,5 @@
-import json
 import time
+from fractions import Fraction
 
 import numpy as np
 import open_clip
@@ -92,7 +92,7 @@ def test_lfs_pointer_truncated_file_and_pickled_code_are_refused(tiny, tmp_path)
     cut.write_bytes(weights.read_bytes()[:-5000])
     with pytest.raises(ModelError, match="cannot be read"):
         models.load_model(f"{config}+{cut}")
-    torch.save({"state_dict": json.JSONDecoder()}, tmp_path / "code.pt")
+    torch.save({"state_dict": Fraction(1, 2)}, tmp_path / "code.pt")
     with pytest.raises(ModelError, match="cannot be read"):
         models.load_model(f"{config}+{tmp_path / 'code.pt'}")
 

@@ -1,0 +1,114 @@
+import json
+
+import pytest
+
+from fetalclip_nb import results, tables
+from fetalclip_nb.errors import ResultError
+from fetalclip_nb.metrics import Score
+
+
+def score(value, n=814, groups=814):
+    return Score(value, value - 0.02, value + 0.03, value, n, groups)
+
+
+def save(folder, model="FetalCLIP", order=0, synthetic=False, n=814, units=("patient", "image")):
+    scores = {
+        "vpr": {unit: score(0.8342, n) for unit in units},
+        "age_error_days": {"patient": Score(9, 8, 10.5, 9, n, n)},
+    }
+    return results.save_result(
+        folder,
+        model,
+        scores,
+        order=order,
+        synthetic=synthetic,
+        parameters={"seed": 0},
+        provenance=results.provenance(device="cpu"),
+    )
+
+
+def test_results_come_back_in_table_order(tmp_path):
+    save(tmp_path / "02", "b", order=1)
+    save(tmp_path / "02", "z", order=0)
+    results.save_facts(tmp_path / "02", {"images": 3})
+    found = results.load_results(tmp_path / "02")
+    assert list(found) == ["z", "b"]
+    assert found["z"]["scores"]["vpr"]["patient"]["value"] == 0.8342
+    versions = found["z"]["provenance"]["versions"]
+    assert {"torch", "open_clip_torch"} <= set(versions)
+
+
+def test_texts_are_made_of_the_files_alone(tmp_path):
+    path = save(tmp_path / "02")
+    save(tmp_path / "02", "constant age", order=1, units=("image",))
+    results.save_facts(tmp_path / "02", {"images": 1234, "share": 0.5, "word": "x"})
+    texts = results.render_glue(tmp_path, "02")
+    assert texts["headline/name"] == "FetalCLIP"
+    assert texts["headline/vpr"] == texts["fetalclip/vpr"] == "83.4 %"
+    assert texts["headline/vpr/interval"] == "81.4 to 86.4 %"
+    assert texts["headline/vpr/n"] == "814"
+    assert texts["headline/age_error_days"] == "9.0 days"
+    assert "constant-age/vpr/interval" in texts
+    assert (texts["facts/images"], texts["facts/share"], texts["facts/word"]) == (
+        "1,234",
+        "50.0 %",
+        "x",
+    )
+    content = json.loads(path.read_text())
+    content["scores"]["vpr"]["patient"]["value"] = 0.5
+    path.write_text(json.dumps(content))
+    assert results.render_glue(tmp_path, "02")["headline/vpr"] == "50.0 %"
+
+
+def test_missing_and_damaged_files(tmp_path):
+    with pytest.raises(ResultError, match="No results.*run the notebook"):
+        results.load_results(tmp_path)
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(ResultError, match="no JSON"):
+        results.load_results(tmp_path)
+    (tmp_path / "a.json").write_text("{}")
+    with pytest.raises(ResultError, match="lacks keys"):
+        results.load_results(tmp_path)
+
+
+def table(folder):
+    return tables.comparison_table(results.load_results(folder), "vpr", "gestational_age/vpr")
+
+
+def test_difference_to_the_published_number_on_the_same_images(tmp_path):
+    save(tmp_path)
+    row = table(tmp_path).loc["FetalCLIP"]
+    assert (row["published"], row["difference"], row["n"]) == ("83.4 %", "+0.0 points", "814")
+
+
+def test_phantoms_and_other_sizes_get_no_difference(tmp_path):
+    save(tmp_path / "a", synthetic=True)
+    assert table(tmp_path / "a").loc["FetalCLIP", "difference"] == "not comparable: phantoms"
+    save(tmp_path / "b", n=161)
+    assert "n 161, published 814" in table(tmp_path / "b").loc["FetalCLIP", "difference"]
+
+
+def test_published_models_that_were_not_run_are_listed_as_such(tmp_path):
+    save(tmp_path, "phantomclip")
+    found = table(tmp_path)
+    assert found.loc["fetalclip", "ours"] == "not run"
+    assert found.loc["fetalclip", "difference"] == ""
+    assert found.loc["phantomclip", "published"] == ""
+
+
+def test_released_outputs_are_compared_with_their_own_model(tmp_path):
+    save(tmp_path, "FetalCLIP (released outputs)", units=("image",))
+    row = table(tmp_path).loc["FetalCLIP (released outputs)"]
+    assert row["difference"] == "+0.0 points"
+    assert row["95 % (patients)"] == "patients unknown"
+    assert "fetalclip" not in table(tmp_path).index
+
+
+def test_plain_tables_and_kinds(tmp_path):
+    save(tmp_path)
+    saved = results.load_results(tmp_path)
+    assert tables.of_kind(saved, "control") == {}
+    assert tables.scores_of(saved, "vpr")["FetalCLIP"].value == 0.8342
+    text = tables.plain_table({"a": {"vpr": score(0.5)}}, ["vpr"]).loc["a", "vpr"]
+    assert text == "50.0 % (48.0 to 53.0 %)"
+    assert tables.score_table(saved["FetalCLIP"]).loc["age_error_days", "value"] == "9.0 days"

@@ -1,0 +1,85 @@
+import json
+
+import pytest
+from helpers import write_heads
+
+from fetalclip_nb import results, session
+from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.metrics import Score
+
+ANNOTATIONS = {
+    "profile": str,
+    "data_root": str,
+    "models": str,
+    "results_dir": str,
+    "cache_dir": str,
+    "device": str,
+    "precision": str,
+    "seed": int,
+    "rate": float,
+}
+
+
+def namespace(tmp_path, **changes):
+    values = {
+        "profile": "test",
+        "data_root": str(tmp_path / "heads"),
+        "models": "phantomclip-untrained",
+        "results_dir": str(tmp_path / "results"),
+        "cache_dir": str(tmp_path / "cache"),
+        "device": "cpu",
+        "precision": "auto",
+        "seed": 0,
+        "rate": 1,
+    }
+    return {"__annotations__": ANNOTATIONS, **values, **changes}
+
+
+def test_parameters_are_checked_against_their_annotations(tmp_path):
+    with pytest.raises(ParameterError, match=r"seed: int, rate: float.*'0', True"):
+        session.start("02", namespace(tmp_path, seed="0", rate=True))
+    with pytest.raises(ParameterError, match="Unknown device"):
+        session.start("02", namespace(tmp_path, device="gpu"))
+    without = namespace(tmp_path)
+    del without["models"]
+    with pytest.raises(ParameterError, match="lacks parameters.*models"):
+        session.start("02", without)
+    assert not (tmp_path / "results" / "02").exists()
+
+
+def test_a_run_leaves_the_last_whole_results_alone_until_it_finishes(tmp_path):
+    write_heads(tmp_path / "heads")
+    one = Score(0.5, 0.4, 0.6, 0.5, 6, 4)
+    for value in ("first", "second"):
+        run = session.start("02", namespace(tmp_path))
+        run.dataset("hc18")
+        run.save(value, {"vpr": {"patient": one}})
+        if value == "first":
+            run.finish({"images": 6})
+    assert list(results.load_results(tmp_path / "results" / "02")) == ["first"]
+    run.finish({"images": 6})
+    saved = results.load_results(tmp_path / "results" / "02")
+    assert list(saved) == ["second"]
+    assert not list((tmp_path / "results").glob("*.partial"))
+    glued = json.loads((tmp_path / "results" / "02" / "glue.json").read_text())
+    assert glued == results.render_glue(tmp_path / "results", "02")
+
+
+def test_results_state_device_precision_model_and_data(tmp_path):
+    write_heads(tmp_path / "heads")
+    run = session.start("02", namespace(tmp_path))
+    data = run.dataset("hc18")
+    model = next(run.load_models())
+    run.save(model.name, {"vpr": {"patient": Score(0.5, 0.4, 0.6, 0.5, 6, 4)}})
+    found = run.results()[model.name]
+    assert found["provenance"]["model"]["fingerprint"] == model.fingerprint
+    assert found["provenance"]["dataset_fingerprint"] == data.fingerprint
+    assert found["provenance"]["precision"] == "fp32"
+    assert found["provenance"]["device"].startswith("cpu")
+    assert not found["synthetic"]
+
+
+def test_published_parameters_hide_the_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "project_root", lambda: tmp_path)
+    assert session._portable(f"{tmp_path}/build/data") == "build/data"
+    assert session._portable(3) == 3
