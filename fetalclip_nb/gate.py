@@ -87,7 +87,7 @@ def _execution_problems(notebook: NotebookNode) -> Iterator[str]:
     for number, cell in enumerate(cells, 1):
         for output in cell.outputs:
             if output.output_type == "error":
-                yield f"cell {number} ended in {output.ename}: {output.evalue}"
+                yield f"In [{number}] ended in {output.ename}: {output.evalue}"
     if notebook.metadata.get("papermill", {}).get("exception"):
         yield "papermill recorded an exception"
 
@@ -113,7 +113,7 @@ def _path_problems(notebook: NotebookNode, repository: Path) -> Iterator[str]:
         texts = [cell.source] if cell.cell_type == "markdown" else _output_texts(cell)
         hits = {match for text in texts for match in pattern.findall(text)}
         if hits:
-            yield f"cell {number} shows a path of this machine ({listing(sorted(hits))})"
+            yield f"{_label(number, cell)} shows a path of this machine ({listing(sorted(hits))})"
 
 
 def _machine_paths(repository: Path) -> re.Pattern:
@@ -133,6 +133,11 @@ def _output_texts(cell: NotebookNode) -> Iterator[str]:
                 yield content
 
 
+def _label(number: int, cell: NotebookNode) -> str:
+    count = cell.get("execution_count")
+    return f"In [{count}]" if count else f"cell {number}"
+
+
 def _is_picture(kind: str) -> bool:
     return kind.startswith("image/")
 
@@ -142,7 +147,8 @@ def _figure_problems(notebook: NotebookNode) -> Iterator[str]:
         pictures = [o for o in cell.get("outputs", []) if any(map(_is_picture, o.get("data", {})))]
         image = cell.metadata.get("mystnb", {}).get("image", {})
         if pictures and not str(image.get("alt", "")).strip():
-            yield f"cell {number} shows a figure without alt text (metadata mystnb.image.alt)"
+            where = _label(number, cell)
+            yield f"{where} shows a figure without alt text (metadata mystnb.image.alt)"
 
 
 def _glue_problems(

@@ -1,0 +1,66 @@
+"""A project in miniature: notebooks of a few cells and a profile that names them."""
+
+from pathlib import Path
+
+import nbformat
+import yaml
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+PARAMETERS = """profile: str = "demo"  # profile name
+models: str = "phantomclip"  # models, separated by commas
+device: str = "auto"  # auto | cpu | cuda
+precision: str = "auto"  # auto | fp32 | bf16
+results_dir: str = "build/demo/results"  # where results go
+cache_dir: str = "build/cache"  # where embeddings lie
+count: int = 2  # points
+rate: float = 0.5  # step
+quick: bool = False  # leave the long part out"""
+
+
+def notebook(*cells: str | NotebookNode, parameters: str = PARAMETERS) -> NotebookNode:
+    """A notebook: title, parameters cell, then code cells (text) or cells as given."""
+    made = [
+        new_markdown_cell("# A tiny chapter"),
+        new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+        *(new_code_cell(cell) if isinstance(cell, str) else cell for cell in cells),
+    ]
+    for number, cell in enumerate(made):
+        cell["id"] = f"cell-{number}"  # random otherwise: the same cells, the same file
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return new_notebook(cells=made, metadata={"kernelspec": kernel})
+
+
+def project(folder: Path, settings: dict | None = None, **notebooks: NotebookNode) -> Path:
+    """A checkout with these notebooks and a demo profile that gives each its settings."""
+    settings = settings or {}
+    (folder / "_config.yml").write_text("title: tiny\n")
+    for name in ("notebooks", "profiles"):
+        (folder / name).mkdir(exist_ok=True)
+    for name, content in notebooks.items():
+        nbformat.write(content, folder / "notebooks" / f"{name}.ipynb")
+    profile = {
+        "name": "demo",
+        "data": {},
+        "models": ["phantomclip"],
+        "notebooks": {name: settings.get(name, {}) for name in notebooks},
+    }
+    (folder / "profiles" / "demo.yaml").write_text(yaml.safe_dump(profile))
+    return folder
+
+
+def results_cell(name: str, value: float) -> str:
+    """Code that stores one score and glues what the result files stand for."""
+    return f"""from pathlib import Path
+from myst_nb import glue
+from fetalclip_nb import results
+from fetalclip_nb.metrics import Score
+
+folder = Path(results_dir) / "{name}"
+score = Score({value}, 0.1, 0.9, {value}, n=10, groups=5)
+results.save_result(folder, "tiny", {{"vpr": {{"image": score}}}}, order=0,
+                    synthetic=True, parameters={{}}, provenance={{}})
+texts = results.render_folder(folder)
+results.write_json(folder / "glue.json", texts)
+for key, text in texts.items():
+    glue(key, text, display=False)"""
