@@ -1,0 +1,135 @@
+"""Time what the book spends its time on, beside the naive way of doing it."""
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.metrics import f1_score
+
+from fetalclip_nb import growth, metrics, phantoms, prompts, results
+from fetalclip_nb.datasets import read_hc18
+from fetalclip_nb.images import read_image, read_square
+from fetalclip_nb.models import load_model, trimmed_text
+
+OUTPUT = Path("build/benchmarks.json")
+
+
+def median_seconds(work: Callable[[], object], runs: int = 5) -> float:
+    """Median wall time of a call, after one warm-up."""
+    work()
+    seconds = []
+    for _ in range(runs):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
+
+
+def bootstrap() -> dict[str, float]:
+    """10,000 resamples of 11,000 predictions of eight classes."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 8, 11_000)
+    guesses = np.where(rng.random(11_000) < 0.87, labels, rng.integers(0, 8, 11_000))
+    codes = metrics.confusion_codes(labels, guesses, 8)
+    patients = rng.integers(0, 1_792, 11_000)
+
+    def interval(groups: np.ndarray | None) -> metrics.Score:
+        return metrics.score(lambda c: metrics.macro_f1(c, 8, range(8)), codes, 64, groups=groups)
+
+    def naive() -> None:
+        for _ in range(20):
+            rows = rng.integers(0, 11_000, 11_000)
+            f1_score(labels[rows], guesses[rows], average="macro")
+
+    return {
+        "images, 10,000 resamples": median_seconds(lambda: interval(None)),
+        "patients, 10,000 resamples": median_seconds(lambda: interval(patients)),
+        "naive, scaled from 20 to 10,000 resamples": 500 * median_seconds(naive, runs=1),
+    }
+
+
+def text() -> dict[str, float]:
+    """All ages in five templates at one spacing."""
+    model = load_model("phantomclip", device="cpu")
+    frames = prompts.load_age_templates()["templates"]
+    sentences = [prompts.age_sentence(f, a, "0.47") for f in frames for a in growth.AGES_DAYS]
+    tokens = model.tokenizer(sentences)
+    with torch.inference_mode():
+        return {
+            "tokenizer": median_seconds(lambda: model.tokenizer(sentences)),
+            "cut at the longest": median_seconds(lambda: trimmed_text(model.network, tokens)),
+            "full context": median_seconds(lambda: model.network.encode_text(tokens), runs=3),
+        }
+
+
+def drawing() -> dict[str, float]:
+    """One image of each plane at its native size."""
+    rng = np.random.default_rng(0)
+    planes = ("abdomen", "brain", "femur", "thorax", "cervix", "other")
+    return {p: median_seconds(lambda p=p: phantoms.draw(p, rng), runs=15) for p in planes}
+
+
+def images() -> dict[str, float]:
+    """Embedding 200 phantom heads."""
+    model = load_model("phantomclip", device="cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        phantoms.write_hc18(Path(folder) / "heads", patients=150, seed=0)
+        paths = read_hc18(Path(folder) / "heads").paths[:200]
+
+        def read() -> torch.Tensor:
+            return torch.stack([model.preprocess(read_square(path)) for path in paths])
+
+        pixels = read()
+        return {
+            "read and prepare 200": median_seconds(read),
+            "encode 200 in one batch": median_seconds(lambda: model.encode_images(pixels)),
+            "encode 200 one by one": median_seconds(
+                lambda: [model.encode_images(p[None]) for p in pixels], runs=3
+            ),
+        }
+
+
+def dataset() -> dict[str, float]:
+    """Opening a folder: checksums against decoding."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "heads"
+        phantoms.write_hc18(root, patients=150, seed=0)
+        paths = read_hc18(root).paths
+        return {
+            f"open and verify {len(paths)}": median_seconds(lambda: read_hc18(root)),
+            f"decode {len(paths)}": median_seconds(lambda: [read_image(p) for p in paths]),
+        }
+
+
+BENCHMARKS = {
+    "bootstrap": bootstrap,
+    "text": text,
+    "phantoms": drawing,
+    "images": images,
+    "dataset": dataset,
+}
+
+
+def main() -> None:
+    """Run the named benchmarks, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[[], *BENCHMARKS], metavar="NAME")
+    names = parser.parse_args().names or list(BENCHMARKS)
+    found = {}
+    for name in names:
+        found[name] = BENCHMARKS[name]()
+        for label, seconds in found[name].items():
+            print(f"{name:10}  {label:45}  {1000 * seconds:12.1f} ms")
+    machine = {"processor": platform.processor() or platform.machine()}
+    results.write_json(OUTPUT, {"seconds": found, "machine": machine, **results.provenance()})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""Notebooks: their form, and a real run of each on small data."""
+
+import json
+import re
+import subprocess
+import sys
+
+import nbformat
+import papermill
+import pytest
+
+from fetalclip_nb import gate, phantoms, profiles, results, runner
+from fetalclip_nb.errors import NotebookError, ParameterError
+
+NAMES = ("01_zero_shot", "02_gestational_age")
+KINDS = {"01_zero_shot": "fetal_planes", "02_gestational_age": "hc18"}
+SMALL = "phantomclip-untrained"
+
+
+def cells_of(path, kind="code"):
+    return [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == kind]
+
+
+@pytest.fixture(params=NAMES)
+def source(request, repository):
+    return repository / "notebooks" / f"{request.param}.ipynb"
+
+
+def test_every_notebook_is_tested(repository):
+    assert {path.stem for path in (repository / "notebooks").glob("*.ipynb")} == set(NAMES)
+
+
+def test_source_carries_no_outputs_and_no_functions(source):
+    for cell in cells_of(source):
+        assert not cell.outputs and cell.execution_count is None
+        assert not re.search(r"^\s*(def|class) ", cell.source, re.M)
+
+
+def test_cells_are_few_and_short(source):
+    cells = cells_of(source)
+    assert len(cells) <= 27
+    for cell in cells:
+        if "parameters" not in cell.metadata.get("tags", []):
+            assert len([line for line in cell.source.splitlines() if line.strip()]) <= 15, cell.id
+
+
+def test_one_parameters_cell_in_papermills_grammar(source):
+    tagged = [c for c in cells_of(source) if "parameters" in c.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    for line in tagged[0].source.splitlines():
+        assert re.fullmatch(r"\w+: (str|int|float|bool) = [^#]+  # \S.*", line), line
+    found = papermill.inspect_notebook(str(source))
+    assert {"profile", "models", "results_dir", "cache_dir", "device", "seed"} <= set(found)
+
+
+def test_every_figure_has_alt_text_and_a_caption(source):
+    for cell in cells_of(source):
+        if re.search(r"^figures\.(?!use_style)", cell.source, re.M):
+            settings = cell.metadata["mystnb"]
+            assert len(settings["image"]["alt"]) > 30
+            assert settings["figure"]["name"].startswith("fig-")
+
+
+def test_profiles_inject_only_what_the_notebooks_declare(repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    for name in ("demo", "paper"):
+        profile = profiles.load_profile(name)
+        for notebook in profile.notebooks:
+            values = runner.notebook_parameters(profile, notebook)
+            runner.check_parameters(repository / "notebooks" / f"{notebook}.ipynb", values)
+
+
+def test_unknown_and_wrongly_typed_parameters_are_refused_before_a_kernel_starts(source):
+    with pytest.raises(ParameterError, match="modles.*models"):
+        runner.check_parameters(source, {"modles": "phantomclip"})
+    with pytest.raises(ParameterError, match="seed"):
+        runner.check_parameters(source, {"seed": "zero"})
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory, repository):
+    """Both notebooks on a few phantoms, through the runner, with a parameter injected."""
+    folder = tmp_path_factory.mktemp("small")
+    phantoms.write_fetal_planes(folder / "fetal_planes", patients=30, seed=3, workers=1)
+    phantoms.write_hc18(folder / "hc18", patients=24, seed=3, workers=1)
+    outcomes = {}
+    for name in NAMES:
+        values = {
+            "profile": "small",
+            "data_root": str(folder / KINDS[name]),
+            "models": SMALL,
+            "released_root": "nowhere",
+            "results_dir": str(folder / "results"),
+            "cache_dir": str(folder / "cache"),
+            "device": "cpu",
+            "seed": 5,
+        }
+        path = repository / "notebooks" / f"{name}.ipynb"
+        target = folder / "notebooks" / f"{name}.ipynb"
+        outcomes[name] = runner.run_notebook(path, target, values, folder=repository)
+    return folder, outcomes
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_notebook_runs_and_its_injected_parameters_took_effect(executed, name):
+    folder, outcomes = executed
+    assert outcomes[name].status == "done", outcomes[name].error
+    saved = results.load_results(folder / "results" / name)
+    headline = next(iter(saved.values()))
+    assert headline["model"] == SMALL and headline["synthetic"]
+    assert headline["parameters"]["seed"] == 5
+    assert headline["parameters"]["profile"] == "small"
+    scored = headline["scores"].values()
+    assert all(s["low"] <= s["value"] <= s["high"] for units in scored for s in units.values())
+    assert (folder / "results" / name / "predictions.parquet").is_file()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gate_accepts_the_clean_run_and_refuses_a_touched_number(executed, repository, name):
+    folder, _ = executed
+    options = {
+        "sources": repository / "notebooks",
+        "executed": folder / "notebooks",
+        "results": folder / "results",
+        "repository": repository,
+    }
+    gate.check_notebooks([name], **options)
+    path = next(p for p in (folder / "results" / name).glob(f"{SMALL}.json"))
+    content = json.loads(path.read_text())
+    metric = next(iter(content["scores"]))
+    before = content["scores"][metric]["patient"]["value"]
+    content["scores"][metric]["patient"]["value"] = 0.123
+    path.write_text(json.dumps(content))
+    try:
+        with pytest.raises(NotebookError, match=f"{name}.*12.3 %"):
+            gate.check_notebooks([name], **options)
+    finally:
+        content["scores"][metric]["patient"]["value"] = before
+        path.write_text(json.dumps(content))
+
+
+def test_gate_refuses_unexecuted_broken_and_stale_copies(executed, repository, tmp_path):
+    folder, _ = executed
+    name = NAMES[1]
+    good = nbformat.read(folder / "notebooks" / f"{name}.ipynb", as_version=4)
+    options = {
+        "sources": repository / "notebooks",
+        "executed": tmp_path,
+        "results": folder / "results",
+        "repository": repository,
+    }
+
+    def refuse(notebook, message):
+        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
+        with pytest.raises(NotebookError, match=message):
+            gate.check_notebooks([name], **options)
+
+    with pytest.raises(NotebookError, match=name):
+        gate.check_notebooks([name], **options)
+    refuse(nbformat.read(repository / "notebooks" / f"{name}.ipynb", as_version=4), "execut")
+    stale = nbformat.from_dict(json.loads(json.dumps(good)))
+    stale.cells[-1].source += " changed"
+    refuse(stale, "source|differ")
+    broken = nbformat.from_dict(json.loads(json.dumps(good)))
+    cell = [c for c in broken.cells if c.cell_type == "code"][-1]
+    cell.outputs = [nbformat.v4.new_output("error", ename="ValueError", evalue="x", traceback=[])]
+    refuse(broken, "ValueError|error")
+
+
+def test_plain_papermill_runs_the_real_heads(shared_data, repository, tmp_path):
+    """Only data root and models are set, as a researcher would: 196 images, 161 counted."""
+    out = tmp_path / "out.ipynb"
+    command = [sys.executable, "-m", "papermill", "notebooks/02_gestational_age.ipynb", str(out)]
+    command += ["-k", "python3", "-p", "data_root", str(shared_data / "hc18")]
+    command += ["-p", "models", "phantomclip", "--no-progress-bar"]
+    run = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=600)
+    assert run.returncode == 0, run.stderr[-2000:]
+    folder = repository / "build" / "own" / "results" / "02_gestational_age"
+    saved = results.load_results(folder)
+    facts = json.loads((folder / "facts.json").read_text())
+    assert (facts["images"], facts["counted"]) == (196, 161)
+    assert "real ultrasound" in facts["images_are"]
+    headline = saved["phantomclip"]
+    assert not headline["synthetic"]
+    vpr = headline["scores"]["vpr"]
+    assert vpr["patient"]["n"] == vpr["image"]["n"] == 161
+    assert vpr["patient"]["low"] < vpr["patient"]["value"] < vpr["patient"]["high"]
+    assert vpr["patient"]["value"] >= 0.75
+    assert {f"vpr/{s}" for s in ("100-150", "150-200", "200-250", "250-342")} <= set(
+        headline["scores"]
+    )
+    for name in (
+        "constant age",
+        "spacing only",
+        "shuffled images",
+        "mean embedding",
+        "black image",
+    ):
+        assert saved[name]["scores"]["vpr"]["patient"]["value"] < vpr["patient"]["low"], name
+    shown = json.dumps(nbformat.read(out, as_version=4))
+    assert "196" in shown and "constant age" in shown
