@@ -1,7 +1,6 @@
 """Time what the book spends its time on, beside the naive way of doing it."""
 
 import argparse
-import json
 import platform
 import statistics
 import tempfile
