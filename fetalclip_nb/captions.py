@@ -16,9 +16,9 @@ import numpy as np
 
 from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.gestational_age import INPUT_SIDE
-from fetalclip_nb.prompts import age_sentence, load_age_templates
+from fetalclip_nb.prompts import PROMPT_SETS, age_sentence, load_age_templates, load_prompts
 
-SUBPLANE_SHARE = 0.6
+SUBPLANE_SHARE = 0.75
 """Share of brain captions that name the sub-plane."""
 
 _VOCABULARY = json.loads(
@@ -62,10 +62,24 @@ def plane_caption(rng: np.random.Generator, plane: str, brain_plane: str | None 
     nouns = SUBPLANE_NOUNS[named] if named else NOUNS[plane]
     kind, name = ("subplane_structures", named) if named else ("structures", plane)
     structures = _VOCABULARY[kind][name]
-    count = min(int(rng.integers(0, 4)), len(structures))
-    listed = [structures[i] for i in rng.permutation(len(structures))[:count]]
-    phrase = _choice(rng, nouns) + _enumeration(rng, listed)
-    return Caption(_choice(rng, _VOCABULARY["frames"]).format(phrase), plane, named)
+    while True:
+        count = min(int(rng.integers(0, 4)), len(structures))
+        listed = [structures[i] for i in rng.permutation(len(structures))[:count]]
+        phrase = _choice(rng, nouns) + _enumeration(rng, listed)
+        text = _choice(rng, _VOCABULARY["frames"]).format(phrase)
+        if _plain(text) not in reserved_prompts():
+            return Caption(text, plane, named)
+
+
+@cache
+def reserved_prompts() -> frozenset[str]:
+    """The evaluation's plane prompts, in small letters: never used as captions."""
+    sets = [load_prompts(name) for name in PROMPT_SETS]
+    return frozenset(_plain(text) for group in sets for texts in group.values() for text in texts)
+
+
+def _plain(text: str) -> str:
+    return text.lower().rstrip(".")
 
 
 @cache

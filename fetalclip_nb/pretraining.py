@@ -37,7 +37,7 @@ class Recipe:
     """
 
     seed: int = 0
-    steps: int = 2400
+    steps: int = 2800
     heads: int = 6000
     others: int = 6000
     plane_batch: int = 32
@@ -47,8 +47,8 @@ class Recipe:
     extra_spread: float = 0.25
     sigma: float = 0.05
     zoom: tuple[float, float] = (0.7, 1.25)
-    muon_lr: float = 3e-3
-    adamw_lr: float = 1e-3
+    muon_lr: float = 5e-3
+    adamw_lr: float = 6e-4
     weight_decay: float = 0.05
     warmup: int = 40
     clip_norm: float = 1.0

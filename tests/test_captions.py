@@ -1,0 +1,93 @@
+"""Training captions: which sentences they may use, and what they say of spacing and age."""
+
+import re
+
+import numpy as np
+import pytest
+
+from fetalclip_nb import captions
+from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.phantoms import BRAIN_PLANES, PLANES
+from fetalclip_nb.prompts import load_age_templates, load_prompts
+
+
+def drawn(plane: str, brain_plane: str | None = None, n: int = 300) -> list[captions.Caption]:
+    rng = np.random.default_rng(0)
+    return [captions.plane_caption(rng, plane, brain_plane) for _ in range(n)]
+
+
+def test_every_plane_of_the_phantoms_has_captions():
+    assert set(captions.NOUNS) == set(PLANES)
+    assert set(captions.SUBPLANE_NOUNS) == set(BRAIN_PLANES)
+
+
+def test_captions_vary_and_state_their_plane():
+    texts = {caption.text for caption in drawn("femur")}
+    assert len(texts) > 100
+    assert all(re.search("femur|thigh", text) for text in texts)
+
+
+def test_brain_captions_name_the_sub_plane_in_three_of_four_cases():
+    found = drawn("brain", "trans-cerebellum", 1000)
+    named = [caption for caption in found if caption.brain_plane == "trans-cerebellum"]
+    assert 0.7 < len(named) / len(found) < 0.8
+    assert all("cerebell" in caption.text for caption in named)
+    assert not any("cerebell" in caption.text for caption in found if caption not in named)
+
+
+def test_a_brain_of_no_named_sub_plane_is_only_called_brain():
+    assert {caption.brain_plane for caption in drawn("brain")} == {None}
+
+
+def test_thorax_captions_name_the_chambers():
+    text = " ".join(caption.text for caption in drawn("thorax"))
+    assert "four-chamber view" in text
+    assert "the left ventricle" in text
+
+
+def test_unknown_names_are_refused_with_what_is_known():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ParameterError, match=r"'ankle'.*Where: plane.*femur"):
+        captions.plane_caption(rng, "ankle")
+    with pytest.raises(ParameterError, match=r"Where: brain_plane.*trans-thalamic"):
+        captions.plane_caption(rng, "brain", "thalamic")
+
+
+def test_plane_prompts_of_the_evaluation_are_no_captions():
+    prompts = [s for name in ("planes", "brain") for g in load_prompts(name).values() for s in g]
+    known = {prompt.lower().rstrip(".") for prompt in prompts}
+    # Frames and phrases of the training captions can make this very prompt.
+    assert "ultrasound image of the fetal brain at the level of the thalami" in known
+    texts = {c.text.lower().rstrip(".") for c in drawn("brain", "trans-thalamic", 4000)}
+    texts |= {c.text.lower().rstrip(".") for plane in captions.NOUNS for c in drawn(plane)}
+    assert not texts & known
+
+
+def test_age_captions_use_the_evaluation_templates_and_never_the_unseen_ones():
+    frames = load_age_templates()
+    assert set(frames["templates"]) < set(captions.age_frames())
+    assert not set(frames["unseen"]) & set(captions.age_frames())
+    assert len(frames["templates"]) == len(frames["unseen"]) == 5
+
+
+def test_every_prompt_class_has_five_sentences():
+    assert len(load_prompts("planes")) == 9
+    assert set(load_prompts("brain")) == set(BRAIN_PLANES)
+    for name in ("planes", "brain"):
+        assert {len(set(group)) for group in load_prompts(name).values()} == {5}
+
+
+def test_age_caption_states_weeks_days_and_two_decimals():
+    rng = np.random.default_rng(0)
+    texts = {captions.age_caption(rng, 143, 0.4) for _ in range(200)}
+    assert len(texts) == len(captions.age_frames())
+    for text in texts:
+        assert re.findall(r"\d+\.\d+", text) == ["0.40"]
+        assert re.findall(r"(?<![.\d])\d+(?![.\d])", text) == ["20", "3"]
+
+
+def test_stated_spacing_follows_the_long_side_and_the_zoom():
+    # 448 pixels of 0.1 mm on 224 pixels: 0.2 mm; magnified twice: 0.1 mm.
+    assert captions.stated_spacing(448, 300, 0.1) == pytest.approx(0.2)
+    assert captions.stated_spacing(300, 448, 0.1) == pytest.approx(0.2)
+    assert captions.stated_spacing(448, 300, 0.1, zoom=2.0) == pytest.approx(0.1)
