@@ -73,6 +73,7 @@ def confusion(predictions: Predictions, title: str = "") -> Figure:
     )
     axis.set(xlabel="predicted", ylabel="true", title=title)
     axis.tick_params(axis="x", rotation=30)
+    axis.tick_params(axis="y", rotation=0)
     figure.tight_layout()
     return figure
 
@@ -90,10 +91,10 @@ def score_bars(scores: Mapping[str, Mapping[str, Score]], *, label: str) -> Figu
     for (model, found), offset, colour in zip(scores.items(), offsets, _colours(), strict=False):
         x = np.arange(len(classes)) + offset
         _points(axis, x, [found[name] for name in classes], colour, model)
-    axis.set_xticks(range(len(classes)), classes)
+    axis.set_xticks(range(len(classes)), classes, rotation=25, ha="right")
     axis.set(ylabel=label, ylim=(-2, 102))
     axis.grid(visible=False, axis="x")
-    axis.legend(loc="lower left", fontsize=8)
+    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=8)
     figure.tight_layout()
     return figure
 

@@ -1,10 +1,12 @@
 """A model by name: the shipped phantom CLIP, any open_clip model, config + checkpoint."""
 
+import contextlib
 import hashlib
 import json
+import logging
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -254,7 +256,20 @@ def _build(config: dict, *, seed: int | None = None):
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        return _with_tokenizer(name, **_preprocess_options(config))
+        with _without_warnings():
+            return _with_tokenizer(name, **_preprocess_options(config))
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Silence open_clip's warning that weights are random: here that is meant, or passing."""
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _preprocess_options(config: dict) -> dict:

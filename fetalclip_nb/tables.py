@@ -58,18 +58,30 @@ def _published_name(name: str) -> str:
     return slug(name).removesuffix("-released-outputs")
 
 
-def score_table(content: dict) -> pd.DataFrame:
-    """All scores of one model as texts: value, both intervals, n."""
-    rows = {}
+def class_table(content: dict) -> pd.DataFrame:
+    """F1 and accuracy of one model by task and class, with intervals over patients.
+
+    Args:
+        content: One of `load_results`.
+
+    Returns:
+        Texts; rows are (task, class), the mean over the classes first.
+    """
+    rows: dict[tuple[str, str], dict[str, str]] = {}
     for metric, units in content["scores"].items():
-        score = units.get("patient") or units["image"]
-        rows[metric] = {
-            "value": format_value(metric, score["value"]),
-            "95 % (patients)": _unit_interval(metric, units, "patient"),
-            "95 % (images)": _unit_interval(metric, units, "image"),
-            "n": f"{score['n']:,}",
-        }
+        task, _, rest = metric.partition("/")
+        kind, _, name = rest.partition("/")
+        kind = kind.removesuffix("_macro")
+        if kind in _CLASS_COLUMNS and task != "eight_classes":
+            row = rows.setdefault((task.replace("_", " "), name or "mean over classes"), {})
+            score = units.get("patient") or units["image"]
+            row[_CLASS_COLUMNS[kind]] = format_value(metric, score["value"])
+            interval = format_interval(metric, score["low"], score["high"])
+            row[f"{_CLASS_COLUMNS[kind]}, 95 %"] = interval
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+_CLASS_COLUMNS = {"f1": "F1", "accuracy": "accuracy"}
 
 
 def class_scores(

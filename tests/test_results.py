@@ -111,4 +111,13 @@ def test_plain_tables_and_kinds(tmp_path):
     assert tables.scores_of(saved, "vpr")["FetalCLIP"].value == 0.8342
     text = tables.plain_table({"a": {"vpr": score(0.5)}}, ["vpr"]).loc["a", "vpr"]
     assert text == "50.0 % (48.0 to 53.0 %)"
-    assert tables.score_table(saved["FetalCLIP"]).loc["age_error_days", "value"] == "9.0 days"
+
+
+def test_class_table_puts_f1_and_accuracy_side_by_side():
+    names = ("five_planes/f1_macro", "five_planes/f1/brain", "five_planes/accuracy/brain")
+    scores = {name: {"patient": vars(score(0.9))} for name in names}
+    found = tables.class_table({"scores": scores})
+    assert found.loc[("five planes", "brain"), "accuracy, 95 %"] == "88.0 to 93.0 %"
+    assert found.loc[("five planes", "mean over classes"), "F1"] == "90.0 %"
+    by_class = tables.class_scores({"m": {"kind": "model", "scores": scores}}, "f1", ["brain"])
+    assert by_class["m"]["brain"].value == 0.9

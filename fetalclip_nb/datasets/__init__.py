@@ -2,7 +2,13 @@
 
 from pathlib import Path
 
-from fetalclip_nb.datasets.fetal_planes import brain_subplanes, five_planes, read_fetal_planes
+from fetalclip_nb.datasets.fetal_planes import (
+    BRAIN_SUBPLANES,
+    FIVE_PLANES,
+    brain_subplanes,
+    five_planes,
+    read_fetal_planes,
+)
 from fetalclip_nb.datasets.hc18 import counted, fill_outline, read_hc18, read_head_mask
 from fetalclip_nb.datasets.manifest import read_manifest
 from fetalclip_nb.datasets.table import Dataset
@@ -11,6 +17,8 @@ from fetalclip_nb.errors import DataError
 READERS = {"fetal_planes": read_fetal_planes, "hc18": read_hc18, "manifest": read_manifest}
 
 __all__ = [
+    "BRAIN_SUBPLANES",
+    "FIVE_PLANES",
     "READERS",
     "Dataset",
     "brain_subplanes",
