@@ -44,14 +44,14 @@ distclean: clean ## delete downloads and the environment, too
 # The stamp is written last: an installation that was cut short is taken up again.
 $(READY): pyproject.toml
 	@set -e; \
-	if ! $(BIN)/python -c "import sys" 2> /dev/null; then \
+	if ! $(BIN)/python -c "import pip" 2> /dev/null; then \
 	  for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	    if $$python -c "import sys; sys.exit(sys.version_info < (3, 11))" 2> /dev/null; then \
 	      echo "Making $(VENV) with $$($$python --version) ($$python)"; \
 	      $$python -m venv --clear $(VENV); break; \
 	    fi; \
 	  done; \
-	  if ! $(BIN)/python -c "import sys" 2> /dev/null; then \
+	  if ! $(BIN)/python -c "import pip" 2> /dev/null; then \
 	    echo "error: no Python 3.11 or newer with venv found. Give one: make PYTHON=/path/to/python"; \
 	    exit 1; \
 	  fi; \

@@ -1,0 +1,228 @@
+"""The book: a miniature built here, and the real one as a reader's browser sees it."""
+
+import functools
+import http.server
+import os
+import re
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from nbformat.v4 import new_code_cell
+
+from fetalclip_nb import book
+from fetalclip_nb.errors import NotebookError
+from fetalclip_nb.profiles import load_profile
+from fetalclip_nb.runner import require_success, run_profile
+from tiny import notebook, project, results_cell
+
+TOC = """format: jb-book
+root: book/intro
+chapters:
+  - file: notebooks/one
+"""
+# Between pages glue:text needs a format (":s"): without one it takes "::" for the start of it.
+INTRO = """# Intro
+
+See {doc}`../notebooks/one`: {glue:text}`../notebooks/one.ipynb::headline/vpr:s`.
+"""
+PLOT = "import matplotlib.pyplot as plt\n_ = plt.plot(range(count))"
+
+
+@pytest.fixture
+def miniature(tmp_path, monkeypatch, repository) -> Path:
+    """A checkout with the real configuration and extension, two pages, one executed notebook."""
+    pytest.importorskip("jupyter_book")
+    monkeypatch.chdir(tmp_path)
+    figure = {"figure": {"caption": "A line.", "name": "fig-line"}, "image": {"alt": "a line"}}
+    plot = new_code_cell(PLOT, metadata={"mystnb": figure})
+    chapter = notebook(plot, "print('answer', 6 * 7 * count)", results_cell("one", 0.834))
+    project(tmp_path, one=chapter)
+    shutil.copy(repository / "_config.yml", tmp_path)
+    for folder in ("_ext", "_static"):
+        shutil.copytree(repository / "book" / folder, tmp_path / "book" / folder)
+    (tmp_path / "book/_toc.yml").write_text(TOC)
+    (tmp_path / "book/intro.md").write_text(INTRO)
+    (tmp_path / "book/references.bib").touch()
+    require_success(run_profile(load_profile("demo")))
+    return tmp_path
+
+
+def test_book_shows_executed_text_and_offers_the_source(miniature):
+    profile = load_profile("demo")
+    index = book.build_book(profile)
+    page = (index.parent / "notebooks/one.html").read_text()
+    assert "answer 84" in page and 'alt="a line"' in page and "Fig. 1" in page
+    assert "83.4 %" in (index.parent / "book/intro.html").read_text()
+    # The download is the committed notebook: no outputs in it.
+    assert "answer 84" not in (index.parent / "_sources/notebooks/one.ipynb").read_text()
+    assert "bd-header-announcement" not in page  # this profile is not synthetic
+    assert not re.search(r'(src|href)="(https?:)?//(?!doi|github|jupyterbook)', page)
+    _run_with_count(miniature, 3)
+    book.build_book(load_profile("demo"))
+    assert "answer 126" in (index.parent / "notebooks/one.html").read_text()
+
+
+def test_synthetic_profile_puts_its_note_on_every_page(miniature):
+    path = miniature / "profiles/demo.yaml"
+    phantoms = "data: {hc18: {kind: hc18, root: x, phantoms: {patients: 1, seed: 0}}}"
+    path.write_text(
+        path.read_text().replace("data: {}", phantoms) + "description: Phantoms & co only.\n"
+    )
+    index = book.build_book(load_profile("demo"))
+    for page in ("book/intro.html", "notebooks/one.html", "search.html", "genindex.html"):
+        text = (index.parent / page).read_text()
+        assert "<strong>Demo profile.</strong> Phantoms &amp; co only." in text
+
+
+def test_missing_executed_notebook_fails_at_the_gate_and_in_sphinx(miniature, capfd):
+    (miniature / "build/demo/notebooks/one.ipynb").unlink()
+    with pytest.raises(NotebookError, match="one: has not been executed"):
+        book.build_book(load_profile("demo"))
+    output = miniature / "build/demo/book"
+    with pytest.raises(NotebookError, match="not built"):
+        book._run_jupyter_book(miniature, output, load_profile("demo"))
+    assert "no executed notebook build/demo/notebooks/one.ipynb" in capfd.readouterr().err
+    # A second try must not pass because Sphinx remembers the page.
+    with pytest.raises(NotebookError, match="not built"):
+        book._run_jupyter_book(miniature, output, load_profile("demo"))
+
+
+def _run_with_count(folder: Path, count: int) -> None:
+    path = folder / "profiles/demo.yaml"
+    path.write_text(path.read_text().replace("one: {}", f"one: {{count: {count}}}"))
+    require_success(run_profile(load_profile("demo")))
+
+
+def test_notebook_pages_are_read_from_the_table_of_contents(repository, tmp_path):
+    toc = tmp_path / "_toc.yml"
+    toc.write_text(TOC + "parts: [{chapters: [{file: notebooks/b, sections: [{file: book/c}]}]}]\n")
+    assert book.notebook_pages(toc) == ["one", "b"]
+    assert book.notebook_pages(repository / "book/_toc.yml")[0] == "01_zero_shot"
+
+
+def test_every_module_has_its_place_on_the_api_page(repository):
+    page = (repository / "book/api.md").read_text()
+    listed = re.findall(r"automodule:: (\S+)", page)
+    modules = {
+        ".".join(path.relative_to(repository).with_suffix("").parts).removesuffix(".__init__")
+        for path in (repository / "fetalclip_nb").rglob("*.py")
+    }
+    assert len(listed) == len(set(listed))
+    assert set(listed) == modules - {"fetalclip_nb"}
+
+
+# The real book in a browser. FETALCLIP_NB_BOOK names its html folder and makes it compulsory.
+
+
+@pytest.fixture(scope="module")
+def html(repository) -> Path:
+    """The folder of the built book."""
+    given = os.environ.get("FETALCLIP_NB_BOOK")
+    folder = Path(given) if given else repository / "build/demo/book/_build/html"
+    if not (folder / "index.html").is_file():
+        (pytest.fail if given else pytest.skip)(f"no book at {folder}; run `make book`")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, driven by playwright."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+    if found is None:
+        must = "FETALCLIP_NB_BOOK" in os.environ
+        (pytest.fail if must else pytest.skip)("no chromium on this machine")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def address(html) -> str:
+    """A local server of the book."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args) -> None:
+            pass
+
+    handler = functools.partial(Quiet, directory=html)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+LOOK = """async () => {
+    if (window.MathJax?.startup?.promise) await window.MathJax.startup.promise;
+    const images = [...document.images];
+    images.forEach(image => { image.loading = 'eager'; });
+    await Promise.allSettled(images.map(image => image.decode()));
+    const root = document.documentElement;
+    return {
+        broken: images.filter(i => !i.naturalWidth).map(i => i.src),
+        silent: images.filter(i => !i.alt.trim()).map(i => i.src),
+        files: images.filter(i => /\\.(png|svg|jpe?g)$/.test(i.alt)).map(i => i.alt),
+        overflow: root.scrollWidth - root.clientWidth,
+        formulas: document.querySelectorAll('.math').length,
+        rendered: document.querySelectorAll('.math mjx-container').length,
+        errors: document.querySelectorAll('mjx-merror, .problematic, .system-message').length,
+    };
+}"""
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_every_page_is_whole_in_a_browser(html, browser, address, width, scheme):
+    problems, formulas = [], 0
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, device_scale_factor=1
+    )
+    page = context.new_page()
+
+    def refuse_foreign(route) -> None:
+        if route.request.url.startswith(address):
+            route.continue_()
+        else:
+            problems.append(f"{name}: requests {route.request.url}")
+            route.abort()
+
+    context.route("**/*", refuse_foreign)
+    page.on("pageerror", lambda error: problems.append(f"{name}: throws {error}"))
+    page.on(
+        "console",
+        lambda line: line.type == "error" and problems.append(f"{name}: logs {line.text}"),
+    )
+    names = sorted(path.relative_to(html).as_posix() for path in html.rglob("*.html"))
+    names = [name for name in names if not name.startswith("_static/")]
+    assert "notebooks/01_zero_shot.html" in names
+    for name in names:
+        page.goto(f"{address}/{name}", wait_until="load")
+        if name == "index.html":
+            page.wait_for_url("**/book/intro.html")
+        seen = page.evaluate(LOOK)
+        formulas += seen["rendered"]
+        for fault in ("broken", "silent", "files", "errors"):
+            if seen[fault]:
+                problems.append(f"{name}: {fault} {seen[fault]}")
+        if seen["overflow"] > 0:
+            problems.append(f"{name}: {seen['overflow']} px wider than the window")
+        if seen["rendered"] < seen["formulas"]:
+            problems.append(f"{name}: {seen['rendered']} of {seen['formulas']} formulas rendered")
+    context.close()
+    assert not problems, "\n".join(problems)
+    assert formulas, "no page has a formula"
+
+
+def test_demo_pages_say_that_they_are_a_demo(html, repository):
+    if html != repository / "build/demo/book/_build/html":
+        pytest.skip("not the demo's book")
+    pages = [path for path in html.rglob("*.html") if "_static" not in path.parts]
+    silent = [
+        path.name
+        for path in pages
+        if "Demo profile." not in path.read_text() and path.name != "index.html"
+    ]
+    assert len(pages) > 10 and not silent
