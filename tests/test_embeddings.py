@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -176,3 +177,17 @@ def test_damaged_text_cache_is_computed_again(model, tmp_path):
 
 def test_black_image_has_unit_norm(model):
     assert np.linalg.norm(embeddings.black_embedding(model)) == pytest.approx(1, abs=1e-6)
+
+
+def test_two_runs_at_once_compute_once(model, heads, tmp_path, monkeypatch):
+    computed = []
+    inner = embeddings._compute
+    monkeypatch.setattr(embeddings, "_compute", lambda *a: computed.append(1) or inner(*a))
+    with ThreadPoolExecutor(2) as pool:
+        runs = [
+            pool.submit(embeddings.image_embeddings, model, heads, cache_dir=tmp_path)
+            for _ in range(2)
+        ]
+        first, second = (run.result() for run in runs)
+    assert len(computed) == 1
+    assert np.array_equal(first.vectors, second.vectors)
