@@ -3,7 +3,6 @@
 import hashlib
 import json
 import subprocess
-import time
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -14,9 +13,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from fetalclip_nb import phantoms
+from fetalclip_nb.datasets import load_dataset
+from fetalclip_nb.models import load_model
 from fetalclip_nb.pretraining import WEIGHTS, Recipe
+from fetalclip_nb.pretraining_card import model_card
 from fetalclip_nb.pretraining_data import cached_pool
 from fetalclip_nb.pretraining_loop import Trainer, train
+from fetalclip_nb.pretraining_scores import HELD_OUT, age_scores, held_out_scores
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
@@ -31,6 +34,61 @@ def new_model(config: dict, seed: int) -> nn.Module:
     """An open_clip CLIP with seeded random weights."""
     torch.manual_seed(seed)
     return open_clip.CLIP(**config["model_cfg"])
+
+
+def run(
+    recipe: Recipe, *, out: Path, cache: Path, threads: int, real: Path | None = None
+) -> dict[str, dict]:
+    """Train, export, score and describe a model.
+
+    Args:
+        recipe: What decides the result.
+        out: Folder of the exported model.
+        cache: Folder of phantoms, checkpoints and embeddings.
+        threads: Threads of torch and processes that draw.
+        real: Folder of HC18, to score on real heads as well.
+
+    Returns:
+        The content of ``scores.json``.
+    """
+    trainer = trained(recipe, cache=cache, threads=threads)
+    weights = export(trainer.model, read_config(), out)
+    model = load_model(f"phantomclip=local-dir:{out}", device="cpu")
+    facts = describe(trainer, weights, threads) | {"held_out": HELD_OUT}
+    scores = facts | held_out_scores(model, cache)
+    if real is not None:
+        scores["real_hc18"] = age_scores(model, load_dataset("hc18", real), cache)
+    text = json.dumps(scores, indent=1) + "\n"
+    (out / "scores.json").write_text(text, "utf-8")
+    (out / "README.md").write_text(model_card(json.loads(text)), "utf-8")
+    return scores
+
+
+def describe(trainer: Trainer, weights: Path, threads: int) -> dict[str, dict]:
+    """Recipe, size and circumstances of a finished training."""
+    return {
+        "recipe": asdict(trainer.recipe),
+        "model": {
+            "parameters": sum(p.numel() for p in trainer.model.parameters()),
+            "bytes": weights.stat().st_size,
+            "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        },
+        "training": {
+            "seconds": round(trainer.seconds),
+            "threads": threads,
+            "phantoms": phantoms.VERSION,
+            "commit": _commit(),
+            "torch": version("torch"),
+            "open_clip_torch": version("open_clip_torch"),
+        },
+    }
+
+
+def _commit() -> str:
+    """The checkout's commit, or "unknown" for an installed package."""
+    command = ["git", "-C", str(WEIGHTS), "rev-parse", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
 
 
 def trained(recipe: Recipe, *, cache: Path, threads: int) -> Trainer:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fetalclip_nb import gestational_age, metrics, phantoms, zero_shot
+from fetalclip_nb import age_controls, classification, gestational_age, metrics, phantoms, zero_shot
 from fetalclip_nb.datasets import load_dataset
 from fetalclip_nb.datasets.fetal_planes import brain_subplanes, five_planes
 from fetalclip_nb.datasets.hc18 import counted
@@ -60,13 +60,13 @@ def plane_scores(
     sentences = load_prompts(prompts)
     vectors = zero_shot.normalise(image_embeddings(model, whole, cache_dir=cache).of(task))
     classes = zero_shot.class_embeddings(text_encoder(model, cache), sentences)
-    predictions = zero_shot.predict(
+    predictions = classification.predict(
         zero_shot.zero_shot_logits(vectors, classes),
         task.table["label"].to_numpy(),
         tuple(sentences),
         task.table["patient"].to_numpy(),
     )
-    found = zero_shot.scores(predictions, by_patient=True)
+    found = classification.scores(predictions, by_patient=True)
     return {name: asdict(found[name]) for name in found if name.startswith("f1")}
 
 
@@ -80,7 +80,7 @@ def age_scores(model: Model, dataset: Dataset, cache: Path) -> dict[str, dict]:
 
     Returns:
         Predictor -> its scores: "templates", "unseen"; the controls "shuffled images",
-        "mean feature", "black image", "spacing only" and "constant age".
+        "mean embedding", "black image", "spacing only" and "constant age".
     """
     vectors = zero_shot.normalise(image_embeddings(model, dataset, cache_dir=cache).of(dataset))
     rows = counted(dataset)
@@ -90,28 +90,22 @@ def age_scores(model: Model, dataset: Dataset, cache: Path) -> dict[str, dict]:
     texts = gestational_age.age_embeddings(encode, frames["templates"], spacings)
     unseen = gestational_age.age_embeddings(encode, frames["unseen"], spacings)
     black = zero_shot.normalise(prepared_embedding(model, [Image.new("L", (224, 224))]))
-    order = np.random.default_rng(_CONTROL_SEED).permutation(len(vectors))
-    mean = zero_shot.normalise(vectors.mean(0, keepdims=True))
-
-    def predicted(images: np.ndarray, sentences: dict[str, np.ndarray]) -> np.ndarray:
-        images = np.broadcast_to(images, vectors.shape)
-        return gestational_age.predict_age(
-            gestational_age.age_similarity(images, spacings, sentences)
-        )
-
     hc_mm, patients = table["hc_mm"].to_numpy(), table["patient"].to_numpy()
+    spacing_mm = np.array(spacings, dtype=float)
     ages = {
-        "templates": predicted(vectors, texts),
-        "unseen": predicted(vectors, unseen),
-        "shuffled images": predicted(vectors[order], texts),
-        "mean feature": predicted(mean, texts),
-        "black image": predicted(black, texts),
-        "spacing only": gestational_age.spacing_only_age(
-            np.array(spacings, dtype=float), hc_mm, patients
-        ),
-        "constant age": np.full(len(hc_mm), gestational_age.best_constant_age(hc_mm)),
+        "templates": _predicted(vectors, spacings, texts),
+        "unseen": _predicted(vectors, spacings, unseen),
+        **age_controls.control_ages(vectors, black, spacings, texts, seed=_CONTROL_SEED),
+        "spacing only": age_controls.spacing_only_age(spacing_mm, hc_mm, patients),
+        "constant age": np.full(len(hc_mm), age_controls.best_constant_age(hc_mm)),
     }
     return {name: _as_dicts(days, hc_mm, patients) for name, days in ages.items()}
+
+
+def _predicted(
+    vectors: np.ndarray, spacings: list[str], texts: dict[str, np.ndarray]
+) -> np.ndarray:
+    return gestational_age.predict_age(gestational_age.age_similarity(vectors, spacings, texts))
 
 
 def _as_dicts(days: np.ndarray, hc_mm: np.ndarray, patients: np.ndarray) -> dict[str, dict]:
