@@ -19,7 +19,8 @@ help: ## this list
 
 book: $(READY) ## run what is out of date and build build/PROFILE/book/_build/html/index.html
 	@$(BIN)/snakemake --cores $(CORES) --config profile=$(PROFILE) \
-	  --nolock --rerun-incomplete --keep-going --show-failed-logs --quiet host
+	  --nolock --rerun-incomplete --keep-going --max-checksum-file-size 50000000 \
+	  --show-failed-logs --quiet host
 	@echo "The book: $(INDEX)"
 
 test: lint ## style, then all tests with the package's coverage

@@ -53,7 +53,7 @@ MODELS = {slug(model): model for model in PROFILE.models}
 READY = f"{BUILD}/data-{{name}}.ready"
 EMBEDDED = f"{BUILD}/embeddings-{{model}}-on-{{name}}.ready"
 INDEX = f"{BUILD}/book/_build/html/index.html"
-WATCHED = ("*.md", "*.bib", "*.yml", "_ext/*.py", "_static/*")
+WATCHED = ("*.md", "api/*.md", "*.bib", "*.yml", "_ext/*.py", "_static/*")
 
 
 wildcard_constraints:

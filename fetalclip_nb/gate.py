@@ -126,6 +126,8 @@ def _machine_paths(repository: Path) -> re.Pattern:
 
 def _output_texts(cell: NotebookNode) -> Iterator[str]:
     for output in cell.get("outputs", []):
+        if output.get("name") == "stderr":
+            continue  # warnings of libraries: pages leave them out (_config.yml)
         yield output.get("text", "")
         yield "\n".join(output.get("traceback", []))
         for kind, content in output.get("data", {}).items():

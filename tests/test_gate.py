@@ -195,6 +195,14 @@ def test_relative_and_unrelated_paths_pass(check):
     check(executed)
 
 
+def test_warnings_that_no_page_shows_pass(check, repository):
+    executed = execute(source())
+    text = "/opt/lib/site-packages/tqdm/auto.py:21: TqdmWarning"
+    executed.cells[4].outputs.append(new_output("stream", name="stderr", text=text))
+    check(executed)
+    assert "stderr_output: remove" in (repository / "_config.yml").read_text()
+
+
 def test_missing_results_are_refused(check):
     def render_glue(results, name):
         raise ResultError("No results", where=name)
