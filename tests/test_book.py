@@ -9,42 +9,19 @@ import threading
 from pathlib import Path
 
 import pytest
-from nbformat.v4 import new_code_cell
 
 from fetalclip_nb import book
 from fetalclip_nb.errors import NotebookError
 from fetalclip_nb.profiles import load_profile
 from fetalclip_nb.runner import require_success, run_profile
-from tiny import notebook, project, results_cell
-
-TOC = """format: jb-book
-root: book/intro
-chapters:
-  - file: notebooks/one
-"""
-# Between pages glue:text needs a format (":s"): without one it takes "::" for the start of it.
-INTRO = """# Intro
-
-See {doc}`../notebooks/one`: {glue:text}`../notebooks/one.ipynb::headline/vpr:s`.
-"""
-PLOT = "import matplotlib.pyplot as plt\n_ = plt.plot(range(count))"
+from tiny import TOC, checkout
 
 
 @pytest.fixture
 def miniature(tmp_path, monkeypatch, repository) -> Path:
-    """A checkout with the real configuration and extension, two pages, one executed notebook."""
+    """A checkout of two pages whose notebook has been executed."""
     pytest.importorskip("jupyter_book")
-    monkeypatch.chdir(tmp_path)
-    figure = {"figure": {"caption": "A line.", "name": "fig-line"}, "image": {"alt": "a line"}}
-    plot = new_code_cell(PLOT, metadata={"mystnb": figure})
-    chapter = notebook(plot, "print('answer', 6 * 7 * count)", results_cell("one", 0.834))
-    project(tmp_path, one=chapter)
-    shutil.copy(repository / "_config.yml", tmp_path)
-    for folder in ("_ext", "_static"):
-        shutil.copytree(repository / "book" / folder, tmp_path / "book" / folder)
-    (tmp_path / "book/_toc.yml").write_text(TOC)
-    (tmp_path / "book/intro.md").write_text(INTRO)
-    (tmp_path / "book/references.bib").touch()
+    monkeypatch.chdir(checkout(tmp_path, repository))
     require_success(run_profile(load_profile("demo")))
     return tmp_path
 

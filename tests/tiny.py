@@ -1,5 +1,6 @@
 """A project in miniature: notebooks of a few cells and a profile that names them."""
 
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -16,6 +17,18 @@ cache_dir: str = "build/cache"  # where embeddings lie
 count: int = 2  # points
 rate: float = 0.5  # step
 quick: bool = False  # leave the long part out"""
+
+TOC = """format: jb-book
+root: book/intro
+chapters:
+  - file: notebooks/one
+"""
+# Between pages glue:text needs a format (":s"): without one it takes "::" for the start of it.
+INTRO = """# Intro
+
+See {doc}`../notebooks/one`: {glue:text}`../notebooks/one.ipynb::headline/vpr:s`.
+"""
+PLOT = "import matplotlib.pyplot as plt\n_ = plt.plot(range(count))"
 
 
 def notebook(*cells: str | NotebookNode, parameters: str = PARAMETERS) -> NotebookNode:
@@ -51,7 +64,8 @@ def project(folder: Path, settings: dict | None = None, **notebooks: NotebookNod
 
 def results_cell(name: str, value: float) -> str:
     """Code that stores one score and glues what the result files stand for."""
-    return f"""from pathlib import Path
+    return f"""import shutil
+from pathlib import Path
 from myst_nb import glue
 from fetalclip_nb import results
 from fetalclip_nb.metrics import Score
@@ -64,3 +78,19 @@ texts = results.render_folder(folder)
 results.write_json(folder / "glue.json", texts)
 for key, text in texts.items():
     glue(key, text, display=False)"""
+
+
+def checkout(folder: Path, repository: Path) -> Path:
+    """A project with the real configuration and extension and a book of two pages."""
+    figure = {"figure": {"caption": "A line.", "name": "fig-line"}, "image": {"alt": "a line"}}
+    plot = new_code_cell(PLOT, metadata={"mystnb": figure})
+    chapter = notebook(plot, "print('answer', 6 * 7 * count)", results_cell("one", 0.834))
+    project(folder, one=chapter)
+    for name in ("_config.yml", "Snakefile"):
+        shutil.copy(repository / name, folder)
+    for name in ("_ext", "_static"):
+        shutil.copytree(repository / "book" / name, folder / "book" / name)
+    (folder / "book/_toc.yml").write_text(TOC)
+    (folder / "book/intro.md").write_text(INTRO)
+    (folder / "book/references.bib").touch()
+    return folder
