@@ -79,29 +79,40 @@ class Trainer:
 
     def losses(self, rng: np.random.Generator, generator: torch.Generator) -> dict:
         """Plane loss, and from ``recipe.age_from_step`` on the age loss, as scalars."""
-        recipe = self.recipe
-        brains = recipe.plane_batch // 2
-        rows = np.concatenate(
-            [
-                rng.choice(self.heads, brains),
-                rng.choice(self.others, recipe.plane_batch - brains),
-            ]
-        )
+        recipe, (stage, _) = self.recipe, self.recipe.stage_at(self.done)
+        with_age = self.done >= recipe.age_from_step
+        rows, first_head = self.anatomy_rows(rng, shared=stage.shared)
+        described = len(rows)
         sentences, targets = plane_batch(self.pool, rows, rng)
-        if self.done >= recipe.age_from_step:
-            heads = rng.choice(self.heads, recipe.age_batch)
-            rows = np.concatenate([rows, heads])
-        zoom = np.exp(rng.uniform(*np.log(recipe.zoom), size=len(rows)))
+        if with_age and not stage.shared:
+            rows = np.concatenate([rows, rng.choice(self.heads, recipe.age_batch)])
+        zoom = np.exp(rng.uniform(*np.log(stage.zoom), size=len(rows)))
         images = self.image_features(rows, zoom, generator)
-        n = recipe.plane_batch
-        scale = self.model.logit_scale.exp()
-        texts = trimmed_text(self.model, self.tokenizer(sentences))
-        result = {"plane": contrastive_loss(images[:n], texts, targets, scale)}
-        if len(rows) > n:
-            sentences, targets = age_batch(self.pool, heads, zoom[n:], rng, recipe)
-            texts = trimmed_text(self.model, self.tokenizer(sentences))
-            result["age"] = contrastive_loss(images[n:], texts, targets, scale)
+        result = {"plane": self.loss(images[:described], sentences, targets)}
+        if with_age:
+            aged = slice(first_head, None)
+            sentences, targets = age_batch(self.pool, rows[aged], zoom[aged], rng, recipe)
+            result["age"] = self.loss(images[aged], sentences, targets)
         return result
+
+    def anatomy_rows(self, rng: np.random.Generator, *, shared: bool) -> tuple[np.ndarray, int]:
+        """Rows of the pool with captions of anatomy, and where the heads for age start."""
+        recipe = self.recipe
+        if not shared:
+            n, brains = recipe.plane_batch, recipe.plane_batch // 2
+            rows = [rng.choice(self.heads, brains), rng.choice(self.others, n - brains)]
+            return np.concatenate(rows), n
+        total = recipe.plane_batch + recipe.age_batch
+        others = total - round(total * recipe.shared_heads)
+        rows = [rng.choice(self.others, others), rng.choice(self.heads, total - others)]
+        return np.concatenate(rows), others
+
+    def loss(
+        self, images: torch.Tensor, sentences: list[str], targets: torch.Tensor
+    ) -> torch.Tensor:
+        """Contrastive loss of image features against encoded sentences."""
+        texts = trimmed_text(self.model, self.tokenizer(sentences))
+        return contrastive_loss(images, texts, targets, self.model.logit_scale.exp())
 
     def image_features(
         self, rows: np.ndarray, zoom: np.ndarray, generator: torch.Generator
@@ -223,13 +234,14 @@ def make_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimi
 
 
 def learning_rate_factor(step: int, recipe: Recipe) -> float:
-    """Linear warm-up, flat to half of the steps, then linear to 3 percent.
+    """In each stage: linear warm-up, flat to half of its steps, then linear to 3 percent.
 
-    >>> recipe = Recipe(steps=100, warmup=10)
-    >>> [round(learning_rate_factor(step, recipe), 3) for step in (0, 9, 50, 75, 99)]
-    [0.1, 1.0, 1.0, 0.515, 0.049]
+    >>> from fetalclip_nb.pretraining import Stage
+    >>> recipe = Recipe(stages=(Stage(100), Stage(20)), warmup=10)
+    >>> [round(learning_rate_factor(step, recipe), 3) for step in (0, 9, 50, 75, 99, 100)]
+    [0.1, 1.0, 1.0, 0.515, 0.049, 0.1]
     """
-    if step < recipe.warmup:
-        return (step + 1) / recipe.warmup
-    half = recipe.steps / 2
-    return 1.0 if step <= half else 1 - 0.97 * (step - half) / half
+    stage, local = recipe.stage_at(step)
+    half = stage.steps / 2
+    falling = 1.0 if local <= half else 1 - 0.97 * (local - half) / half
+    return min((local + 1) / recipe.warmup, falling)

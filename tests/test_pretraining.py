@@ -14,7 +14,7 @@ import torch
 from fetalclip_nb import captions, phantoms, pretraining_run, pretraining_scores
 from fetalclip_nb.errors import CacheError
 from fetalclip_nb.growth import head_circumference
-from fetalclip_nb.pretraining import WEIGHTS, Recipe, add_arguments, main
+from fetalclip_nb.pretraining import WEIGHTS, Recipe, Stage, add_arguments, main
 from fetalclip_nb.pretraining_card import model_card
 from fetalclip_nb.pretraining_data import (
     BRAIN_PLANES,
@@ -47,7 +47,13 @@ TINY_CONFIG = {
 }
 PREPROCESS = {"mean": [0.16] * 3, "std": [0.16] * 3}
 RECIPE = Recipe(
-    steps=6, heads=12, others=18, plane_batch=8, age_batch=4, extra_ages=4, age_from_step=2
+    stages=(Stage(4), Stage(2, shared=True)),
+    heads=12,
+    others=18,
+    plane_batch=8,
+    age_batch=4,
+    extra_ages=4,
+    age_from_step=2,
 )
 
 
@@ -254,7 +260,7 @@ def test_muon_gets_the_matrices_of_the_blocks_and_adamw_the_rest():
 
 
 def test_training_lowers_the_loss(pool, tokenizer):
-    recipe = replace(RECIPE, steps=30, warmup=1, age_from_step=0)
+    recipe = replace(RECIPE, stages=(Stage(30),), warmup=1, age_from_step=0)
     trainer = new_trainer(pool, tokenizer, recipe)
 
     def loss() -> float:
@@ -266,6 +272,19 @@ def test_training_lowers_the_loss(pool, tokenizer):
     for _ in range(15):
         trainer.step()
     assert loss() < before - 0.1
+
+
+def test_shared_stages_use_every_picture_for_both_losses(pool, tokenizer):
+    trainer = new_trainer(pool, tokenizer)
+    rng = np.random.default_rng(0)
+    rows, first_head = trainer.anatomy_rows(rng, shared=True)
+    heads = np.isfinite(pool.hc_mm[rows])
+    # 12 pictures, 62.5 percent of them heads: 8 heads after 4 others.
+    assert heads.tolist() == [False] * 4 + [True] * 8
+    assert first_head == 4
+    rows, first_head = trainer.anatomy_rows(rng, shared=False)
+    assert np.isfinite(pool.hc_mm[rows]).sum() == 4
+    assert first_head == len(rows) == 8
 
 
 def test_age_loss_starts_at_its_step(pool, tokenizer):
@@ -311,8 +330,8 @@ def test_a_checkpoint_of_another_recipe_is_refused(pool, tokenizer, tmp_path):
 def test_command_line_offers_the_recipe():
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    args = parser.parse_args(["--steps", "7", "--out", "there"])
-    assert (args.steps, args.seed, args.out) == (7, Recipe().seed, Path("there"))
+    args = parser.parse_args(["--steps", "7", "5", "--out", "there"])
+    assert (args.steps, args.seed, args.out) == ([7, 5], Recipe().seed, Path("there"))
 
 
 def test_command_trains_exports_scores_and_describes(tmp_path, monkeypatch, capsys):
@@ -322,10 +341,10 @@ def test_command_trains_exports_scores_and_describes(tmp_path, monkeypatch, caps
     add_arguments(parser)
     out, cache = tmp_path / "out", tmp_path / "cache"
     phantoms.write_hc18(tmp_path / "heads", patients=6, seed=3, workers=1)
-    words = f"--out {out} --cache {cache} --steps 2 --heads 6 --others 9 --threads 1"
+    words = f"--out {out} --cache {cache} --steps 1 1 --heads 6 --others 9 --threads 1"
     assert main(parser.parse_args([*words.split(), "--real", str(tmp_path / "heads")])) == 0
     scores = json.loads((out / "scores.json").read_text("utf-8"))
-    assert scores["recipe"]["steps"] == 2
+    assert [stage["steps"] for stage in scores["recipe"]["stages"]] == [1, 1]
     assert {"planes", "brain", "age", "real_hc18"} < set(scores)
     assert 0 <= scores["planes"]["f1_macro"]["value"] <= 1
     assert set(scores["real_hc18"]) == set(scores["age"])
