@@ -3,9 +3,11 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from fetalclip_nb import cli
+from fetalclip_nb import cli, downloads
 from fetalclip_nb.errors import DataError
 from tiny import notebook, project
 
@@ -74,3 +76,71 @@ def test_failed_notebook_gives_exit_code_1_and_a_summary(tmp_path):
 def test_unknown_command_is_a_usage_error(tmp_path):
     done = run("publish", cwd=tmp_path)
     assert done.returncode == 2 and "invalid choice: 'publish'" in done.stderr
+
+
+@pytest.fixture
+def own_data(tmp_path, monkeypatch):
+    """A project whose profile names a manifest of three images and the untrained model."""
+    monkeypatch.chdir(project(tmp_path, one=notebook("1")))
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for number in range(3):
+        pixels = np.full((20, 30), 60 * number, dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    rows = [f"{number}.png,brain,p{number % 2}" for number in range(3)]
+    (folder / "manifest.csv").write_text("\n".join(["image,label,patient", *rows]))
+    profile = (tmp_path / "profiles/demo.yaml").read_text()
+    profile = profile.replace("data: {}", "data: {own: {kind: manifest, root: own}}")
+    profile = profile.replace("- phantomclip", "- phantomclip-untrained")
+    (tmp_path / "profiles/demo.yaml").write_text(profile)
+    return folder
+
+
+def test_data_reads_each_set_once_and_counts(own_data, capsys):
+    assert cli.main(["data"]) == 0
+    assert capsys.readouterr().out == "own: 3 images of 2 patients in own\n"
+
+
+def test_bad_data_is_an_error_before_any_work(own_data, capsys):
+    (own_data / "1.png").write_bytes(b"\x89PNG broken")
+    assert cli.main(["embed"]) == 2
+    assert "1 of 3 images are damaged" in capsys.readouterr().err
+
+
+def test_embed_fills_the_cache_once(own_data, capsys):
+    assert cli.main(["embed"]) == 0
+    assert "phantomclip-untrained on own: (3, 128)" in capsys.readouterr().out
+    cached = (own_data.parent / "build/cache/embeddings").iterdir()
+    assert sum(path.is_dir() for path in cached) == 1
+
+
+def test_downloads_go_to_where_they_are_looked_for(own_data, monkeypatch, capsys):
+    asked = []
+
+    def record(name, folder, **options):
+        asked.append((name, folder.relative_to(own_data.parent).as_posix(), options))
+        return folder
+
+    monkeypatch.delenv("FETALCLIP_NB_MODELS", raising=False)
+    for function in ("fetch", "prepare_dataset"):
+        monkeypatch.setattr(downloads, function, record)
+    for words in (["fetalclip"], ["hc18"], ["fetalclip-released", "--accept-hash-mismatch"]):
+        assert cli.main(["download", *words]) == 0
+    plain = {"accept_hash_mismatch": False, "base_url": None}
+    assert asked == [
+        ("fetalclip", "build/models/fetalclip", plain),
+        ("hc18", "build/data/hc18", plain),
+        (
+            "fetalclip-released",
+            "build/data/fetalclip-released",
+            {**plain, "accept_hash_mismatch": True},
+        ),
+    ]
+    assert "CC BY-NC 4.0. Cite: Maani" in capsys.readouterr().out
+
+
+def test_doctor_loads_the_shipped_model(capsys):
+    assert cli.main(["doctor"]) == 0
+    shown = capsys.readouterr().out
+    assert "  torch 2" in shown and "not installed" not in shown
+    assert "phantomclip loads on" in shown
