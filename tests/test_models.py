@@ -1,3 +1,4 @@
+import json
 import time
 from fractions import Fraction
 
@@ -119,6 +120,24 @@ def test_missing_files_and_bad_configs(tiny, tmp_path):
 def test_unknown_names(spec, message):
     with pytest.raises(ModelError, match=message):
         models.load_model(spec)
+
+
+def test_folder_without_weights_is_refused_and_with_them_loads(tiny, tmp_path):
+    config, _, state = tiny
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    content = {"model_cfg": json.loads(config.read_text()), "preprocess_cfg": {"mean": [0.5] * 3}}
+    (folder / "open_clip_config.json").write_text(json.dumps(content))
+    with pytest.raises(ModelError, match="incomplete.*Found: open_clip_config.json"):
+        models.load_model(f"local-dir:{folder}")
+    weights = folder / "open_clip_model.safetensors"
+    save_file({k: v.contiguous() for k, v in state.items()}, weights)
+    model = models.load_model(f"local-dir:{folder}")
+    assert all(torch.equal(v, state[k]) for k, v in model.network.state_dict().items())
+    assert "mean=[0.5, 0.5, 0.5]" in repr(model.preprocess)
+    weights.write_text(LFS_POINTER.format("9" * 64))
+    with pytest.raises(FetalClipError, match="LFS pointer"):
+        models.load_model(f"local-dir:{folder}")
 
 
 def test_fetalclip_without_weights_says_how_to_get_them(monkeypatch, tmp_path):
