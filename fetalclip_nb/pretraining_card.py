@@ -70,7 +70,9 @@ Held out: {planes["patients"]} phantom patients in the layout of FETAL_PLANES_DB
 
 def _recipe(scores: dict[str, dict]) -> str:
     recipe, training = scores["recipe"], scores["training"]
-    rows = "\n".join(f"| {name} | {value} |" for name, value in recipe.items())
+    shown = {f"stage {i}": _stage(stage) for i, stage in enumerate(recipe["stages"], start=1)}
+    shown |= {name: value for name, value in recipe.items() if name != "stages"}
+    rows = "\n".join(f"| {name} | {value} |" for name, value in shown.items())
     return f"""## Recipe
 
 `fetalclip-nb pretrain` remakes it. Training took {training["seconds"]:,} s on \
@@ -81,6 +83,17 @@ def _recipe(scores: dict[str, dict]) -> str:
 |---|---|
 {rows}
 """
+
+
+def _stage(stage: dict[str, object]) -> str:
+    """One stage in words.
+
+    >>> _stage({"steps": 10, "zoom": [0.7, 1.25], "shared": True})
+    '10 steps, zoom 0.7 to 1.25, every picture serves both losses'
+    """
+    low, high = stage["zoom"]
+    use = "every picture serves both losses" if stage["shared"] else "separate pictures a loss"
+    return f"{stage['steps']:,} steps, zoom {low} to {high}, {use}"
 
 
 def _planes(scores: dict[str, dict]) -> str:
