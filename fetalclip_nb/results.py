@@ -20,7 +20,8 @@ HEADLINE = "headline"
 
 _VERSIONS = ("torch", "open_clip_torch", "numpy", "scikit-learn", "pandas")
 _KEYS = ("notebook", "model", "order", "kind", "synthetic", "scores", "parameters", "provenance")
-_DAYS = "age_error_days"
+DAYS = "age_error_days"
+"""The one metric that is no fraction: a median error in days."""
 
 Scores = Mapping[str, Mapping[str, Score]]
 """Metric name to {"patient": score, "image": score}: the unit that was resampled."""
@@ -146,7 +147,7 @@ def format_value(metric: str, value: float) -> str:
     >>> format_value("vpr", 0.83421), format_value("age_error_days", 9.0)
     ('83.4 %', '9.0 days')
     """
-    return f"{value:.1f} days" if metric == _DAYS else f"{100 * value:.1f} %"
+    return f"{value:.1f} days" if metric == DAYS else f"{100 * value:.1f} %"
 
 
 def format_interval(metric: str, low: float, high: float) -> str:
@@ -155,7 +156,7 @@ def format_interval(metric: str, low: float, high: float) -> str:
     >>> format_interval("vpr", 0.8096, 0.8587)
     '81.0 to 85.9 %'
     """
-    if metric == _DAYS:
+    if metric == DAYS:
         return f"{low:.1f} to {high:.1f} days"
     return f"{100 * low:.1f} to {100 * high:.1f} %"
 

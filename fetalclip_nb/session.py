@@ -111,16 +111,7 @@ class Session:
         shutil.rmtree(final, ignore_errors=True)
         self.folder = self.folder.rename(final)
         for key, text in texts.items():
-            glue(key, _Text(text), display=False)
-
-
-class _Text(str):
-    """A string that glue shows without quotation marks."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
+            glue(key, text, display=False)
 
 
 def start(notebook: str, namespace: Mapping[str, object]) -> Session:
@@ -210,4 +201,5 @@ def _portable(value: object) -> object:
 def _device_name(device: str) -> str:
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
-    return f"{device}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{device}, {threads} thread{'s' * (threads > 1)}"

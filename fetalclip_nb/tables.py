@@ -7,7 +7,7 @@ import pandas as pd
 from fetalclip_nb.datasets.table import Dataset
 from fetalclip_nb.metrics import Score
 from fetalclip_nb.published import Published, published_scores
-from fetalclip_nb.results import format_interval, format_value, slug
+from fetalclip_nb.results import DAYS, format_interval, format_value, slug
 
 
 def comparison_table(
@@ -24,7 +24,8 @@ def comparison_table(
         task: Name of the published number; None where the paper has none.
 
     Returns:
-        A table of texts, indexed by model.
+        A table of texts, indexed by model; scores in percent (or days) with two decimals, as
+        the paper gives them.
     """
     known = published_scores(task) if task else {}
     rows = []
@@ -34,9 +35,10 @@ def comparison_table(
     run = {_published_name(name) for name in results}
     for model, entry in known.items():
         if model not in run:
-            value = format_value(metric, entry.value)
-            rows.append({"model": model, "ours": "not run", "published": value})
-    return pd.DataFrame(rows).fillna("").set_index("model").rename_axis(None)
+            value = _number(metric, entry.value)
+            rows.append({"model": model, "images": "real", "ours": "not run", "published": value})
+    table = pd.DataFrame(rows).fillna("").set_index("model").rename_axis(None)
+    return table if task else table.drop(columns=["published", "difference"])
 
 
 def _comparison_row(name: str, content: dict, metric: str, known: Published | None) -> dict:
@@ -44,13 +46,25 @@ def _comparison_row(name: str, content: dict, metric: str, known: Published | No
     score = units.get("patient") or units["image"]
     return {
         "model": name,
-        "ours": format_value(metric, score["value"]),
-        "95 % (patients)": _unit_interval(metric, units, "patient"),
-        "95 % (images)": _unit_interval(metric, units, "image"),
-        "published": format_value(metric, known.value) if known else "",
-        "difference": _difference(content, score, known),
+        "images": "phantoms" if content["synthetic"] else "real",
         "n": f"{score['n']:,}",
+        "ours": _number(metric, score["value"]),
+        "95 %, patients": _range(metric, units.get("patient")),
+        "95 %, images": _range(metric, units.get("image")),
+        "published": _number(metric, known.value) if known else "",
+        "difference": _difference(content, score, known),
     }
+
+
+def _number(metric: str, value: float) -> str:
+    return f"{value:.1f}" if metric == DAYS else f"{100 * value:.2f}"
+
+
+def _range(metric: str, score: dict | None) -> str:
+    """An interval, or a dash where the units are not known."""
+    if score is None:
+        return "–"
+    return f"{_number(metric, score['low'])}–{_number(metric, score['high'])}"
 
 
 def _published_name(name: str) -> str:
@@ -123,16 +137,22 @@ def scores_of(results: Mapping[str, dict], metric: str) -> dict[str, Score]:
 
 
 def plain_table(scores: Mapping[str, Mapping[str, Score]], metrics: Sequence[str]) -> pd.DataFrame:
-    """Values with intervals as texts: one row a predictor, one column a metric."""
-    rows = {}
-    for name, found in scores.items():
-        rows[name] = {
-            metric: f"{format_value(metric, found[metric].value)} "
-            f"({format_interval(metric, found[metric].low, found[metric].high)})"
-            for metric in metrics
-        }
-        rows[name]["n"] = f"{found[metrics[0]].n:,}"
+    """Values with intervals as texts, in percent or days: one row a predictor."""
+
+    def text(metric: str, score: Score) -> str:
+        return f"{_number(metric, score.value)} ({_range(metric, vars(score))})"
+
+    rows = {
+        name: {"n": f"{found[metrics[0]].n:,}"} | {m: text(m, found[m]) for m in metrics}
+        for name, found in scores.items()
+    }
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def percent(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """A table with some columns of fractions as texts in percent with one decimal."""
+    texts = {name: [f"{100 * value:.1f}" for value in table[name]] for name in columns}
+    return table.assign(**texts)
 
 
 def kind_of_images(dataset: Dataset) -> str:
@@ -142,16 +162,11 @@ def kind_of_images(dataset: Dataset) -> str:
     return "real ultrasound images"
 
 
-def _unit_interval(metric: str, units: Mapping[str, dict], unit: str) -> str:
-    score = units.get(unit)
-    return format_interval(metric, score["low"], score["high"]) if score else "patients unknown"
-
-
 def _difference(content: dict, score: dict, known: Published | None) -> str:
     if known is None:
         return ""
     if content["synthetic"]:
-        return "not comparable: phantoms"
+        return "phantoms"
     if known.n and score["n"] != known.n:
-        return f"not comparable: n {score['n']:,}, published {known.n:,}"
-    return f"{100 * (score['value'] - known.value):+.1f} points"
+        return f"other n ({known.n:,})"
+    return f"{round(100 * (score['value'] - known.value), 2) + 0.0:+.2f}"

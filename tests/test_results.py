@@ -78,14 +78,15 @@ def table(folder):
 def test_difference_to_the_published_number_on_the_same_images(tmp_path):
     save(tmp_path)
     row = table(tmp_path).loc["FetalCLIP"]
-    assert (row["published"], row["difference"], row["n"]) == ("83.4 %", "+0.0 points", "814")
+    assert (row["published"], row["difference"], row["n"]) == ("83.42", "+0.00", "814")
 
 
 def test_phantoms_and_other_sizes_get_no_difference(tmp_path):
     save(tmp_path / "a", synthetic=True)
-    assert table(tmp_path / "a").loc["FetalCLIP", "difference"] == "not comparable: phantoms"
+    assert table(tmp_path / "a").loc["FetalCLIP", "difference"] == "phantoms"
     save(tmp_path / "b", n=161)
-    assert "n 161, published 814" in table(tmp_path / "b").loc["FetalCLIP", "difference"]
+    assert table(tmp_path / "b").loc["FetalCLIP", "difference"] == "other n (814)"
+    assert table(tmp_path / "a")["images"].tolist()[:2] == ["phantoms", "real"]
 
 
 def test_published_models_that_were_not_run_are_listed_as_such(tmp_path):
@@ -99,8 +100,8 @@ def test_published_models_that_were_not_run_are_listed_as_such(tmp_path):
 def test_released_outputs_are_compared_with_their_own_model(tmp_path):
     save(tmp_path, "FetalCLIP (released outputs)", units=("image",))
     row = table(tmp_path).loc["FetalCLIP (released outputs)"]
-    assert row["difference"] == "+0.0 points"
-    assert row["95 % (patients)"] == "patients unknown"
+    assert row["difference"] == "+0.00"
+    assert row["95 %, patients"] == "–"
     assert "fetalclip" not in table(tmp_path).index
 
 
@@ -110,7 +111,9 @@ def test_plain_tables_and_kinds(tmp_path):
     assert tables.of_kind(saved, "control") == {}
     assert tables.scores_of(saved, "vpr")["FetalCLIP"].value == 0.8342
     text = tables.plain_table({"a": {"vpr": score(0.5)}}, ["vpr"]).loc["a", "vpr"]
-    assert text == "50.0 % (48.0 to 53.0 %)"
+    assert text == "50.00 (48.00–53.00)"
+    fractions = tables.pd.DataFrame({"a": [0.123], "n": [3]})
+    assert tables.percent(fractions, ["a"]).iloc[0].tolist() == ["12.3", 3]
 
 
 def test_class_table_puts_f1_and_accuracy_side_by_side():
