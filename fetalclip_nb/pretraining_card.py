@@ -44,6 +44,7 @@ is a research tool and no medical device.
 
 ```python
 import open_clip
+
 model, _, preprocess = open_clip.create_model_and_transforms("local-dir:FOLDER")
 tokenizer = open_clip.get_tokenizer("local-dir:FOLDER")
 ```
