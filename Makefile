@@ -11,15 +11,17 @@ READY := $(VENV)/.installed
 INDEX := build/$(PROFILE)/book/_build/html/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lint format clean distclean
+.PHONY: help env book test lint format clean distclean
 
 help: ## this list
 	@echo "Usage: make TARGET [PROFILE=demo] [CORES=all]"
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 14
 
+env: $(READY) ## only the environment, for single commands of .venv/bin
+
 book: $(READY) ## run what is out of date and build build/PROFILE/book/_build/html/index.html
 	@$(BIN)/snakemake --cores $(CORES) --config profile=$(PROFILE) \
-	  --nolock --rerun-incomplete --keep-going --max-checksum-file-size 50000000 \
+	  --resources gpu=1 --nolock --rerun-incomplete --keep-going --max-checksum-file-size 50000000 \
 	  --show-failed-logs --quiet host
 	@echo "The book: $(INDEX)"
 
@@ -57,5 +59,5 @@ $(READY): pyproject.toml
 	    exit 1; \
 	  fi; \
 	fi
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[book,test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[book,hf,test]"
 	@touch $@

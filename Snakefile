@@ -9,6 +9,7 @@
 import json
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from fetalclip_nb.book import notebook_pages
 from fetalclip_nb.dependencies import PACKAGE, data_files, module_files, notebook_files
 from fetalclip_nb.errors import FetalClipError
 from fetalclip_nb.profiles import load_profile
-from fetalclip_nb.runner import notebook_parameters
+from fetalclip_nb.runner import notebook_parameters, outside_state
 
 # The commands of this very environment, whether or not it is activated.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -30,6 +31,14 @@ except FetalClipError as error:
     raise WorkflowError(str(error))
 
 ROOT = Path(workflow.basedir)
+ABSENT = [n for n in notebook_pages(ROOT / "book" / "_toc.yml") if n not in PROFILE.notebooks]
+if ABSENT:
+    raise WorkflowError(
+        f"The book has chapters that the profile {PROFILE.name} does not run: {', '.join(ABSENT)}. "
+        "Add them under `notebooks:`, or run single notebooks with `fetalclip-nb run`."
+    )
+# One job at a time on a GPU (with `--resources gpu=1`, as `make book` passes it).
+GPU = int(PROFILE.device != "cpu" and shutil.which("nvidia-smi") is not None)
 
 
 def relative(paths):
@@ -40,6 +49,15 @@ def relative(paths):
 def modules(*names):
     """Package files behind some modules."""
     return relative(module_files(f"fetalclip_nb.{name}" for name in names))
+
+
+MADE = [source.root for source in PROFILE.data.values() if source.phantoms or source.download]
+
+
+def outside(name):
+    """State of the files that a notebook reads and that no rule makes."""
+    source = ROOT / "notebooks" / f"{name}.ipynb"
+    return outside_state(source, notebook_parameters(PROFILE, name), made=MADE)
 
 
 def slug(name):
@@ -120,6 +138,7 @@ rule embeddings:
     resources:
         mem_mb=8000,
         runtime=240,
+        gpu=GPU,
     shell:
         "fetalclip-nb embed --profile {GIVEN:q} --model {params.model:q} --data {wildcards.name:q}"
         " > {log:q} 2>&1"
@@ -137,11 +156,14 @@ rule notebook:
         "Notebook {wildcards.notebook}"
     params:
         parameters=lambda wildcards: json.dumps(notebook_parameters(PROFILE, wildcards.notebook)),
+        # What the user changes behind the workflow's back: own folders, prompt files, downloads.
+        outside=lambda wildcards: json.dumps(outside(wildcards.notebook)),
     log:
         f"{BUILD}/logs/{{notebook}}.log",
     resources:
         mem_mb=8000,
         runtime=240,
+        gpu=GPU,
     shell:
         "fetalclip-nb run --profile {GIVEN:q} {wildcards.notebook:q} > {log:q} 2>&1"
 

@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GroupKFold
 
+from fetalclip_nb.errors import DataError
 from fetalclip_nb.gestational_age import age_embeddings, age_similarity, is_valid, predict_age
 from fetalclip_nb.growth import AGES_DAYS, gestational_age
 from fetalclip_nb.zero_shot import normalise
@@ -33,11 +34,16 @@ def spacing_only_age(
 
     Returns:
         Age in days, shape (N,).
+
+    Raises:
+        DataError: If there are fewer than two patients.
     """
     x = np.log(np.asarray(spacing_mm, dtype=np.float64))[:, None]
     y = np.log(np.asarray(hc_mm, dtype=np.float64))
     predicted = np.empty_like(y)
     folds = min(folds, len(set(patients)))
+    if folds < 2:
+        raise DataError("Heads of at least two patients are needed", found=f"{folds} patient")
     for train, test in GroupKFold(folds).split(x, y, patients):
         predicted[test] = LinearRegression().fit(x[train], y[train]).predict(x[test])
     return gestational_age(np.exp(predicted))
@@ -90,15 +96,15 @@ def sentence_ages(
         spacings: Spacing of each image, N strings.
 
     Returns:
-        Name ("known 1", ..., "unseen, averaged") to predicted age in days (N,).
+        Name ("frame 1", ..., "paraphrases, averaged") to predicted age in days (N,).
     """
     found = {}
-    for name, key in (("known", "templates"), ("unseen", "unseen")):
+    for name, key in (("frame", "templates"), ("paraphrase", "unseen")):
         if frames[key]:
             texts = age_embeddings(encode, frames[key], spacings)
             for i in range(len(frames[key])):
                 similarity = age_similarity(image_vectors, spacings, texts, templates=[i])
                 found[f"{name} {i + 1}"] = predict_age(similarity)
             together = age_similarity(image_vectors, spacings, texts)
-            found[f"{name}, averaged"] = predict_age(together)
+            found[f"{name}s, averaged"] = predict_age(together)
     return found

@@ -15,7 +15,7 @@ from torch import nn
 from fetalclip_nb.checkpoints import load_weights, read_config
 from fetalclip_nb.downloads import require_not_lfs_pointer
 from fetalclip_nb.errors import ModelError, listing
-from fetalclip_nb.paths import models_folder
+from fetalclip_nb.paths import models_folder, resolve
 
 WEIGHTS = Path(__file__).parent / "weights"
 """Folder of the shipped models."""
@@ -32,8 +32,8 @@ _PAIRS = {
 _CHECKPOINTS = {"fetalclip": ("FetalCLIP_config.json", "FetalCLIP_weights.pt")}
 _WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
-Parts = tuple[nn.Module, Callable, Callable]
-"""Network, preprocess, tokenizer."""
+Parts = tuple[nn.Module, Callable, Callable, dict]
+"""Network, preprocess, tokenizer, config."""
 
 
 def create(source: str) -> Parts:
@@ -43,7 +43,8 @@ def create(source: str) -> Parts:
         source: A source as `models.load_model` takes it, without its NAME= part.
 
     Returns:
-        The network with its weights, PIL image to tensor, sentences to token ids.
+        The network with its weights, PIL image to tensor, sentences to token ids, and the
+        settings that the network was built with.
 
     Raises:
         ModelError: Unknown name, missing or unfitting weights.
@@ -57,7 +58,7 @@ def create(source: str) -> Parts:
         return _create_from_config(config, weights)
     if "+" in source and source.split("+")[0].endswith(".json"):
         config, _, weights = source.partition("+")
-        return _create_from_config(Path(config).expanduser(), Path(weights).expanduser())
+        return _create_from_config(resolve(config), resolve(weights))
     return _create_from_open_clip(_PAIRS.get(source, source))
 
 
@@ -110,7 +111,9 @@ def _preprocess_options(config: dict) -> dict:
 
 def _create_from_open_clip(source: str):
     if source.startswith("local-dir:"):
-        _require_local_folder(Path(source.removeprefix("local-dir:")).expanduser())
+        folder = resolve(source.removeprefix("local-dir:"))
+        _require_local_folder(folder)
+        source = f"local-dir:{folder}"
     elif not source.startswith("hf-hub:"):
         source = _require_pair(source)
     name, _, pretrained = source.partition("/") if ":" not in source else (source, "", "")
@@ -128,7 +131,7 @@ def _create_from_open_clip(source: str):
 
 def _with_tokenizer(name: str, **options):
     network, _, preprocess = open_clip.create_model_and_transforms(name, **options)
-    return network, preprocess, open_clip.get_tokenizer(name)
+    return network, preprocess, open_clip.get_tokenizer(name), open_clip.get_model_config(name)
 
 
 def _require_local_folder(folder: Path) -> None:

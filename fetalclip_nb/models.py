@@ -1,6 +1,7 @@
 """A model by name: the shipped phantom CLIP, any open_clip model, config + checkpoint."""
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -139,14 +140,13 @@ def load_model(spec: str, *, device: str = "auto", precision: str = "auto") -> M
         ModelError: Unknown name, missing or unfitting weights, LFS pointer.
         ParameterError: A device that is not there, an unknown precision.
     """
-    name, _, rest = spec.strip().rpartition("=")
-    source = rest.strip()
+    source = spec.strip().rpartition("=")[2].strip()
     device = pick_device(device)
     precision = pick_precision(precision, device)
-    network, preprocess, tokenizer = create(source)
+    network, preprocess, tokenizer, config = create(source)
     network.eval().requires_grad_(False)
-    fingerprint = _fingerprint(network, preprocess)
-    name = name.strip() or _short_name(source)
+    fingerprint = _fingerprint(network, preprocess, tokenizer, config)
+    name = model_name(spec)
     network.to(device)
     return Model(name, source, network, preprocess, tokenizer, fingerprint, device, precision)
 
@@ -201,19 +201,31 @@ def pick_precision(precision: str, device: str) -> str:
     if precision == "auto":
         precision = "tf32" if device.startswith("cuda") else "fp32"
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    # The patch embedding is a convolution: it must follow the same rule.
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
     return precision
 
 
-def _fingerprint(network: nn.Module, preprocess: object) -> str:
-    digest = hashlib.sha256(repr(preprocess).encode())
+def _fingerprint(network: nn.Module, preprocess: object, tokenizer: object, config: dict) -> str:
+    # Weights alone do not tell: activation, heads and pooling have no tensor of their own.
+    words = f"{type(tokenizer).__name__} {getattr(tokenizer, 'context_length', '')}"
+    settings = json.dumps(config, sort_keys=True, default=str)
+    digest = hashlib.sha256("\0".join([repr(preprocess), words, settings]).encode())
     for key, tensor in sorted(network.state_dict().items()):
         digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
 
 
-def _short_name(source: str) -> str:
-    """A name for tables and files: letters, digits, dots, dashes."""
+def model_name(spec: str) -> str:
+    """The name of a model in tables and files: what precedes "=", else made of the source.
+
+    >>> model_name("ours=a.json+b.pt"), model_name("ViT-B-32/laion2b"), model_name("a.json+B.pt")
+    ('ours', 'vit-b-32-laion2b', 'b')
+    """
+    name, _, source = (part.strip() for part in spec.rpartition("="))
+    if name:
+        return name
     tail = source.split("+")[-1] if "+" in source else source
     tail = Path(tail).stem if "+" in source else tail.split(":")[-1]
     return re.sub(r"[^A-Za-z0-9.-]+", "-", tail).strip("-").lower()

@@ -8,6 +8,9 @@ import yaml
 from fetalclip_nb.errors import ProfileError, listing
 from fetalclip_nb.paths import project_root, resolve
 
+PACKAGED = Path(__file__).parent / "_profiles"
+"""Copies of ``profiles/`` in an installed package, for use without a checkout."""
+
 _KEYS = ("name", "description", "device", "precision", "data", "models", "notebooks")
 _SOURCE_KEYS = ("kind", "root", "phantoms", "download")
 _KINDS = ("fetal_planes", "hc18", "manifest", "released")
@@ -43,7 +46,7 @@ class Profile:
         precision: "auto", "fp32", ...
         data: Data sources by name.
         models: Model names as `models.load_model` takes them.
-        notebooks: Parameters of each notebook, by its name.
+        notebooks: Parameters of each notebook, by its name; ``data`` names its data set.
     """
 
     name: str
@@ -80,6 +83,8 @@ def load_profile(name: str | Path) -> Profile:
     content = _read(path)
     _require_keys(content, _KEYS, required=("name", "data", "models", "notebooks"), where=path)
     _require_types(content, path)
+    for name, values in content["notebooks"].items():
+        _require_data(name, values or {}, content["data"], path)
     return Profile(
         name=content["name"],
         path=path,
@@ -94,6 +99,8 @@ def load_profile(name: str | Path) -> Profile:
 
 def _find(name: str | Path) -> Path:
     folder = project_root() / "profiles"
+    if not folder.is_dir():
+        folder = PACKAGED
     path = Path(name).expanduser() if str(name).endswith((".yaml", ".yml")) else None
     path = path or folder / f"{name}.yaml"
     if not path.is_file():
@@ -143,6 +150,17 @@ def _require_types(content: dict, path: Path) -> None:
             where=f"{path}, key name",
             expected="letters, digits, - and _",
             found=repr(content["name"]),
+        )
+
+
+def _require_data(notebook: str, values: dict, sources: dict, path: Path) -> None:
+    """The data set that a notebook names must be one of the profile's."""
+    if "data" in values and values["data"] not in sources:
+        raise ProfileError(
+            "Notebook names data that the profile does not have",
+            where=f"{path}, notebooks {notebook}, key data",
+            expected=listing(sources),
+            found=repr(values["data"]),
         )
 
 

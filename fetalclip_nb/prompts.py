@@ -5,6 +5,7 @@ from importlib import resources
 from pathlib import Path
 
 from fetalclip_nb.errors import DataError, listing
+from fetalclip_nb.paths import resolve
 
 PROMPT_SETS = ("planes", "brain")
 _AGE_FIELDS = ("{weeks}", "{days}", "{spacing}")
@@ -88,7 +89,7 @@ def age_sentence(frame: str, age_days: int, spacing: str) -> str:
 
 def _read_json(source: str | Path) -> tuple[object, str]:
     packaged = resources.files("fetalclip_nb") / "prompts" / f"{source}.json"
-    path = Path(str(source)).expanduser()
+    path = resolve(source)
     own = path.suffix != ".json" and packaged.is_file()
     if not own and not path.is_file():
         raise DataError(

@@ -8,9 +8,12 @@ from fetalclip_nb.classification import Predictions
 from fetalclip_nb.datasets.hc18 import COUNTED_HC_MM
 from fetalclip_nb.gestational_age import predict_age
 from fetalclip_nb.released import released_age_scores, released_predictions
+from fetalclip_nb.released_files import ENTRY
 
 NAME = "FetalCLIP (released outputs)"
 """Name in tables: their model, their predictions, our scoring."""
+
+__all__ = ["ENTRY", "NAME", "TASKS", "released_ages", "released_available", "released_planes"]
 
 TASKS = ("five_planes", "brain_subplanes")
 

@@ -54,7 +54,7 @@ def save_result(
         The file, written under a temporary name and renamed.
     """
     content = {
-        "notebook": folder.name.removesuffix(".partial"),
+        "notebook": folder.name.split(".")[0],
         "model": model,
         "order": order,
         "kind": kind,

@@ -1,10 +1,12 @@
 """Run notebooks with papermill: strict parameters, resumable, one failure stops no other."""
 
+import ast
 import contextlib
 import difflib
 import hashlib
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,12 +19,14 @@ from filelock import FileLock
 from papermill.exceptions import PapermillExecutionError
 
 from fetalclip_nb.dependencies import notebook_files
-from fetalclip_nb.errors import NotebookError, listing
+from fetalclip_nb.errors import NotebookError, ProfileError, listing
 from fetalclip_nb.parameters import check_parameters
-from fetalclip_nb.paths import project_root
+from fetalclip_nb.paths import project_root, resolve
 from fetalclip_nb.profiles import Profile
 
 KERNEL = "python3"
+_WRITTEN = ("results_dir", "cache_dir")
+_WORDS = re.compile(r"[,+=:\s]+")
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ def run_profile(
     parameters = {name: notebook_parameters(profile, name) for name in sources}
     for name, source in sources.items():
         check_parameters(source, parameters[name])
-    data = {name: folder_state(source.root) for name, source in profile.data.items()}
+        require_data(source, parameters[name], profile)
+    data = {name: outside_state(source, parameters[name]) for name, source in sources.items()}
     executed = profile.folder / "notebooks"
     return [
         run_notebook(
@@ -74,7 +79,7 @@ def run_profile(
             executed / f"{name}.ipynb",
             parameters[name],
             folder=root,
-            data=data,
+            data=data[name],
             # An executed copy whose result files were deleted is no use to the book.
             force=force or not (profile.folder / "results" / name).is_dir(),
         )
@@ -83,7 +88,13 @@ def run_profile(
 
 
 def notebook_parameters(profile: Profile, name: str) -> dict[str, object]:
-    """What a profile injects into a notebook: its settings for all, then those for this one."""
+    """What a profile injects into a notebook: its settings for all, then those for this one.
+
+    The key ``data`` is no parameter: it names a data set, whose folder becomes ``data_root``.
+    """
+    own = dict(profile.notebooks[name])
+    source = profile.data.get(own.pop("data", ""))
+    folder = {"data_root": _shown(source.root)} if source else {}
     return {
         "profile": profile.name,
         "models": ", ".join(profile.models),
@@ -91,7 +102,54 @@ def notebook_parameters(profile: Profile, name: str) -> dict[str, object]:
         "precision": profile.precision,
         "results_dir": f"build/{profile.name}/results",
         "cache_dir": "build/cache",
-        **profile.notebooks[name],
+        **folder,
+        **own,
+    }
+
+
+def _shown(path: Path) -> str:
+    """A folder as a notebook may publish it: relative to the checkout where it lies in it."""
+    root = project_root()
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
+def require_data(source: Path, values: Mapping[str, object], profile: Profile) -> None:
+    """Refuse to let a profile's notebook fall back on phantoms without being told to.
+
+    Raises:
+        ProfileError: The notebook reads a data set and the profile does not say which.
+    """
+    if "data_root" in papermill.inspect_notebook(str(source)) and "data_root" not in values:
+        raise ProfileError(
+            "Profile does not say which data a notebook reads",
+            where=f"{profile.path}, notebooks {source.stem}",
+            expected=f"data: one of {listing(profile.data)}; or data_root: a folder",
+        )
+
+
+def outside_state(
+    source: Path, values: Mapping[str, object], *, made: Sequence[Path] = ()
+) -> dict[str, str]:
+    """State of every file and folder that a notebook's parameters name.
+
+    Args:
+        source: Source notebook; its defaults count, too.
+        values: Values that are injected.
+        made: Folders that the workflow makes itself and watches by other means.
+
+    Returns:
+        Path as given to `folder_state`; folders that the notebook writes are left out.
+    """
+    declared = papermill.inspect_notebook(str(source))
+    given = {name: ast.literal_eval(entry["default"]) for name, entry in declared.items()}
+    texts = [v for k, v in (given | dict(values)).items() if k not in _WRITTEN]
+    words = {word for text in texts if isinstance(text, str) for word in _WORDS.split(text)}
+    paths = {word: resolve(word) for word in words if "/" in word or "." in word}
+    known = {path.resolve() for path in made}
+    return {
+        word: folder_state(path)
+        for word, path in sorted(paths.items())
+        if path.resolve() not in known
     }
 
 
@@ -114,7 +172,7 @@ def run_notebook(
         target: Where the executed copy goes.
         parameters: Values to inject.
         folder: Working directory of the kernel.
-        data: Fingerprints of the data sets that it reads, by name.
+        data: States of the files and folders that it reads, by path.
         force: Run even if the copy is up to date.
 
     Returns:
@@ -145,7 +203,7 @@ def fingerprint(source: Path, parameters: Mapping[str, object], data: Mapping[st
     Args:
         source: Source notebook.
         parameters: Values that are injected.
-        data: Fingerprints of its data sets, by name.
+        data: States of the files and folders that it reads, by path.
     """
     digest = hashlib.sha256(json.dumps([dict(parameters), dict(data)], sort_keys=True).encode())
     for path in notebook_files(source):

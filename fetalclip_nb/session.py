@@ -1,5 +1,6 @@
 """What a notebook starts with: checked parameters, seeds, models, and where results go."""
 
+import os
 import random
 import shutil
 import time
@@ -10,17 +11,31 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock
 
 from fetalclip_nb import results
 from fetalclip_nb.datasets.sources import open_dataset
 from fetalclip_nb.datasets.table import Dataset
 from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.metrics import Score
-from fetalclip_nb.models import Model, load_model, parse_models, pick_device, pick_precision
+from fetalclip_nb.models import (
+    Model,
+    load_model,
+    model_name,
+    parse_models,
+    pick_device,
+    pick_precision,
+)
 from fetalclip_nb.paths import project_root
 
 COMMON = ("profile", "models", "results_dir", "cache_dir", "device", "precision", "seed")
 """Parameters that every notebook has."""
+
+RESERVED = (
+    *("facts", "glue", "headline", "majority-class", "constant-age", "spacing-only"),
+    *("shuffled-images", "mean-embedding", "black-image", "fetalclip-released-outputs"),
+)
+"""Names of result files and rows that are no models."""
 
 
 @dataclass
@@ -31,7 +46,7 @@ class Session:
         notebook: Name without suffix.
         parameters: Name to value, as the notebook was run.
         cache_dir: Folder of cached embeddings.
-        folder: Folder of this notebook's result files: NOTEBOOK.partial until `finish`, so
+        folder: Folder of this notebook's result files: NOTEBOOK.PID.partial until `finish`, so
             that an interrupted run leaves the last whole results alone.
         models: Model names, the headline first.
         device: Resolved device.
@@ -67,26 +82,40 @@ class Session:
             yield model
 
     def save(
-        self, name: str, scores: Mapping[str, Mapping[str, Score]], *, kind: str = "model", **facts
+        self,
+        name: str,
+        scores: Mapping[str, Mapping[str, Score]],
+        *,
+        kind: str = "model",
+        released: str = "",
     ) -> None:
-        """Write a result file; the first one saved is the chapter's headline."""
-        synthetic = facts.pop("synthetic", self._dataset is not None and self._dataset.synthetic)
+        """Write a result file; the first one saved is the chapter's headline.
+
+        Args:
+            name: Model, baseline or control.
+            scores: Metric to unit ("patient", "image") to score.
+            kind: "model", "baseline", "control", "sentence" or "released".
+            released: Registry entry of files that were scored in place of this run's images.
+        """
+        data = self._dataset
+        origin = {
+            "model": self._loaded.get(name, {}),
+            "dataset": data.name if data else "",
+            "dataset_fingerprint": data.fingerprint if data else "",
+            "device": _device_name(self.device),
+            "precision": self.precision,
+        }
         results.save_result(
             self.folder,
             name,
             scores,
             order=self._saved,
             kind=kind,
-            synthetic=synthetic,
+            synthetic=data is not None and data.synthetic and not released,
             parameters={key: _portable(value) for key, value in self.parameters.items()},
             provenance=results.provenance(
-                model=self._loaded.get(name, {}),
-                dataset=self._dataset.name if self._dataset else "",
-                dataset_fingerprint=self._dataset.fingerprint if self._dataset else "",
-                device=_device_name(self.device),
-                precision=self.precision,
-                seconds=round(time.monotonic() - self._started, 1),
-                **facts,
+                **({"released": released, "hashes": "as registered"} if released else origin),
+                seconds_since_start=round(time.monotonic() - self._started, 1),
             ),
         )
         self._saved += 1
@@ -108,8 +137,9 @@ class Session:
         texts = results.render_folder(self.folder)
         results.write_json(self.folder / "glue.json", texts)
         final = self.folder.with_name(self.notebook)
-        shutil.rmtree(final, ignore_errors=True)
-        self.folder = self.folder.rename(final)
+        with FileLock(f"{final}.lock"):
+            shutil.rmtree(final, ignore_errors=True)
+            self.folder = self.folder.rename(final)
         for key, text in texts.items():
             glue(key, text, display=False)
 
@@ -130,14 +160,17 @@ def start(notebook: str, namespace: Mapping[str, object]) -> Session:
     """
     parameters = checked_parameters(namespace)
     device = pick_device(parameters["device"])
-    folder = _made(parameters["results_dir"]) / f"{notebook}.partial"
+    # A folder a process: two runs of one notebook must not fill each other's tables.
+    folder = _made(parameters["results_dir"]) / f"{notebook}.{os.getpid()}.partial"
     shutil.rmtree(folder, ignore_errors=True)
+    models = parse_models(parameters["models"])
+    require_distinct([model_name(spec) for spec in models])
     session = Session(
         notebook,
         parameters,
         cache_dir=_made(parameters["cache_dir"]),
         folder=folder,
-        models=parse_models(parameters["models"]),
+        models=models,
         device=device,
         precision=pick_precision(parameters["precision"], device),
     )
@@ -146,6 +179,26 @@ def start(notebook: str, namespace: Mapping[str, object]) -> Session:
         f"{notebook}, profile {parameters['profile']}: {_device_name(device)}, {session.precision}"
     )
     return session
+
+
+def require_distinct(names: list[str]) -> None:
+    """Refuse model names whose result files would overwrite each other.
+
+    Raises:
+        ParameterError: A name occurs twice, or belongs to a baseline or a control.
+
+    >>> require_distinct(["phantomclip", "fetalclip"])
+    """
+    slugs = [results.slug(name) for name in names]
+    wrong = [n for n, s in zip(names, slugs, strict=True) if slugs.count(s) > 1 or s in RESERVED]
+    if wrong:
+        raise ParameterError(
+            "Model names are repeated or reserved",
+            where="models",
+            expected="one distinct name a model",
+            found=", ".join(wrong),
+            fix="choose names: NAME=MODEL, NAME2=MODEL2",
+        )
 
 
 def checked_parameters(namespace: Mapping[str, object]) -> dict:
@@ -195,7 +248,9 @@ def _portable(value: object) -> object:
     """A parameter as it may be published: paths below the checkout without the machine's part."""
     if not isinstance(value, str):
         return value
-    return value.replace(f"{project_root()}/", "").replace(str(Path.home()), "~")
+    home = Path.home()
+    value = value.replace(f"{project_root()}/", "")
+    return value.replace(f"{home}/", "~/") if len(home.parts) > 1 else value
 
 
 def _device_name(device: str) -> str:

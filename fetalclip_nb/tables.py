@@ -11,7 +11,11 @@ from fetalclip_nb.results import DAYS, format_interval, format_value, slug
 
 
 def comparison_table(
-    results: Mapping[str, dict], metric: str, task: str | None = None
+    results: Mapping[str, dict],
+    metric: str,
+    task: str | None = None,
+    *,
+    deviation: str = "",
 ) -> pd.DataFrame:
     """Ours, intervals, published value and difference, one row a model.
 
@@ -22,6 +26,8 @@ def comparison_table(
         results: As given by `load_results`.
         metric: Name of the score.
         task: Name of the published number; None where the paper has none.
+        deviation: How this run leaves the paper's protocol ("our sentences"); shown in place
+            of a difference, except for the authors' own released outputs.
 
     Returns:
         A table of texts, indexed by model; scores in percent (or days) with two decimals, as
@@ -31,7 +37,9 @@ def comparison_table(
     rows = []
     for name, content in results.items():
         if metric in content["scores"]:
-            rows.append(_comparison_row(name, content, metric, known.get(_published_name(name))))
+            entry = known.get(_published_name(name))
+            remark = "" if content["kind"] == "released" else deviation
+            rows.append(_comparison_row(name, content, metric, entry, remark))
     run = {_published_name(name) for name in results}
     for model, entry in known.items():
         if model not in run:
@@ -41,7 +49,9 @@ def comparison_table(
     return table if task else table.drop(columns=["published", "difference"])
 
 
-def _comparison_row(name: str, content: dict, metric: str, known: Published | None) -> dict:
+def _comparison_row(
+    name: str, content: dict, metric: str, known: Published | None, deviation: str
+) -> dict:
     units = content["scores"][metric]
     score = units.get("patient") or units["image"]
     return {
@@ -52,7 +62,7 @@ def _comparison_row(name: str, content: dict, metric: str, known: Published | No
         "95 %, patients": _range(metric, units.get("patient")),
         "95 %, images": _range(metric, units.get("image")),
         "published": _number(metric, known.value) if known else "",
-        "difference": _difference(content, score, known),
+        "difference": _difference(content, score, known, deviation),
     }
 
 
@@ -162,11 +172,13 @@ def kind_of_images(dataset: Dataset) -> str:
     return "real ultrasound images"
 
 
-def _difference(content: dict, score: dict, known: Published | None) -> str:
+def _difference(content: dict, score: dict, known: Published | None, deviation: str) -> str:
     if known is None:
         return ""
     if content["synthetic"]:
         return "phantoms"
     if known.n and score["n"] != known.n:
         return f"other n ({known.n:,})"
+    if deviation:
+        return deviation
     return f"{round(100 * (score['value'] - known.value), 2) + 0.0:+.2f}"

@@ -19,11 +19,23 @@ def test_fetal_planes_takes_the_real_layout_with_its_blanks(tmp_path, header):
 
 
 def test_tasks_leave_out_other_and_keep_row_order(tmp_path):
-    data = datasets.read_fetal_planes(write_planes(tmp_path))
+    names = ["Fetal femur", "Other", "Fetal brain", "Fetal abdomen", "Maternal cervix"]
+    names += ["Fetal thorax"]
+    rows = [
+        f"Patient{i:05d}_P;{i};{name};Not A Brain;Other;Aloka;1" for i, name in enumerate(names)
+    ]
+    data = datasets.read_fetal_planes(write_planes(tmp_path, rows))
     five = datasets.five_planes(data)
-    assert five.table["label"].tolist() == ["brain", "abdomen", "heart"]
+    assert five.table["label"].tolist() == ["femur", "brain", "abdomen", "cervix", "heart"]
     assert five.fingerprint == data.fingerprint
-    assert datasets.brain_subplanes(data).table["label"].tolist() == ["trans-thalamic"]
+
+
+def test_tasks_without_images_of_a_class_are_refused(tmp_path):
+    data = datasets.read_fetal_planes(write_planes(tmp_path))
+    with pytest.raises(DataError, match="lacks images of some classes.*no femur, cervix"):
+        datasets.five_planes(data)
+    with pytest.raises(DataError, match="no trans-cerebellum, trans-ventricular"):
+        datasets.brain_subplanes(data)
 
 
 def test_missing_images_are_counted_and_the_first_ten_named(tmp_path):
@@ -186,6 +198,16 @@ def test_manifest_errors(tmp_path, row, message):
     path = write_manifest(tmp_path, text)
     with pytest.raises(DataError, match=message):
         datasets.read_manifest(path, labels=("x", "y"))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [("id", "7", "reserved.*id"), ("path", "x", "reserved"), ("hc_mm", "abc", "positive.*abc")],
+)
+def test_manifest_columns_that_cannot_be_used(tmp_path, column, value, message):
+    text = f"image,label,patient,{column}\nimages/a.png,x,1,{value}\n"
+    with pytest.raises(DataError, match=message):
+        datasets.read_manifest(write_manifest(tmp_path, text))
 
 
 def test_manifest_masks_must_exist(tmp_path):

@@ -79,7 +79,10 @@ def test_another_image_model_or_precision_gets_another_key(model, heads, tmp_pat
     embeddings.image_embeddings(model, changed, cache_dir=tmp_path)
     rough = load_model("phantomclip-untrained", device="cpu", precision="bf16")
     embeddings.image_embeddings(rough, changed, cache_dir=tmp_path)
-    assert sum(p.is_dir() for p in (tmp_path / "embeddings").iterdir()) == 3
+    other = load_model("phantomclip-untrained=phantomclip", device="cpu")
+    assert other.name == model.name
+    embeddings.image_embeddings(other, changed, cache_dir=tmp_path)
+    assert sum(p.is_dir() for p in (tmp_path / "embeddings").iterdir()) == 4
 
 
 def test_changed_or_incomplete_cache_is_refused(model, heads, tmp_path):

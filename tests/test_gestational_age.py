@@ -4,7 +4,7 @@ import pytest
 
 from fetalclip_nb import age_controls
 from fetalclip_nb import gestational_age as ga
-from fetalclip_nb.errors import ShapeError
+from fetalclip_nb.errors import DataError, ShapeError
 from fetalclip_nb.growth import AGES_DAYS, gestational_age, head_circumference
 
 FRAMES = ["{weeks} weeks {days} days {spacing} mm", "{spacing} mm, {weeks}+{days}"]
@@ -100,6 +100,11 @@ def test_spacing_only_never_sees_the_patient_it_predicts():
     assert exact == pytest.approx(gestational_age(hc_mm), abs=0.2)
 
 
+def test_spacing_only_needs_two_patients():
+    with pytest.raises(DataError, match="at least two patients"):
+        age_controls.spacing_only_age(np.ones(3), np.full(3, 170.0), np.array(["a"] * 3))
+
+
 def test_controls_hide_the_picture():
     vectors = ga.normalise(np.random.default_rng(1).normal(size=(6, 8)))
     spacings = ["0.30"] * 6
@@ -115,10 +120,10 @@ def test_sentences_stand_alone_and_average():
     vectors = ga.normalise(np.random.default_rng(1).normal(size=(3, 8)))
     frames = {"templates": FRAMES, "unseen": []}
     found = age_controls.sentence_ages(fake_encode, frames, vectors, ["0.30"] * 3)
-    assert list(found) == ["known 1", "known 2", "known, averaged"]
+    assert list(found) == ["frame 1", "frame 2", "frames, averaged"]
     texts = ga.age_embeddings(fake_encode, FRAMES[:1], ["0.30"])
     alone = ga.predict_age(ga.age_similarity(vectors, ["0.30"] * 3, texts))
-    assert found["known 1"].tolist() == alone.tolist()
+    assert found["frame 1"].tolist() == alone.tolist()
 
 
 def test_worst_heads_come_first():

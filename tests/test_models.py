@@ -54,6 +54,20 @@ def test_a_name_can_be_chosen(tiny):
     assert models.load_model(f"mine={config}+{weights}").name == "mine"
 
 
+def test_settings_without_weights_of_their_own_change_the_fingerprint(tiny, tmp_path):
+    config, weights, _ = tiny
+    heads = {**TINY_CONFIG["text_cfg"], "heads": 4}
+    changed = [
+        write_config(tmp_path / "quick.json", quick_gelu=True),
+        write_config(tmp_path / "heads.json", text_cfg=heads),
+    ]
+    loaded = [models.load_model(f"{path}+{weights}") for path in (config, *changed)]
+    assert len({model.fingerprint for model in loaded}) == 3
+    vectors = [model.encode_text(SENTENCES) for model in loaded]
+    assert np.abs(vectors[0] - vectors[1]).max() > 1e-4
+    assert np.abs(vectors[0] - vectors[2]).max() > 1e-4
+
+
 def test_trimmed_text_equals_full_length(tiny):
     config, weights, _ = tiny
     model = models.load_model(f"{config}+{weights}")

@@ -8,7 +8,7 @@ GOOD = {
     "name": "own",
     "data": {"hc18": {"kind": "hc18", "root": "data/hc18"}},
     "models": ["phantomclip"],
-    "notebooks": {"02_gestational_age": None},
+    "notebooks": {"02_gestational_age": {"data": "hc18"}},
 }
 
 
@@ -33,7 +33,7 @@ def test_defaults_and_absolute_roots(tmp_path, monkeypatch):
     profile = profiles.load_profile(write(tmp_path))
     assert (profile.device, profile.precision) == ("auto", "auto")
     assert profile.data["hc18"].root == tmp_path / "data" / "hc18"
-    assert profile.notebooks == {"02_gestational_age": {}}
+    assert profile.notebooks == {"02_gestational_age": {"data": "hc18"}}
 
 
 @pytest.mark.parametrize(
@@ -42,9 +42,10 @@ def test_defaults_and_absolute_roots(tmp_path, monkeypatch):
         ({"modles": []}, "wrong keys.*unknown modles"),
         ({"models": "phantomclip"}, "wrong type.*key models.*list.*'phantomclip'"),
         ({"name": "../x"}, "no folder name"),
-        ({"data": {"a": {"kind": "mri", "root": "x"}}}, "Unknown kind of data.*data a.*mri"),
-        ({"data": {"a": {"kind": "hc18"}}}, "no root"),
-        ({"data": {"a": {"kind": "hc18", "root": "x", "phantoms": {"n": 3}}}}, "unknown n"),
+        ({"notebooks": {"02": {"data": "mri"}}}, "names data.*key data.*hc18.*'mri'"),
+        ({"data": {"hc18": {"kind": "mri", "root": "x"}}}, "Unknown kind of data.*hc18.*mri"),
+        ({"data": {"hc18": {"kind": "hc18"}}}, "no root"),
+        ({"data": {"hc18": {"kind": "hc18", "root": "x", "phantoms": {"n": 3}}}}, "unknown n"),
     ],
 )
 def test_wrong_profiles(tmp_path, changes, message):

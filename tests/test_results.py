@@ -89,6 +89,13 @@ def test_phantoms_and_other_sizes_get_no_difference(tmp_path):
     assert table(tmp_path / "a")["images"].tolist()[:2] == ["phantoms", "real"]
 
 
+def test_other_sentences_are_said_in_place_of_a_difference(tmp_path):
+    save(tmp_path)
+    saved = results.load_results(tmp_path)
+    found = tables.comparison_table(saved, "vpr", "gestational_age/vpr", deviation="our sentences")
+    assert found.loc["FetalCLIP", "difference"] == "our sentences"
+
+
 def test_published_models_that_were_not_run_are_listed_as_such(tmp_path):
     save(tmp_path, "phantomclip")
     found = table(tmp_path)

@@ -44,6 +44,9 @@ def test_parameters_are_checked_against_their_annotations(tmp_path):
     del without["models"]
     with pytest.raises(ParameterError, match="lacks parameters.*models"):
         session.start("02", without)
+    for names in ("a=phantomclip, a=phantomclip-untrained", "constant age=phantomclip"):
+        with pytest.raises(ParameterError, match="repeated or reserved"):
+            session.start("02", namespace(tmp_path, models=names))
     assert not (tmp_path / "results" / "02").exists()
 
 
@@ -83,3 +86,5 @@ def test_published_parameters_hide_the_machine(tmp_path, monkeypatch):
     monkeypatch.setattr(session, "project_root", lambda: tmp_path)
     assert session._portable(f"{tmp_path}/build/data") == "build/data"
     assert session._portable(3) == 3
+    monkeypatch.setattr(session.Path, "home", lambda: session.Path("/"))
+    assert session._portable("build/cache") == "build/cache"

@@ -1,5 +1,6 @@
 """FETAL_PLANES_DB: 12,400 images of six planes (Zenodo 10.5281/zenodo.3904280)."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,17 +88,35 @@ def _patients(names, numbers, where: Path):
 
 
 def five_planes(dataset: Dataset) -> Dataset:
-    """The zero-shot task's rows: five planes, "Other" left out, with a ``label`` column."""
-    labelled = dataset.where(dataset.table["plane"].isin(FIVE_PLANES))
-    return _with_label(labelled, "plane")
+    """The zero-shot task's rows: five planes, "Other" left out, with a ``label`` column.
+
+    Raises:
+        DataError: If a plane has no image.
+    """
+    return _labelled(dataset, "plane", FIVE_PLANES)
 
 
 def brain_subplanes(dataset: Dataset) -> Dataset:
-    """Brain images of the three named sub-planes, with a ``label`` column."""
-    labelled = dataset.where(dataset.table["brain_plane"].isin(BRAIN_SUBPLANES))
-    return _with_label(labelled, "brain_plane")
+    """Brain images of the three named sub-planes, with a ``label`` column.
+
+    Raises:
+        DataError: If a sub-plane has no image.
+    """
+    return _labelled(dataset, "brain_plane", BRAIN_SUBPLANES)
 
 
-def _with_label(dataset: Dataset, column: str) -> Dataset:
-    table = dataset.table.assign(label=dataset.table[column])
-    return Dataset(dataset.name, dataset.root, table, dataset.synthetic, dataset.fingerprint)
+def _labelled(dataset: Dataset, column: str, classes: tuple[str, ...]) -> Dataset:
+    rows = dataset.table[column].isin(classes)
+    found = set(dataset.table.loc[rows, column])
+    absent = [name for name in classes if name not in found]
+    if absent:
+        raise DataError(
+            "Task lacks images of some classes",
+            where=dataset.root,
+            expected=", ".join(classes),
+            found=f"no {listing(absent)}",
+            fix="the task is scored over all of its classes; add images of these",
+        )
+    return replace(
+        dataset.where(rows), table=dataset.table[rows].assign(label=dataset.table[column])
+    )

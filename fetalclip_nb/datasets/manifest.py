@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from fetalclip_nb.datasets.table import Dataset, build, read_csv
+from fetalclip_nb.datasets.table import Dataset, build, read_csv, to_numbers
 from fetalclip_nb.errors import DataError, listing
 
 SPLITS = ("train", "validation", "test", "")
 _REQUIRED = ["image", "label", "patient"]
-_OPTIONAL = ("split", "mask", "pixel_mm", "hc_mm")
+_NUMBERS = ("pixel_mm", "hc_mm")
 
 
 def read_manifest(path: Path | str, *, labels: tuple[str, ...] = ()) -> Dataset:
@@ -15,8 +15,9 @@ def read_manifest(path: Path | str, *, labels: tuple[str, ...] = ()) -> Dataset:
 
     Args:
         path: A CSV with the columns image (path relative to the CSV's folder), label,
-            patient and, where known, split ("train", "validation" or "test") and mask
-            (path of a segmentation); or a folder that holds a ``manifest.csv``.
+            patient and, where known, split ("train", "validation" or "test"), mask (path of
+            a segmentation), pixel_mm and hc_mm (in mm, for every image or none); or a
+            folder that holds a ``manifest.csv``.
         labels: Labels that the task knows; empty for "any".
 
     Returns:
@@ -31,6 +32,11 @@ def read_manifest(path: Path | str, *, labels: tuple[str, ...] = ()) -> Dataset:
     path = Path(path).expanduser()
     path = path / "manifest.csv" if path.is_dir() else path
     raw = read_csv(path, _REQUIRED)
+    reserved = [column for column in ("id", "path") if column in raw]
+    if reserved:
+        raise DataError(
+            "Column names are reserved", where=path, found=listing(reserved), fix="rename them"
+        )
     _require_filled(raw, path)
     _require_inside(raw["image"], path, "image")
     wrong_splits = raw.get("split", raw["image"] * 0)
@@ -56,6 +62,9 @@ def read_manifest(path: Path | str, *, labels: tuple[str, ...] = ()) -> Dataset:
         table["split"] = ""
     _require_disjoint(table, path)
     _require_masks(table, path)
+    for column in _NUMBERS:
+        if column in table:
+            table[column] = to_numbers(table[column], column=column, where=path)
     return build("manifest", path.parent.resolve(), table)
 
 
