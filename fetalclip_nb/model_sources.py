@@ -53,6 +53,9 @@ def create(source: str) -> Parts:
     base = source.removesuffix(UNTRAINED)
     if base == "phantomclip":
         return _create_phantomclip(trained=base == source)
+    if source != base and (base in _CHECKPOINTS or base.endswith(".json")):
+        config = models_folder() / base / _CHECKPOINTS[base][0] if base in _CHECKPOINTS else base
+        return _build(read_config(resolve(config)), seed=_UNTRAINED_SEED)
     if source in _CHECKPOINTS:
         config, weights = (models_folder() / source / part for part in _CHECKPOINTS[source])
         return _create_from_config(config, weights)

@@ -128,6 +128,7 @@ def load_model(spec: str, *, device: str = "auto", precision: str = "auto") -> M
 
             - ``phantomclip`` or ``phantomclip-untrained`` (same shape, seeded random weights);
             - ``clip``, ``biomedclip``, ``fetalclip``;
+            - ``fetalclip-untrained`` or ``CONFIG.json-untrained``: a config's untrained twin;
             - ``ARCHITECTURE/PRETRAINED``, any pair that open_clip knows;
             - ``hf-hub:ORGANISATION/NAME`` or ``local-dir:FOLDER``;
             - ``CONFIG.json+CHECKPOINT`` (.pt, .pth, .bin or .safetensors).

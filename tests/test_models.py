@@ -160,6 +160,14 @@ def test_fetalclip_without_weights_says_how_to_get_them(monkeypatch, tmp_path):
         models.load_model("fetalclip")
 
 
+def test_any_config_has_an_untrained_twin(tiny):
+    config, weights, _ = tiny
+    first, again = (models.load_model(f"twin={config}-untrained") for _ in range(2))
+    assert first.name == "twin"
+    assert first.fingerprint == again.fingerprint
+    assert first.fingerprint != models.load_model(f"{config}+{weights}").fingerprint
+
+
 def test_untrained_twin_is_reproducible_and_differs_from_the_trained_model():
     first, again = (models.load_model("phantomclip-untrained") for _ in range(2))
     trained = models.load_model("phantomclip")
