@@ -71,7 +71,7 @@ class Session:
         return self._dataset
 
     def load_models(self) -> Iterator[Model]:
-        """Load the models one after the other, so that only one is in memory."""
+        """Load the models one after the other (at most two are in memory at a change)."""
         for spec in self.models:
             model = load_model(spec, device=self.device, precision=self.precision)
             self._loaded[model.name] = {
