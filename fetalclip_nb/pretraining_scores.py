@@ -4,14 +4,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from fetalclip_nb import age_controls, classification, gestational_age, metrics, phantoms, zero_shot
 from fetalclip_nb.datasets import load_dataset
 from fetalclip_nb.datasets.fetal_planes import brain_subplanes, five_planes
 from fetalclip_nb.datasets.hc18 import counted
 from fetalclip_nb.datasets.table import Dataset
-from fetalclip_nb.embeddings import image_embeddings, prepared_embedding, text_encoder
+from fetalclip_nb.embeddings import black_embedding, image_embeddings, text_encoder
 from fetalclip_nb.models import Model
 from fetalclip_nb.prompts import load_age_templates, load_prompts
 
@@ -89,7 +88,7 @@ def age_scores(model: Model, dataset: Dataset, cache: Path) -> dict[str, dict]:
     encode, frames = text_encoder(model, cache), load_age_templates()
     texts = gestational_age.age_embeddings(encode, frames["templates"], spacings)
     unseen = gestational_age.age_embeddings(encode, frames["unseen"], spacings)
-    black = zero_shot.normalise(prepared_embedding(model, [Image.new("L", (224, 224))]))
+    black = black_embedding(model)
     hc_mm, patients = table["hc_mm"].to_numpy(), table["patient"].to_numpy()
     spacing_mm = np.array(spacings, dtype=float)
     ages = {

@@ -117,6 +117,4 @@ def _labelled(dataset: Dataset, column: str, classes: tuple[str, ...]) -> Datase
             found=f"no {listing(absent)}",
             fix="the task is scored over all of its classes; add images of these",
         )
-    return replace(
-        dataset.where(rows), table=dataset.table[rows].assign(label=dataset.table[column])
-    )
+    return replace(dataset, table=dataset.table[rows].assign(label=dataset.table[column]))
