@@ -1,0 +1,116 @@
+"""How many patients until a trained head beats zero-shot."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fetalclip_nb.errors import ShapeError
+
+BELOW = "below the smallest size"
+BEYOND = "not within the sizes"
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Number of patients from which on training beats zero-shot.
+
+    Attributes:
+        median: Median over the resamples; infinite if not within the sizes.
+        low: 2.5th percentile.
+        high: 97.5th percentile.
+        sizes: Smallest and largest number of patients that was tried.
+        always: Share of resamples in which training is ahead at every size.
+        never: Share of resamples in which it is not ahead at the largest size.
+    """
+
+    median: float
+    low: float
+    high: float
+    sizes: tuple[int, int]
+    always: float
+    never: float
+
+    @property
+    def flags(self) -> tuple[str, str, str]:
+        """What keeps median, low and high from being exact: BELOW, BEYOND or nothing."""
+        return tuple(self._flag(end) for end in (self.median, self.low, self.high))
+
+    @property
+    def text(self) -> str:
+        """As a table shows it.
+
+        >>> Crossing(5.6, 2.0, np.inf, (2, 64), 0.1, 0.04).text
+        '5.6 (at most 2 to more than 64)'
+        """
+        return f"{self._text(self.median)} ({self._text(self.low)} to {self._text(self.high)})"
+
+    def _flag(self, end: float) -> str:
+        if np.isinf(end):
+            return BEYOND
+        return BELOW if end <= self.sizes[0] else ""
+
+    def _text(self, end: float) -> str:
+        known = {BELOW: f"at most {self.sizes[0]}", BEYOND: f"more than {self.sizes[1]}"}
+        return known.get(self._flag(end), f"{end:.1f}")
+
+
+def crossing(sizes: Sequence[int], curves: np.ndarray, level: np.ndarray | float) -> Crossing:
+    """Read off the number of patients from which on a score stays above zero-shot.
+
+    Between two sizes the score is taken to be linear in log2 of the number of patients.
+    Curves and level must come from the same resamples, row by row (`run_scores.resampled_f1`
+    with one seed), or the interval is too wide.
+
+    Args:
+        sizes: Numbers of patients, rising, S of them.
+        curves: Score of each resample at each size, shape (R, S).
+        level: Zero-shot score of each resample, shape (R,), or one number.
+
+    Returns:
+        Median and 95 % percentile interval over the resamples. A resample counts as the
+        smallest size if it is ahead at all sizes, as infinite if it is not at the largest.
+
+    Raises:
+        ShapeError: If sizes do not rise or arrays do not fit.
+
+    >>> crossing([2, 4, 8], np.array([[0.1, 0.3, 0.7]]), 0.5).median
+    5.656854249492381
+    """
+    curves, level = np.asarray(curves), np.asarray(level, dtype=np.float64)
+    _check(sizes, curves, level)
+    level = np.broadcast_to(level, len(curves))
+    ahead = curves > level[:, None]
+    # The last size that is not ahead: -1 where all are.
+    last = np.where(ahead.all(1), -1, len(sizes) - 1 - (~ahead)[:, ::-1].argmax(1))
+    always, never = last == -1, last == len(sizes) - 1
+    found = np.where(always, float(sizes[0]), np.inf)
+    rows = np.flatnonzero(~always & ~never)
+    before, after = (curves[rows, last[rows] + step] for step in (0, 1))
+    way = (level[rows] - before) / (after - before)
+    exponents = np.log2(np.asarray(sizes, dtype=np.float64))
+    start, stop = (exponents[last[rows] + step] for step in (0, 1))
+    found[rows] = 2 ** (start + way * (stop - start))
+    # Not averaged between neighbours: one of them may be infinite.
+    low, median, high = np.percentile(found, [2.5, 50, 97.5], method="inverted_cdf")
+    ends = (int(sizes[0]), int(sizes[-1]))
+    return Crossing(
+        float(median), float(low), float(high), ends, float(always.mean()), float(never.mean())
+    )
+
+
+def _check(sizes: Sequence[int], curves: np.ndarray, level: np.ndarray) -> None:
+    if len(sizes) == 0 or sizes[0] < 1 or (np.diff(sizes) <= 0).any():
+        raise ShapeError(
+            "Sizes must rise", expected="different numbers from 1 up", found=list(sizes)
+        )
+    if curves.ndim != 2 or curves.shape[1] != len(sizes) or len(curves) == 0:
+        raise ShapeError(
+            "Curves do not fit the sizes", expected=("resamples", len(sizes)), found=curves.shape
+        )
+    if level.shape not in ((), (len(curves),)):
+        raise ShapeError(
+            "One zero-shot score a resample is needed", expected=len(curves), found=level.shape
+        )
+    if np.isnan(curves).any() or np.isnan(level).any():
+        raise ShapeError("Scores are not numbers", expected="no NaN in curves and level")
