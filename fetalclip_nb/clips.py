@@ -1,0 +1,151 @@
+"""Clips: several frames of one recording are one example, their features joined into one row."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from fetalclip_nb.datasets.table import Dataset
+from fetalclip_nb.errors import DataError, ParameterError, ShapeError, listing
+
+_SHARED = ("patient", "label", "split")
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Clips and where their frames are.
+
+    Attributes:
+        table: One row a clip: clip, patient, label, split; made for the functions of `splits`.
+        frames: Rows of the data set's table, in frame order, int64 of shape (n_clips, F).
+        images: Number of images of that data set.
+    """
+
+    table: pd.DataFrame
+    frames: np.ndarray
+    images: int
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        return len(self.table)
+
+
+def gather_clips(dataset: Dataset, *, frames: int) -> Clips:
+    """Pick evenly spaced frames of each clip.
+
+    The clip's frames, ordered by number, are cut into ``frames`` equal stretches and the middle
+    one of each is taken: all frames if there are as many, the middle frame if one is asked for.
+
+    Args:
+        dataset: Its table has the columns patient, label, split and, for clips of several
+            frames, clip (a name that no other clip has) and frame (a whole number, 0 or more).
+            Without the column clip each image is a clip of one frame.
+        frames: Frames a clip, 1 or more.
+
+    Returns:
+        The clips in the order of their first rows.
+
+    Raises:
+        DataError: All problems at once: clips with too few frames; with several patients,
+            labels or splits; frames without a clip's name, numbered twice or not numbered.
+        ParameterError: Number of frames out of range.
+
+    Source: FetalCLIP (arXiv 2502.14807), congenital heart disease: clips of four-chamber views.
+    """
+    if frames < 1:
+        raise ParameterError("Out of range", where="frames", expected="1 or more", found=frames)
+    table = _frame_table(dataset)
+    clips = table.groupby("clip", sort=False)
+    length = clips.size()
+    problems = [
+        _named("rows without a clip's name", table.loc[table["clip"] == "", "id"]),
+        _named("frame is no whole number", table.loc[table["number"] < 0, "id"]),
+        _named("frame numbered twice in its clip", _repeated(table)),
+        _named(
+            f"fewer than {frames} frames", [f"{c} ({n})" for c, n in length.items() if n < frames]
+        ),
+        *(_named(f"more than one {name}", _several(clips[name])) for name in _SHARED),
+    ]
+    problems = [problem for problem in problems if problem]
+    if problems:
+        raise DataError(
+            "Clips cannot be used",
+            where=f"{dataset.root}, columns clip and frame",
+            expected=f"clips of one patient, label and split, {frames} or more numbered frames",
+            found="; ".join(problems),
+            fix="correct the table, leave these clips out or ask for fewer frames",
+        )
+    rows = [part.sort_values("number")["row"].to_numpy() for _, part in clips]
+    picked = np.stack([part[_middles(len(part), frames)] for part in rows])
+    found = clips[[*_SHARED]].first().reset_index()
+    return Clips(found, picked.astype(np.int64), len(table))
+
+
+def clip_features(vectors: np.ndarray, clips: Clips) -> np.ndarray:
+    """Join the features of each clip's frames, in frame order.
+
+    Args:
+        vectors: Features of the images that the clips were gathered from, shape (N, D), or of
+            K augmented copies of them, shape (K, N, D).
+        clips: The clips.
+
+    Returns:
+        Shape (n_clips, F * D), or (K, n_clips, F * D).
+
+    Raises:
+        ShapeError: If there is not one row of features for each image.
+
+    Source: FetalCLIP (arXiv 2502.14807), congenital heart disease: frame embeddings are
+    concatenated before the linear layer.
+
+    >>> clips = Clips(pd.DataFrame({"clip": ["a"]}), np.array([[2, 0]]), 3)
+    >>> clip_features(np.array([[0, 1], [2, 3], [4, 5]]), clips)
+    array([[4, 5, 0, 1]])
+    """
+    if vectors.ndim not in (2, 3) or vectors.shape[-2] != clips.images:
+        raise ShapeError(
+            "Features do not fit the clips",
+            expected=f"({clips.images}, D) or (K, {clips.images}, D)",
+            found=vectors.shape,
+            fix="gather the clips from the data set that was embedded",
+        )
+    joined = vectors[..., clips.frames, :]
+    return joined.reshape(*joined.shape[:-2], -1)
+
+
+def _frame_table(dataset: Dataset) -> pd.DataFrame:
+    """Columns clip, number (-1 where it is none), row, and what a clip's frames share."""
+    table = dataset.table.reset_index(drop=True)
+    if "clip" not in table:
+        table = table.assign(clip=table["id"], frame=0)
+    missing = [name for name in (*_SHARED, "frame") if name not in table]
+    if missing:
+        raise DataError(
+            "Table of clips lacks columns",
+            where=dataset.root,
+            expected="clip, frame, patient, label, split",
+            found=f"no {listing(missing)}",
+            fix="number the frames of each clip in a column frame",
+        )
+    text = table["frame"].astype(str)
+    number = text.where(text.str.fullmatch(r"[0-9]{1,18}"), "-1").astype(np.int64)
+    return table[["id", "clip", *_SHARED]].assign(number=number, row=np.arange(len(table)))
+
+
+def _repeated(table: pd.DataFrame) -> pd.Series:
+    again = table.duplicated(["clip", "number"]) & (table["number"] >= 0)
+    return table.loc[again, "id"]
+
+
+def _several(values: pd.api.typing.SeriesGroupBy) -> list[str]:
+    different = values.nunique()
+    return different[different > 1].index.tolist()
+
+
+def _middles(n: int, frames: int) -> np.ndarray:
+    """Middles of equal stretches of n frames, integers of shape (frames,)."""
+    return (2 * np.arange(frames) + 1) * n // (2 * frames)
+
+
+def _named(problem: str, names: object) -> str:
+    return f"{problem}: {listing(names)}" if len(names) else ""
