@@ -14,14 +14,16 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from fetalclip_nb import __version__
+from fetalclip_nb.augmentation import Augmentation, augmented, use_one_thread
 from fetalclip_nb.datasets.table import Dataset
-from fetalclip_nb.errors import CacheError, listing
+from fetalclip_nb.errors import CacheError, ParameterError, listing
 from fetalclip_nb.images import read_square
 from fetalclip_nb.models import Model
+from fetalclip_nb.pixels import PixelEncoder
 
 PREPARATION = "square-1"
 """Name of the image preparation; it changes when prepared pixels change."""
@@ -33,10 +35,13 @@ throw every embedding away."""
 
 _FILES = ("embeddings.npy", "table.parquet", "meta.json")
 
+ImageEncoder = Model | PixelEncoder
+"""What can embed images."""
+
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Un-normalised image embeddings of a whole data set.
+    """Un-normalised image embeddings of a data set.
 
     Attributes:
         vectors: float32 of shape (N, D).
@@ -62,7 +67,7 @@ class Embeddings:
 
 
 def image_embeddings(
-    model: Model,
+    model: ImageEncoder,
     dataset: Dataset,
     *,
     cache_dir: Path,
@@ -88,13 +93,59 @@ def image_embeddings(
         CacheError: If the cache holds something else than its key promises.
         ImageError: If an image cannot be decoded.
     """
-    meta = _meta(model, dataset)
-    folder = Path(cache_dir) / "embeddings" / f"{_slug(model.name)}-{dataset.name}-{_key(meta)}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(f"{folder}.lock"):
-        if not folder.is_dir():
-            _compute(model, dataset, meta, folder, batch_size, workers)
-        return _read(folder, meta)
+    pictures = _Pictures(dataset, model.preprocess)
+    return _cached(model, pictures, _meta(model, dataset), cache_dir, batch_size, workers)
+
+
+def augmented_embeddings(
+    model: ImageEncoder,
+    dataset: Dataset,
+    augmentation: Augmentation,
+    *,
+    copies: int,
+    cache_dir: Path,
+    batch_size: int = 64,
+    workers: int | None = None,
+) -> np.ndarray:
+    """Embed several randomly changed copies of every image, or read them from the cache.
+
+    Each copy is squared, changed and then preprocessed by the model. Copies are cached one by
+    one: ten copies reuse the five of an earlier call, and an interrupted call goes on. An
+    image's copies are the same in any subset of its data set.
+
+    Args:
+        model: Encoder.
+        dataset: A data set or a subset of it, such as the training images.
+        augmentation: How far images may be changed, and the seed.
+        copies: Copies of each image, at least 1.
+        cache_dir: Folder that all notebooks share.
+        batch_size: Images a forward pass; the result does not depend on it.
+        workers: Decoding processes; None for none on a CPU and up to 8 beside a GPU.
+
+    Returns:
+        Un-normalised embeddings in table order, float32 of shape (copies, len(dataset), D).
+
+    Raises:
+        ParameterError: If there is no copy or no image to embed.
+        CacheError: If the cache holds something else than its key promises.
+        ImageError: If an image cannot be decoded.
+
+    Source: Protocol of the paper's probing experiments (5 copies; few-data: 10).
+    """
+    if not isinstance(copies, int) or copies < 1 or dataset.table.empty:
+        raise ParameterError(
+            "Nothing to augment",
+            where="augmented_embeddings",
+            expected="at least one copy of at least one image",
+            found=f"{copies} copies of {len(dataset)} images",
+        )
+    vectors = []
+    for copy in range(copies):
+        pictures = _Pictures(dataset, model.preprocess, augmentation, copy)
+        meta = _augmented_meta(model, dataset, augmentation, copy)
+        found = _cached(model, pictures, meta, cache_dir, batch_size, workers)
+        vectors.append(found.vectors)
+    return np.stack(vectors)
 
 
 def text_embeddings(model: Model, sentences: Sequence[str], *, cache_dir: Path) -> np.ndarray:
@@ -138,53 +189,83 @@ def black_embedding(model: Model) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
-class _Prepared(torch.utils.data.Dataset):
-    """Decoded, squared and preprocessed images, for a loader's worker processes."""
+class _Pictures(torch.utils.data.Dataset):
+    """Images as the encoder takes them, for a loader's worker processes."""
 
-    def __init__(self, paths: list[Path], preprocess: Callable) -> None:
-        self.paths = paths
+    def __init__(
+        self,
+        dataset: Dataset,
+        preprocess: Callable,
+        augmentation: Augmentation | None = None,
+        copy: int = 0,
+    ) -> None:
+        self.dataset = dataset
+        self.paths = dataset.paths
+        self.names = dataset.table["id"].tolist()
         self.preprocess = preprocess
-
-    def __len__(self) -> int:
-        return len(self.paths)
+        self.augmentation = augmentation
+        self.copy = copy
 
     def __getitem__(self, row: int) -> torch.Tensor:
-        return self.preprocess(read_square(self.paths[row]))
+        image = read_square(self.paths[row])
+        if self.augmentation is not None:
+            image = augmented(image, self.augmentation, name=self.names[row], copy=self.copy)
+        return self.preprocess(image)
+
+
+def _cached(
+    model: ImageEncoder,
+    pictures: _Pictures,
+    meta: dict,
+    cache_dir: Path,
+    batch_size: int,
+    workers: int | None,
+) -> Embeddings:
+    name = f"{_slug(model.name)}-{pictures.dataset.name}-{_key(meta)}"
+    folder = Path(cache_dir) / "embeddings" / name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            _compute(model, pictures, meta, folder, batch_size, workers)
+        return _read(folder, meta)
 
 
 def _compute(
-    model: Model,
-    dataset: Dataset,
+    model: ImageEncoder,
+    pictures: _Pictures,
     meta: dict,
     folder: Path,
     batch_size: int,
     workers: int | None,
 ) -> None:
+    dataset = pictures.dataset
     parts = folder.with_name(f"{folder.name}.partial")
     parts.mkdir(exist_ok=True)
     starts = range(0, len(dataset), CHUNK)
     chunks = {start: parts / f"{start:08d}.npy" for start in starts}
     sizes = {start: min(CHUNK, len(dataset) - start) for start in starts}
     todo = [s for s in starts if _read_array(chunks[s], rows=sizes[s], quiet=True) is None]
-    paths = dataset.paths
     label = f"{model.name} on {dataset.name}"
     for start in tqdm(todo, desc=label, unit="chunk", disable=None):
-        chunk = paths[start : start + CHUNK]
+        chunk = Subset(pictures, range(start, start + sizes[start]))
         _write_array(chunks[start], _embed(model, chunk, batch_size, workers))
     vectors = np.concatenate([np.load(chunks[start]) for start in starts])
     _publish(folder, vectors, dataset.table, meta)
     shutil.rmtree(parts)
 
 
-def _embed(model: Model, paths: list[Path], batch_size: int, workers: int | None) -> np.ndarray:
+def _embed(
+    model: ImageEncoder, pictures: Subset, batch_size: int, workers: int | None
+) -> np.ndarray:
     on_gpu = model.device.startswith("cuda")
     if workers is None:
         workers = min(8, os.cpu_count() or 1) if on_gpu else 0
     loader = DataLoader(
-        _Prepared(paths, model.preprocess),
+        pictures,
         batch_size=batch_size,
         num_workers=workers,
         pin_memory=on_gpu,
+        worker_init_fn=use_one_thread,
     )
     return np.concatenate([model.encode_images(batch) for batch in loader])
 
@@ -223,7 +304,7 @@ def _read(folder: Path, expected: dict) -> Embeddings:
     return Embeddings(vectors, ids, meta)
 
 
-def _meta(model: Model, dataset: Dataset) -> dict:
+def _meta(model: ImageEncoder, dataset: Dataset) -> dict:
     return {
         "model": model.name,
         "model_fingerprint": model.fingerprint,
@@ -235,6 +316,16 @@ def _meta(model: Model, dataset: Dataset) -> dict:
         "augmentation": None,
         "package": __version__,
     }
+
+
+def _augmented_meta(
+    model: ImageEncoder, dataset: Dataset, augmentation: Augmentation, copy: int
+) -> dict:
+    # A subset shares the whole's fingerprint; its ids tell the two apart.
+    ids = "\n".join(dataset.table["id"])
+    images = hashlib.sha256(ids.encode()).hexdigest()[:16]
+    changes = {**augmentation.settings, "copy": copy}
+    return {**_meta(model, dataset), "augmentation": changes, "images": images}
 
 
 def _key(meta: dict) -> str:
