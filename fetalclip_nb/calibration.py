@@ -26,7 +26,7 @@ def bin_of(confidence: np.ndarray) -> np.ndarray:
     >>> bin_of(np.array([0.0, 1 / 15, 0.07, 1.0])).tolist()
     [0, 0, 1, 14]
     """
-    return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    return np.maximum(np.ceil(confidence * BINS).astype(np.int64) - 1, 0)
 
 
 def expected_error(gaps: np.ndarray, items: np.ndarray | int) -> np.ndarray:
