@@ -176,11 +176,13 @@ def _equalised(image: Image.Image, clip_limit: float | None) -> Image.Image:
     """CLAHE on grey values; a colour image keeps its hues and changes its luma."""
     if clip_limit is None:
         return image
-    if image.mode == "RGB":
-        luma, *chroma = image.convert("YCbCr").split()
-        return Image.merge("YCbCr", (_equalised(luma, clip_limit), *chroma)).convert("RGB")
     clahe = cv2.createCLAHE(clip_limit, (TILES, TILES))
-    return Image.fromarray(clahe.apply(np.asarray(image)))
+    if image.mode == "L":
+        return Image.fromarray(clahe.apply(np.asarray(image)))
+    # Not Pillow's YCbCr: its luma of a grey is off by one at times, which CLAHE magnifies.
+    values = cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2YCrCb)
+    values[..., 0] = clahe.apply(values[..., 0])
+    return Image.fromarray(cv2.cvtColor(values, cv2.COLOR_YCrCb2RGB))
 
 
 def _moved(image: Image.Image, draw: _Draw) -> Image.Image:

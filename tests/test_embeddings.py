@@ -11,10 +11,12 @@ import pytest
 import torch
 from helpers import write_heads, write_image
 
-from fetalclip_nb import datasets, embeddings
-from fetalclip_nb.errors import CacheError, ImageError
+from fetalclip_nb import augmentation, datasets, embeddings
+from fetalclip_nb.augmentation import Augmentation, augmented
+from fetalclip_nb.errors import CacheError, ImageError, ParameterError
 from fetalclip_nb.images import read_square
 from fetalclip_nb.models import load_model
+from fetalclip_nb.pixels import PixelEncoder
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +145,9 @@ def test_killed_run_goes_on_where_it_was(model, heads, tmp_path, monkeypatch):
     computed = []
     inner = embeddings._embed
     monkeypatch.setattr(
-        embeddings, "_embed", lambda m, paths, *a: computed.extend(paths) or inner(m, paths, *a)
+        embeddings,
+        "_embed",
+        lambda m, some, *a: computed.extend(some.indices) or inner(m, some, *a),
     )
     seen = {}
     publish = embeddings._publish
@@ -194,3 +198,149 @@ def test_two_runs_at_once_compute_once(model, heads, tmp_path, monkeypatch):
         first, second = (run.result() for run in runs)
     assert len(computed) == 1
     assert np.array_equal(first.vectors, second.vectors)
+
+
+class Counting(PixelEncoder):
+    """Raw pixels that count their batches, and break after some."""
+
+    batches = 0
+    limit = 10**9
+
+    def encode_images(self, pixels):
+        if Counting.batches == Counting.limit:
+            raise KeyboardInterrupt
+        Counting.batches += 1
+        return super().encode_images(pixels)
+
+
+@pytest.fixture
+def pixels(monkeypatch):
+    monkeypatch.setattr(Counting, "batches", 0)
+    monkeypatch.setattr(Counting, "limit", 10**9)
+    return Counting(side=8)
+
+
+def copies_of(model, dataset, cache, *, copies=1, change=None, **options):
+    change = change or Augmentation()
+    return embeddings.augmented_embeddings(
+        model, dataset, change, copies=copies, cache_dir=cache, **options
+    )
+
+
+def entries(cache):
+    return {path for path in (cache / "embeddings").iterdir() if path.is_dir()}
+
+
+def test_augmented_equal_one_image_at_a_time(model, heads, tmp_path):
+    change = Augmentation(seed=3)
+    found = copies_of(model, heads, tmp_path, copies=2, change=change, batch_size=4)
+    assert found.shape == (2, len(heads), found.shape[2])
+    assert found.dtype == np.float32
+    for copy in (0, 1):
+        for row, name in enumerate(heads.table["id"]):
+            image = augmented(read_square(heads.paths[row]), change, name=name, copy=copy)
+            slow = embeddings.prepared_embedding(model, [image])[0]
+            assert found[copy, row] == pytest.approx(slow, abs=1e-5)
+
+
+def test_copies_differ_from_each_other_and_from_the_image(pixels, heads, tmp_path):
+    plain = embeddings.image_embeddings(pixels, heads, cache_dir=tmp_path).vectors
+    first, second = copies_of(pixels, heads, tmp_path, copies=2)
+    for one, other in ((first, plain), (second, plain), (first, second)):
+        assert np.abs(one - other).max(axis=1).min() > 0.01
+    again = embeddings.image_embeddings(pixels, heads, cache_dir=tmp_path).vectors
+    assert np.array_equal(again, plain)
+
+
+def test_a_third_copy_computes_only_itself(pixels, heads, tmp_path):
+    two = copies_of(pixels, heads, tmp_path, copies=2)
+    assert Counting.batches == 2
+    three = copies_of(pixels, heads, tmp_path, copies=3)
+    assert Counting.batches == 3
+    assert np.array_equal(three[:2], two)
+    one = copies_of(pixels, heads, tmp_path, copies=1)
+    assert Counting.batches == 3
+    assert np.array_equal(one, two[:1])
+
+
+def test_interrupted_copies_go_on(pixels, heads, tmp_path, monkeypatch):
+    monkeypatch.setattr(embeddings, "CHUNK", 2)
+    whole = copies_of(pixels, heads, tmp_path / "whole", copies=3)
+    assert Counting.batches == 9
+    Counting.batches, Counting.limit = 0, 5  # a whole copy of three chunks, then two more
+    with pytest.raises(KeyboardInterrupt):
+        copies_of(pixels, heads, tmp_path / "cut", copies=3)
+    Counting.batches, Counting.limit = 0, 10**9
+    assert np.array_equal(copies_of(pixels, heads, tmp_path / "cut", copies=3), whole)
+    assert Counting.batches == 4
+    assert not list(tmp_path.glob("cut/embeddings/*.partial"))
+
+
+def test_augmented_bytes_depend_on_neither_workers_nor_batches(pixels, heads, tmp_path):
+    alone = copies_of(pixels, heads, tmp_path / "a", copies=2, workers=0)
+    helped = copies_of(pixels, heads, tmp_path / "b", copies=2, workers=2, batch_size=2)
+    assert np.array_equal(alone, helped)
+
+
+def test_subset_has_its_own_entry_and_the_same_copies(pixels, heads, tmp_path):
+    whole = copies_of(pixels, heads, tmp_path)
+    before = entries(tmp_path)
+    rows = np.array([False, True, True, False, False, True])
+    subset = copies_of(pixels, heads.where(rows), tmp_path)
+    assert np.array_equal(subset, whole[:, rows])
+    assert len(entries(tmp_path)) == len(before) + 1
+    copies_of(pixels, heads.where(~rows), tmp_path)
+    assert len(entries(tmp_path)) == len(before) + 2
+
+
+def test_another_seed_setting_or_version_is_another_entry(pixels, heads, tmp_path, monkeypatch):
+    found = [copies_of(pixels, heads, tmp_path)]
+    for change in (Augmentation(seed=1), Augmentation(shift=0.1), Augmentation(rotation=10)):
+        found.append(copies_of(pixels, heads, tmp_path, change=change))
+        assert len(entries(tmp_path)) == len(found)
+        assert not np.array_equal(found[0], found[-1])
+    monkeypatch.setattr(augmentation, "VERSION", augmentation.VERSION + 1)
+    copies_of(pixels, heads, tmp_path)
+    assert len(entries(tmp_path)) == len(found) + 1
+
+
+def test_augmentation_is_recorded(pixels, heads, tmp_path):
+    change = Augmentation(seed=5)
+    copies_of(pixels, heads, tmp_path, change=change, copies=2)
+    metas = [json.loads((folder / "meta.json").read_text()) for folder in entries(tmp_path)]
+    assert sorted(meta["augmentation"]["copy"] for meta in metas) == [0, 1]
+    for meta in metas:
+        assert meta["augmentation"] == {**change.settings, "copy": meta["augmentation"]["copy"]}
+
+
+def test_plain_entries_keep_their_keys(heads, tmp_path):
+    # What the caches of earlier releases were named after.
+    meta = embeddings._meta(PixelEncoder(), heads)
+    assert meta["augmentation"] is None
+    assert set(meta) - {"package", "model"} == {
+        "model_fingerprint",
+        "preprocess",
+        "preparation",
+        "precision",
+        "dataset",
+        "dataset_fingerprint",
+        "augmentation",
+    }
+
+
+def test_changed_augmented_cache_is_refused(pixels, heads, tmp_path):
+    copies_of(pixels, heads, tmp_path)
+    path = entries(tmp_path).pop() / "meta.json"
+    meta = json.loads(path.read_text())
+    path.write_text(json.dumps({**meta, "augmentation": {**meta["augmentation"], "copy": 1}}))
+    with pytest.raises(CacheError, match="another augmentation.*delete the folder"):
+        copies_of(pixels, heads, tmp_path)
+
+
+@pytest.mark.parametrize("copies", [0, -1, 2.5])
+def test_nothing_to_augment_is_refused(pixels, heads, tmp_path, copies):
+    with pytest.raises(ParameterError, match=f"at least one copy.*{copies} copies of 6 images"):
+        copies_of(pixels, heads, tmp_path, copies=copies)
+    nobody = heads.where(np.zeros(len(heads), dtype=bool))
+    with pytest.raises(ParameterError, match="1 copies of 0 images"):
+        copies_of(pixels, nobody, tmp_path)
