@@ -13,9 +13,8 @@ from scipy.special import log_softmax, logsumexp
 
 from fetalclip_nb import calibration, metrics
 from fetalclip_nb.errors import DataError, ShapeError, listing
+from fetalclip_nb.patient_sums import Sums, blocks, choice_sums, patient_sums, patient_weights
 from fetalclip_nb.ranking import auroc
-
-_BLOCK = 100  # resamples at a time: their sums stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -68,13 +67,13 @@ def run_scores(
     present = sorted(set(labels.tolist()))
     names, owner = np.unique(patients, return_inverse=True)
     weights = patient_weights(patients, resamples=resamples, seed=seed)
-    sums = _patient_sums(logits, labels, owner)
+    sums = patient_sums(logits, labels, owner)
     values = {
         name: found[0]
         for name, found in _scores(sums.weighted(np.ones((1, names.size))), classes, present)
     }
     drawn = {name: [] for name in values}
-    for block in _blocks(weights):
+    for block in blocks(weights):
         for name, found in _scores(sums.weighted(block), classes, present):
             drawn[name].append(found.mean(-1))
     resampled = {name: np.concatenate(found) for name, found in drawn.items()}
@@ -119,24 +118,13 @@ def resampled_f1(
     logits, labels, patients = _checked(logits, labels, patients)
     present = sorted(set(labels.tolist()))
     owner = np.unique(patients, return_inverse=True)[1]
-    tables = _choice_sums(logits, labels, owner)
+    tables = choice_sums(logits, labels, owner)
     weights = patient_weights(patients, resamples=resamples, seed=seed)
     found = []
-    for block in _blocks(weights):
+    for block in blocks(weights):
         totals = [np.tensordot(block, table, 1) for table in tables]
         found.append(_f1(*totals)[..., present].mean((-2, -1)))
     return np.concatenate(found)
-
-
-def patient_weights(
-    patients: np.ndarray, *, resamples: int = metrics.RESAMPLES, seed: int = metrics.SEED
-) -> np.ndarray:
-    """How often each patient (sorted by name) is drawn, integers of shape (R, P).
-
-    The draws are those of `metrics.resampled_counts` with groups.
-    """
-    size = np.unique(patients).size
-    return metrics.resampled_counts(np.arange(size), size, resamples=resamples, seed=seed)
 
 
 def ensemble(logits: np.ndarray) -> np.ndarray:
@@ -152,73 +140,8 @@ def ensemble(logits: np.ndarray) -> np.ndarray:
     return logsumexp(each, axis=0) - np.log(len(logits))
 
 
-@dataclass(frozen=True)
-class _Sums:
-    """Sums over items, of each patient or of each resample (the first axis).
-
-    Attributes:
-        true: Items of each class, shape (..., 1, C).
-        hits: Items of each class that are predicted as it, shape (..., H, C).
-        predicted: Items that are predicted as each class, shape (..., H, C).
-        second: Items of each class that are among the first two choices, shape (..., H, C).
-        gaps: Claimed minus true accuracy in each bin of confidence, shape (..., H, 15).
-    """
-
-    true: np.ndarray
-    hits: np.ndarray
-    predicted: np.ndarray
-    second: np.ndarray
-    gaps: np.ndarray
-
-    def weighted(self, weights: np.ndarray) -> "_Sums":
-        """Sums of resamples, from patients' sums and weights of shape (R, P)."""
-        return _Sums(*(np.tensordot(weights.astype(t.dtype), t, 1) for t in vars(self).values()))
-
-
-def _patient_sums(logits: np.ndarray, labels: np.ndarray, owner: np.ndarray) -> _Sums:
-    predicted, confidence = calibration.first_choice(logits)
-    truth = np.broadcast_to(labels, predicted.shape)
-    second = _sum_by(owner, truth, logits.shape[-1], _rank(logits, labels) < 2)
-    gap, bins = confidence - (predicted == labels), calibration.bin_of(confidence)
-    gaps = _sum_by(owner, bins, calibration.BINS, gap)
-    return _Sums(*_choice_sums(logits, labels, owner), second.astype(np.float32), gaps)
-
-
-def _choice_sums(
-    logits: np.ndarray, labels: np.ndarray, owner: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Each patient's counts of true, hit and predicted items: the first fields of `_Sums`."""
-    c, predicted = logits.shape[-1], logits.argmax(-1)
-    truth = np.broadcast_to(labels, predicted.shape)
-    tables = (
-        _sum_by(owner, labels[None], c),
-        _sum_by(owner, truth, c, predicted == labels),
-        _sum_by(owner, predicted, c),
-    )
-    # Exact in float32: every count is far below 2**24.
-    return tuple(table.astype(np.float32) for table in tables)
-
-
-def _sum_by(
-    owner: np.ndarray, codes: np.ndarray, n_codes: int, values: np.ndarray | None = None
-) -> np.ndarray:
-    """Sum of values (or count) by patient, head and code: (P, H, n_codes) of codes (H, N)."""
-    heads, size = len(codes), owner.max() + 1
-    cells = (owner * heads + np.arange(heads)[:, None]) * n_codes + codes
-    values = None if values is None else values.ravel()
-    flat = np.bincount(cells.ravel(), values, size * heads * n_codes)
-    return flat.reshape(size, heads, n_codes)
-
-
-def _rank(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Position of the true class, 0 for the first, shape (H, N); ties go by class number."""
-    own = np.take_along_axis(logits, np.broadcast_to(labels, logits.shape[:2])[..., None], -1)
-    earlier = np.arange(logits.shape[-1]) < labels[:, None]
-    return ((logits > own) | ((logits == own) & earlier)).sum(-1)
-
-
 def _scores(
-    sums: _Sums, classes: Sequence[str], present: Sequence[int]
+    sums: Sums, classes: Sequence[str], present: Sequence[int]
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Names and values of shape (..., H) of all scores that are made of sums."""
     f1 = _f1(sums.true, sums.hits, sums.predicted)
@@ -240,11 +163,6 @@ def _f1(true: np.ndarray, hits: np.ndarray, predicted: np.ndarray) -> np.ndarray
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     # A part is 0 where its whole is: 0 / 1 is the wanted 0.
     return part.astype(np.float64) / np.maximum(whole, 1)
-
-
-def _blocks(weights: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(weights), _BLOCK):
-        yield weights[start : start + _BLOCK].astype(np.float32)
 
 
 def _checked(

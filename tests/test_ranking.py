@@ -4,7 +4,7 @@ from sklearn.metrics import auc, roc_auc_score
 
 from fetalclip_nb import ranking
 from fetalclip_nb.errors import DataError
-from fetalclip_nb.run_scores import patient_weights
+from fetalclip_nb.patient_sums import patient_weights
 
 
 def pairs_in_order(odds, positive, repeats):

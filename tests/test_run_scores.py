@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, recall_score, roc_auc_score, top_k_accuracy_score
 
-from fetalclip_nb import classification, ranking, run_scores
+from fetalclip_nb import classification, patient_sums, ranking, run_scores
 from fetalclip_nb.errors import DataError, ShapeError
 from fetalclip_nb.zero_shot import softmax
 
@@ -76,7 +76,7 @@ def test_values_of_each_head_equal_scikit_learn(classes):
 
 @pytest.mark.parametrize("classes", [2, 4])
 def test_interval_equals_a_slow_bootstrap_of_whole_patients(classes, monkeypatch):
-    monkeypatch.setattr(run_scores, "_BLOCK", 40)
+    monkeypatch.setattr(patient_sums, "_BLOCK", 40)
     monkeypatch.setattr(ranking, "_BLOCK", 50)
     logits, labels, patients = task(heads=2, classes=classes, items=23, patients=8, seed=4)
     found = run_scores.run_scores(logits, labels, patients, NAMES[:classes], resamples=130, seed=5)
@@ -122,11 +122,6 @@ def test_replicates_are_those_of_run_scores_and_pair_up_between_models():
     score = run_scores.run_scores(logits, labels, patients, NAMES[:4], resamples=300, seed=1)
     low, high = np.percentile(f1, [2.5, 97.5])
     assert (low, high) == (score["f1_macro"].score.low, score["f1_macro"].score.high)
-    # Other items of the same patients, in another order: the same patients are drawn.
-    more = np.random.default_rng(0).permutation(np.r_[np.arange(60), np.arange(0, 60, 2)])
-    weights = run_scores.patient_weights(patients, resamples=7, seed=1)
-    again = run_scores.patient_weights(patients[more], resamples=7, seed=1)
-    assert (weights == again).all() and (weights.sum(1) == len(set(patients))).all()
     # The mean over heads of the replicates is the replicate of the mean over heads.
     each = [
         run_scores.resampled_f1(head[None], labels, patients, resamples=300, seed=1)
