@@ -30,6 +30,24 @@ class HeadData:
     validation: np.ndarray
     seeds: tuple[int, ...]
 
+    def problem(self, targets: np.ndarray, n_classes: int) -> str:
+        """What is wrong with these rows of N targets, or "" if nothing is.
+
+        >>> HeadData(np.array([0, 3]), np.array([1]), (0,)).problem(np.array([0, 1, 0]), 2)
+        'train rows 0 to 3 of 3'
+        """
+        for name, rows in (("train", self.train), ("validation", self.validation)):
+            if rows.dtype.kind != "i":
+                return f"{name} rows are {rows.dtype}, not row numbers"
+            if not len(rows):
+                return f"no {name} row"
+            if rows.min() < 0 or rows.max() >= len(targets):
+                return f"{name} rows {rows.min()} to {rows.max()} of {len(targets)}"
+            classes = targets[rows]
+            if classes.min() < 0 or classes.max() >= n_classes:
+                return f"{name} classes {classes.min()} to {classes.max()}"
+        return ""
+
 
 @dataclass(frozen=True)
 class HeadRecipe:

@@ -211,22 +211,11 @@ def _require_groups(
 
 
 def _problem(targets: np.ndarray, data: HeadData, n_classes: int, recipe: HeadRecipe) -> str:
-    if len(data.train) < recipe.batch_size:
-        return f"{len(data.train)} training rows, batch_size {recipe.batch_size}"
-    if not len(data.validation):
-        return "no validation row"
     if not data.seeds:
         return "no seed"
-    kinds = data.train.dtype, data.validation.dtype
-    if any(kind.kind != "i" for kind in kinds):
-        return f"{kinds[0]} and {kinds[1]} instead of row numbers"
-    rows = np.concatenate([data.train, data.validation])
-    if rows.min() < 0 or rows.max() >= len(targets):
-        return f"rows {rows.min()} to {rows.max()} of {len(targets)}"
-    classes = targets[rows]
-    if classes.min() < 0 or classes.max() >= n_classes:
-        return f"classes {classes.min()} to {classes.max()}"
-    return ""
+    if len(data.train) < recipe.batch_size:
+        return f"{len(data.train)} training rows, batch_size {recipe.batch_size}"
+    return data.problem(targets, n_classes)
 
 
 def _key(

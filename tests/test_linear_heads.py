@@ -165,10 +165,10 @@ def test_features_are_not_changed_and_targets_of_other_rows_do_not_matter():
         ({"train": np.arange(7)}, "group 1: 7 training rows, batch_size 8"),
         ({"validation": np.arange(0)}, "group 1: no validation row"),
         ({"seeds": ()}, "group 1: no seed"),
-        ({"train": np.ones(180, bool)}, "group 1: bool and int64 instead of row numbers"),
-        ({"train": np.arange(170, 190)}, "group 1: rows 100 to 189 of 180"),
-        ({"train": np.arange(-1, 90)}, "group 1: rows -1 to 149 of 180"),
-        ({"validation": np.arange(150, 180)}, "group 1: classes 0 to 3"),
+        ({"train": np.ones(180, bool)}, "group 1: train rows are bool, not row numbers"),
+        ({"train": np.arange(170, 190)}, "group 1: train rows 170 to 189 of 180"),
+        ({"train": np.arange(-1, 90)}, "group 1: train rows -1 to 89 of 180"),
+        ({"validation": np.arange(150, 180)}, "group 1: validation classes 0 to 3"),
     ],
 )
 def test_unusable_groups_are_named_before_training(changes, message, monkeypatch):
