@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from PIL import Image
 
 from fetalclip_nb.classification import Predictions
 from fetalclip_nb.growth import AGES_DAYS, gestational_age, head_circumference
@@ -35,7 +36,7 @@ def use_style() -> None:
 def image_grid(
     paths: Sequence[Path], titles: Sequence[str], *, columns: int = 5, size: float = 1.5
 ) -> Figure:
-    """Images as the encoder is given them (squares with black borders), with titles.
+    """Image files as the encoder is given them (squares with black borders), with titles.
 
     Args:
         paths: Image files.
@@ -43,14 +44,28 @@ def image_grid(
         columns: Images in a row.
         size: Side of an image in inches.
     """
-    rows = max(1, -(-len(paths) // columns))
+    return picture_grid([read_square(path) for path in paths], titles, columns=columns, size=size)
+
+
+def picture_grid(
+    images: Sequence[Image.Image], titles: Sequence[str], *, columns: int = 5, size: float = 1.5
+) -> Figure:
+    """Images in rows, with titles.
+
+    Args:
+        images: What to show, in grey.
+        titles: One short title an image.
+        columns: Images in a row.
+        size: Side of an image in inches.
+    """
+    rows = max(1, -(-len(images) // columns))
     figure, axes = plt.subplots(
         rows, columns, figsize=(columns * size, rows * (size + 0.3)), squeeze=False
     )
     for axis in axes.flat:
         axis.axis("off")
-    for axis, path, title in zip(axes.flat, paths, titles, strict=False):
-        axis.imshow(read_square(path).convert("L"), cmap="gray", vmin=0, vmax=255)
+    for axis, image, title in zip(axes.flat, images, titles, strict=False):
+        axis.imshow(image.convert("L"), cmap="gray", vmin=0, vmax=255)
         axis.set_title(title, fontsize=8)
     figure.tight_layout()
     return figure
