@@ -55,7 +55,7 @@ def gather_clips(dataset: Dataset, *, frames: int) -> Clips:
     if frames < 1:
         raise ParameterError("Out of range", where="frames", expected="1 or more", found=frames)
     table = _frame_table(dataset)
-    clips = table.groupby("clip", sort=False)
+    clips = table[table["clip"] != ""].groupby("clip", sort=False)
     length = clips.size()
     problems = [
         _named("rows without a clip's name", table.loc[table["clip"] == "", "id"]),
@@ -73,7 +73,8 @@ def gather_clips(dataset: Dataset, *, frames: int) -> Clips:
             where=f"{dataset.root}, columns clip and frame",
             expected=f"clips of one patient, label and split, {frames} or more numbered frames",
             found="; ".join(problems),
-            fix="correct the table, leave these clips out or ask for fewer frames",
+            fix="correct the table (without a column clip each image is a clip of its own), leave "
+            "these clips out or ask for fewer frames",
         )
     rows = [part.sort_values("number")["row"].to_numpy() for _, part in clips]
     picked = np.stack([part[_middles(len(part), frames)] for part in rows])

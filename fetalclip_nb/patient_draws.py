@@ -8,7 +8,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from fetalclip_nb.errors import DataError
 
-DRAWS = 10
+DRAWS = 30
 """Attempts at a draw in which every class is everywhere; the best one is taken."""
 
 

@@ -1,0 +1,142 @@
+"""Clips against hand-made tables and a slow, obvious joining of frames."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import write_image
+
+from fetalclip_nb.clips import clip_features, gather_clips
+from fetalclip_nb.datasets import Dataset, read_manifest
+from fetalclip_nb.errors import DataError, ParameterError, ShapeError
+
+
+def dataset(rows, columns=("clip", "frame", "patient", "label", "split")):
+    table = pd.DataFrame(rows, columns=list(columns)).astype(str)
+    table.insert(0, "id", [f"i{number}" for number in range(len(table))])
+    return Dataset("manifest", Path("somewhere"), table, False, "0")
+
+
+def clip(name, numbers, patient="1", label="normal", split="train"):
+    return [(name, number, patient, label, split) for number in numbers]
+
+
+def test_frames_are_ordered_by_number_not_by_row_or_text():
+    data = dataset(clip("a", [10, 9, 100]) + clip("b", [2, 0, 1], patient="2", label="defect"))
+    clips = gather_clips(data, frames=3)
+    assert clips.frames.tolist() == [[1, 0, 2], [4, 5, 3]]
+    assert clips.frames.dtype == np.int64
+    assert len(clips) == 2
+    assert clips.table.to_dict("list") == {
+        "clip": ["a", "b"],
+        "patient": ["1", "2"],
+        "label": ["normal", "defect"],
+        "split": ["train", "train"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("frames", "picked"),
+    [(1, [3]), (2, [1, 5]), (3, [1, 3, 5]), (4, [0, 2, 4, 6]), (7, [0, 1, 2, 3, 4, 5, 6])],
+)
+def test_picked_frames_are_evenly_spaced(frames, picked):
+    clips = gather_clips(dataset(clip("a", range(7))), frames=frames)
+    assert clips.frames.tolist() == [picked]
+
+
+@pytest.mark.parametrize("n", [5, 12, 31])
+def test_picked_frames_are_distinct_ordered_and_symmetrical_within_one(n):
+    for frames in range(1, n + 1):
+        (rows,) = gather_clips(dataset(clip("a", range(n))), frames=frames).frames
+        steps = np.diff(rows)
+        assert (steps > 0).all()
+        assert np.ptp(steps) <= 1 if len(steps) else True
+        assert abs(rows[0] - (n - 1 - rows[-1])) <= 1
+
+
+def test_rows_are_positions_whatever_the_index():
+    data = dataset(clip("a", [1, 2]) + clip("b", [1, 2], patient="2") + clip("c", [2, 1]))
+    part = data.where(np.array([False, False, True, True, True, True]))
+    clips = gather_clips(part, frames=2)
+    assert clips.frames.tolist() == [[0, 1], [3, 2]]
+    assert clips.images == 4
+
+
+def test_without_clip_names_each_image_is_a_clip():
+    data = dataset([("1", "x", ""), ("1", "y", ""), ("2", "x", "")], ("patient", "label", "split"))
+    clips = gather_clips(data, frames=1)
+    assert clips.frames.tolist() == [[0], [1], [2]]
+    assert clips.table["clip"].tolist() == ["i0", "i1", "i2"]
+    assert clips.table["label"].tolist() == ["x", "y", "x"]
+    with pytest.raises(DataError, match=r"fewer than 2 frames: i0 \(1\).*column clip"):
+        gather_clips(data, frames=2)
+
+
+def test_manifest_of_clips_is_read_and_gathered(tmp_path):
+    lines = ["image,label,patient,split,clip,frame"]
+    for number in (1, 0):
+        write_image(tmp_path / f"{number}.png", seed=number)
+        lines.append(f"{number}.png,defect,7,test,heart,{number}")
+    (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
+    clips = gather_clips(read_manifest(tmp_path), frames=2)
+    assert clips.frames.tolist() == [[1, 0]]
+    assert clips.table.values.tolist() == [["heart", "7", "defect", "test"]]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("copies", [None, 3])
+def test_features_equal_a_loop_over_clips(seed, copies):
+    rng = np.random.default_rng(seed)
+    rows = [row for i in range(7) for row in clip(f"c{i}", range(rng.integers(3, 9)), str(i))]
+    data = dataset([rows[i] for i in rng.permutation(len(rows))])
+    clips = gather_clips(data, frames=3)
+    shape = (len(rows), 5) if copies is None else (copies, len(rows), 5)
+    vectors = rng.normal(size=shape).astype(np.float32)
+    found = clip_features(vectors, clips)
+    assert found.dtype == np.float32
+    assert found.shape == (*shape[:-2], 7, 15)
+    for i, frames in enumerate(clips.frames):
+        joined = np.concatenate([vectors[..., row, :] for row in frames], axis=-1)
+        assert (found[..., i, :] == joined).all()
+
+
+def test_features_of_another_data_set_are_refused():
+    clips = gather_clips(dataset(clip("a", range(4))), frames=2)
+    for shape in [(5, 3), (3, 3), (4,), (4, 2, 3), (1, 1, 4, 3)]:
+        with pytest.raises(ShapeError, match=r"do not fit.*\(4, D\) or \(K, 4, D\)"):
+            clip_features(np.zeros(shape), clips)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (clip("a", [0, 1, 2]) + clip("b", [0]), r"fewer than 2 frames: b \(1\)\. "),
+        (clip("a", [0]) + clip("a", [1], label="defect"), "more than one label: a"),
+        (clip("a", [0]) + clip("a", [1], patient="2"), "more than one patient: a"),
+        (clip("a", [0]) + clip("a", [1], split="test"), "more than one split: a"),
+        (clip("a", [3, 1, 3]), r"frame numbered twice in its clip: i2\. "),
+        (clip("a", [0, 1, "two"]), r"frame is no whole number: i2\. "),
+        (clip("a", [0, 1, ""]), "frame is no whole number: i2"),
+        (clip("a", [0, 1, -1]), "frame is no whole number: i2"),
+        (clip("a", [0, "1.5", 2]), "frame is no whole number: i1"),
+        (clip("a", [0, 1]) + clip("", [1], "2"), r"Found: rows without a clip's name: i2\. What"),
+    ],
+)
+def test_clips_that_cannot_be_used(rows, message):
+    with pytest.raises(DataError, match=message):
+        gather_clips(dataset(rows), frames=2)
+
+
+def test_all_problems_are_in_one_message():
+    rows = clip("a", [0, 0, "x"]) + clip("b", [1], label="defect") + clip("a", [2], label="defect")
+    with pytest.raises(DataError, match=r"no whole number: i2; .*twice.*: i1; .*b \(1\).*label: a"):
+        gather_clips(dataset(rows), frames=2)
+
+
+def test_columns_and_parameters_are_checked():
+    with pytest.raises(ParameterError, match=r"frames\. Expected: 1 or more\. Found: 0"):
+        gather_clips(dataset(clip("a", [0])), frames=0)
+    unnumbered = dataset([("a", "1", "x", "")], ("clip", "patient", "label", "split"))
+    with pytest.raises(DataError, match="lacks columns.*no frame"):
+        gather_clips(unnumbered, frames=1)
