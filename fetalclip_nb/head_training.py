@@ -12,58 +12,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from fetalclip_nb.head_data import HeadData, HeadRecipe
+
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
-
-
-@dataclass(frozen=True)
-class HeadData:
-    """Rows that a group of heads learns from, and one head a seed.
-
-    Attributes:
-        train: Row numbers into the features, int64 of shape (n_train,).
-        validation: Row numbers into the features, int64 of shape (n_validation,).
-        seeds: One head for each; the seed decides its start and the order of its rows.
-    """
-
-    train: np.ndarray
-    validation: np.ndarray
-    seeds: tuple[int, ...]
-
-    def problem(self, targets: np.ndarray, n_classes: int) -> str:
-        """What is wrong with these rows of N targets, or "" if nothing is.
-
-        >>> HeadData(np.array([0, 3]), np.array([1]), (0,)).problem(np.array([0, 1, 0]), 2)
-        'train rows 0 to 3 of 3'
-        """
-        for name, rows in (("train", self.train), ("validation", self.validation)):
-            if rows.dtype.kind != "i":
-                return f"{name} rows are {rows.dtype}, not row numbers"
-            if not len(rows):
-                return f"no {name} row"
-            if rows.min() < 0 or rows.max() >= len(targets):
-                return f"{name} rows {rows.min()} to {rows.max()} of {len(targets)}"
-            classes = targets[rows]
-            if classes.min() < 0 or classes.max() >= n_classes:
-                return f"{name} classes {classes.min()} to {classes.max()}"
-        return ""
-
-
-@dataclass(frozen=True)
-class HeadRecipe:
-    """How a head is trained; the defaults are the paper's for linear probing.
-
-    Attributes:
-        learning_rate: AdamW's, constant (no unit).
-        weight_decay: AdamW's, on weights and biases.
-        batch_size: Rows a step; the last incomplete batch of an epoch is dropped.
-        epochs: Passes over the training rows.
-    """
-
-    learning_rate: float = 3e-4
-    weight_decay: float = 0.01
-    batch_size: int = 64
-    epochs: int = 50
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,16 @@ import os
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import filelock
 import numpy as np
 import torch
 
-from fetalclip_nb.errors import CacheError, ParameterError, ShapeError, listing
-from fetalclip_nb.head_training import HeadData, HeadRecipe, train_stack
+from fetalclip_nb.errors import CacheError, ShapeError
+from fetalclip_nb.head_data import HeadData, HeadRecipe, require_trainable
+from fetalclip_nb.head_training import train_stack
 
 TRAINING = "heads-1"
 """Name of the training; it changes when the same data would give other heads."""
@@ -94,9 +95,7 @@ def train_heads(
 
     Source: FetalCLIP (arXiv 2502.14807), linear probing and few-data training.
     """
-    _require_arrays(features, targets)
-    _require_recipe(recipe, n_classes)
-    _require_groups(targets, groups, n_classes, recipe)
+    require_trainable(features, targets, groups, n_classes, recipe)
     trained = train_stack(
         torch.from_numpy(features).to(device),
         torch.from_numpy(np.asarray(targets, np.int64)).to(device),
@@ -161,61 +160,6 @@ def _names(groups: Sequence[HeadData]) -> tuple[np.ndarray, np.ndarray]:
     """Group and seed of each head, two of shape (H,)."""
     pairs = [(number, seed) for number, data in enumerate(groups) for seed in data.seeds]
     return tuple(np.array(pairs, dtype=np.int64).T)
-
-
-def _require_arrays(features: np.ndarray, targets: np.ndarray) -> None:
-    if features.ndim != 2 or features.dtype != np.float32 or targets.shape != features.shape[:1]:
-        raise ShapeError(
-            "Features and targets do not fit each other",
-            expected="float32 features of shape (N, D), one target a row",
-            found=f"{features.dtype} of shape {features.shape}, targets of shape {targets.shape}",
-        )
-    if not np.isfinite(features).all():
-        rows = np.flatnonzero(~np.isfinite(features).all(1))
-        raise ShapeError(
-            "Features are not finite", found=f"rows {listing(rows)}", fix="embed these images again"
-        )
-
-
-def _require_recipe(recipe: HeadRecipe, n_classes: int) -> None:
-    values = {"n_classes": n_classes, **asdict(recipe)}
-    wrong = [
-        f"{name} = {value}"
-        for name, value in values.items()
-        if not (value >= 0 if name == "weight_decay" else value > 0)
-    ]
-    if wrong:
-        raise ParameterError(
-            "Heads cannot be trained so",
-            expected="positive numbers (weight_decay: or 0)",
-            found=listing(wrong),
-        )
-
-
-def _require_groups(
-    targets: np.ndarray, groups: Sequence[HeadData], n_classes: int, recipe: HeadRecipe
-) -> None:
-    problems = [
-        f"group {number}: {problem}"
-        for number, data in enumerate(groups)
-        if (problem := _problem(targets, data, n_classes, recipe))
-    ]
-    if problems or not groups:
-        raise ParameterError(
-            "Groups of heads cannot be trained",
-            expected=f"at least one batch of {recipe.batch_size} training rows, one validation "
-            f"row and one seed; rows 0 to {len(targets) - 1}, classes 0 to {n_classes - 1}",
-            found="; ".join(problems) or "no group",
-            fix="use larger groups or a smaller batch_size",
-        )
-
-
-def _problem(targets: np.ndarray, data: HeadData, n_classes: int, recipe: HeadRecipe) -> str:
-    if not data.seeds:
-        return "no seed"
-    if len(data.train) < recipe.batch_size:
-        return f"{len(data.train)} training rows, batch_size {recipe.batch_size}"
-    return data.problem(targets, n_classes)
 
 
 def _key(

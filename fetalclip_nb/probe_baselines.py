@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from fetalclip_nb import metrics
 from fetalclip_nb.errors import DataError, ParameterError
-from fetalclip_nb.head_training import HeadData
+from fetalclip_nb.head_data import HeadData
 
 PENALTIES = tuple(10.0**power for power in range(2, -5, -1))
 NEIGHBOURS = (1, 3, 5, 10, 20, 50)

@@ -7,7 +7,7 @@ from sklearn.preprocessing import StandardScaler
 
 from fetalclip_nb import probe_baselines
 from fetalclip_nb.errors import DataError, ParameterError
-from fetalclip_nb.head_training import HeadData
+from fetalclip_nb.head_data import HeadData
 from fetalclip_nb.probe_baselines import logistic_regression, nearest_neighbours
 
 FITS = (logistic_regression, nearest_neighbours)
