@@ -116,7 +116,7 @@ def clip_features(vectors: np.ndarray, clips: Clips) -> np.ndarray:
 
 def _frame_table(dataset: Dataset) -> pd.DataFrame:
     """Columns clip, number (-1 where it is none), row, and what a clip's frames share."""
-    table = dataset.table.reset_index(drop=True)
+    table = dataset.table
     if "clip" not in table:
         table = table.assign(clip=table["id"], frame=0)
     missing = [name for name in (*_SHARED, "frame") if name not in table]

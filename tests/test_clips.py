@@ -63,6 +63,14 @@ def test_rows_are_positions_whatever_the_index():
     assert clips.images == 4
 
 
+def test_clips_come_in_the_order_of_their_first_rows():
+    rows = [("b", 0), ("a", 1), ("b", 1), ("a", 0)]
+    data = dataset([(name, number, name, "x", "") for name, number in rows])
+    clips = gather_clips(data, frames=2)
+    assert clips.table["clip"].tolist() == ["b", "a"]
+    assert clips.frames.tolist() == [[0, 2], [3, 1]]
+
+
 def test_without_clip_names_each_image_is_a_clip():
     data = dataset([("1", "x", ""), ("1", "y", ""), ("2", "x", "")], ("patient", "label", "split"))
     clips = gather_clips(data, frames=1)
@@ -118,6 +126,7 @@ def test_features_of_another_data_set_are_refused():
         (clip("a", [3, 1, 3]), r"frame numbered twice in its clip: i2\. "),
         (clip("a", [0, 1, "two"]), r"frame is no whole number: i2\. "),
         (clip("a", [0, 1, ""]), "frame is no whole number: i2"),
+        (clip("a", ["", 1, ""]), r"Found: frame is no whole number: i0, i2\. What"),
         (clip("a", [0, 1, -1]), "frame is no whole number: i2"),
         (clip("a", [0, "1.5", 2]), "frame is no whole number: i1"),
         (clip("a", [0, 1]) + clip("", [1], "2"), r"Found: rows without a clip's name: i2\. What"),

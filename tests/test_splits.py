@@ -236,10 +236,14 @@ def test_splits_of_a_table_that_cannot_be_used(rows, message):
 
 
 def test_too_few_patients_for_folds():
-    table = make_table([(str(i), "ab"[i % 2], "test" if i > 3 else "train") for i in range(20)])
-    with pytest.raises(DataError, match="Too few patients for 5 parts.*Found: 4 patients"):
-        own_folds(table, seed=0)
-    assert len(own_folds(table, seed=0, folds=2).folds) == 2
+    rows = [(str(i), "ab"[i % 2], "test" if i > 3 else "train") for i in range(20)]
+    message = "Too few patients for 5 parts.*Found: 4 patients, 24 images"
+    with pytest.raises(DataError, match=message):
+        own_folds(make_table(rows + 5 * rows[:4]), seed=0)
+    assert len(own_folds(make_table(rows), seed=0, folds=2).folds) == 2
+    rows = [(str(i), "abc"[i % 3], "train") for i in range(12)] + [("T", "a", "test")]
+    with pytest.raises(DataError, match="5 images of a class.*Found: 12 patients, 12 images"):
+        own_folds(make_table(rows), seed=0)
     with pytest.raises(ParameterError, match=r"folds\. Expected: 2 or more\. Found: 1"):
         own_folds(table, seed=0, folds=1)
     with pytest.raises(ParameterError, match="seed"):
