@@ -245,9 +245,9 @@ def test_too_few_patients_for_folds():
     with pytest.raises(DataError, match="5 images of a class.*Found: 12 patients, 12 images"):
         own_folds(make_table(rows), seed=0)
     with pytest.raises(ParameterError, match=r"folds\. Expected: 2 or more\. Found: 1"):
-        own_folds(table, seed=0, folds=1)
+        own_folds(make_table(rows), seed=0, folds=1)
     with pytest.raises(ParameterError, match="seed"):
-        own_folds(table, seed=-1)
+        own_folds(make_table(rows), seed=-1)
 
 
 # Own support sets
