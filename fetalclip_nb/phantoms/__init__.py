@@ -1,19 +1,25 @@
 """Synthetic fetal B-mode pictures with known truth, in the layouts of the real data sets."""
 
+from fetalclip_nb.phantoms.chd import write_chd
+from fetalclip_nb.phantoms.clips import draw_clip
 from fetalclip_nb.phantoms.cohorts import VERSION, write_fetal_planes, write_hc18
+from fetalclip_nb.phantoms.heart import DEFECTS
 from fetalclip_nb.phantoms.layouts import BRAIN_PLANES, FIELD_RATIOS, PLANES
 from fetalclip_nb.phantoms.patient import Patient, draw_patient
 from fetalclip_nb.phantoms.picture import Phantom, draw
 
 __all__ = [
     "BRAIN_PLANES",
+    "DEFECTS",
     "FIELD_RATIOS",
     "PLANES",
     "VERSION",
     "Patient",
     "Phantom",
     "draw",
+    "draw_clip",
     "draw_patient",
+    "write_chd",
     "write_fetal_planes",
     "write_hc18",
 ]

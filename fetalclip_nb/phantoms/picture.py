@@ -66,6 +66,8 @@ def draw(
     field_ratio: float | None = None,
     patient: Patient | None = None,
     size: tuple[int, int] | None = None,
+    heart: dict[str, object] | None = None,
+    speckle: np.random.Generator | None = None,
 ) -> Phantom:
     """Draw one picture.
 
@@ -78,6 +80,9 @@ def draw(
             ``FIELD_RATIOS`` when absent. Raised where the structure would leave the picture.
         patient: Whose picture it is; drawn when absent.
         size: Width and height in pixels; about 256 by 176, varied, when absent.
+        heart: What a four-chamber view shows: "defect" and "phase" as in ``heart.draw_heart``.
+        speckle: Source of chance of the speckle alone, for frames of one scene; ``rng`` when
+            absent.
 
     Returns:
         Picture and ground truth.
@@ -101,8 +106,9 @@ def draw(
     frame, extent = _place(canvas, layout, FOOTPRINT.get(view, layout.aspect), ratio, rng)
     probe = _aim(canvas, frame, extent, rng)
     scene = Scene(canvas, probe, frame, patient, rng, {"view": view, "angle": frame.angle})
+    scene.detail |= heart or {}
     _draw_scene(scene, layout, extent, view)
-    image = acquire(canvas, probe, draw_tone(patient, rng), rng, size)
+    image = acquire(canvas, probe, draw_tone(patient, rng), speckle or rng, size)
     scale = size[0] / canvas.width
     scene.detail["field_ratio"] = canvas.width / (2 * frame.size)
     return Phantom(

@@ -5,7 +5,8 @@ In the frame of the trunk the spine lies at (-1, 0), the front of the body at (1
 
 import numpy as np
 
-from fetalclip_nb.phantoms.canvas import BLOOD, BONE, FLUID, Frame, Material, blob, curve, oval
+from fetalclip_nb.phantoms.canvas import BLOOD, BONE, FLUID, Material, blob, curve, oval
+from fetalclip_nb.phantoms.heart import draw_heart
 from fetalclip_nb.phantoms.scene import Scene
 from fetalclip_nb.phantoms.surroundings import soften
 
@@ -43,7 +44,7 @@ def draw_thorax(scene: Scene) -> None:
     _long_ribs(scene)
     _vertebra(scene)
     _vessel(scene, (-0.47 + rng.normal(0, 0.02), 0.12 * left), rng.uniform(0.06, 0.08), "aorta")
-    _heart(scene, left)
+    draw_heart(scene, left)
 
 
 def _left(scene: Scene) -> int:
@@ -112,45 +113,3 @@ def _long_ribs(scene: Scene) -> None:
         sweep = side * np.linspace(start, rng.uniform(2.2, 2.75), 22)
         line = rng.uniform(0.86, 0.92) * np.stack([np.cos(sweep), np.sin(sweep)], axis=1)
         scene.bone(line, 0.055, rng.uniform(1.5, 4.0), rng.uniform(0.01, 0.06), floor=0.12)
-
-
-def _heart(scene: Scene, left: int) -> None:
-    """Four chambers around the crux; the apex points to the front and left by about 45 degrees."""
-    rng = scene.rng
-    axis = left * rng.normal(0.75, 0.12)
-    inner = Frame((0.03, 0.1 * left), axis, rng.uniform(0.46, 0.56), left * rng.uniform(0.36, 0.43))
-    scene.fill(inner.at(blob(rng, (0, 0), (1.0, 1.0), 0.03)), Material(-17.0, 1.0, 0.0, 0.0))
-    muscle = Material(rng.uniform(-7, -2), 1.0, 0.0, 0.0)
-    scene.fill(inner.at(blob(rng, (0, 0), (0.93, 0.93), 0.03)), muscle, "heart")
-    blood = BLOOD._replace(echo=rng.uniform(-30, -20))
-    wide = rng.uniform(0.27, 0.33)
-    chambers = {
-        "LV": ((0.36, 0.33), (0.42, wide)),
-        "RV": ((0.30, -0.37), (0.36, wide)),
-        "LA": ((-0.42, 0.34), (0.27, 0.27)),
-        "RA": ((-0.40, -0.36), (0.29, 0.28)),
-    }
-    for name, (centre, radii) in chambers.items():
-        place = tuple(np.asarray(centre) + rng.normal(0, 0.02, 2))
-        scene.fill(inner.at(blob(rng, place, radii, 0.06)), blood, name)
-    _heart_walls(scene, inner)
-
-
-def _heart_walls(scene: Scene, inner: Frame) -> None:
-    """Septa, valves and the moderator band: thin bright lines between the chambers."""
-    rng = scene.rng
-    bright = Material(rng.uniform(-1, 4), mirror=rng.uniform(0.2, 0.8))
-    septum = inner.at(curve([(0.78, 0.0), (0.4, 0.03), (0.0, 0.0)], 12))
-    scene.ribbon(septum, rng.uniform(0.05, 0.08), bright, "IVS")
-    scene.ribbon(inner.at(np.array([(-0.75, 0.0), (-0.45, 0.0)])), 0.03, bright)
-    flap = curve([(-0.45, 0.0), (-0.3, 0.13), (-0.15, 0.06)], 8)  # of the foramen ovale
-    scene.ribbon(inner.at(flap), 0.018, bright)
-    scene.ribbon(inner.at(np.array([(-0.12, 0.0), (0.0, 0.0)])), 0.04, bright)
-    for side, swing in ((1, 0.0), (-1, 0.06)):  # the tricuspid valve sits nearer to the apex
-        for half in (
-            curve([(0, 0), (0.08, 0.12), (0.1, 0.26)], 8),
-            curve([(0, 0.62), (0.1, 0.4)], 6),
-        ):
-            leaf = half * (1, side) + (swing - 0.06 + rng.normal(0, 0.02), 0)
-            scene.ribbon(inner.at(leaf), 0.02, bright)
-    scene.ribbon(inner.at(np.array([(0.5, -0.02), (0.62, -0.42)])), 0.05, Material(-1.0))
