@@ -1,13 +1,14 @@
-"""Training captions in our own words: anatomy, brain sub-plane, gestational age, pixel spacing.
+"""Training captions in our own words: anatomy, its parts, gestational age, pixel spacing.
 
 A caption is a sentence frame around a noun phrase, often followed by the structures that the
-plane shows. Whole prompts of the plane files are never among the captions; the age templates
-of the evaluation are (numbers are read only in frames that training has seen), their unseen
-paraphrases are not.
+plane shows. It may name a part: the sub-plane of a brain, or how the four chambers of a heart
+look, in a reader's words for sizes and gaps; no caption names a disease. Whole prompts of the
+plane files are never among the captions; the age templates of the evaluation are (numbers are
+read only in frames that training has seen), their unseen paraphrases are not.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -18,8 +19,8 @@ from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.gestational_age import INPUT_SIDE
 from fetalclip_nb.prompts import PROMPT_SETS, age_sentence, load_age_templates, load_prompts
 
-SUBPLANE_SHARE = 0.75
-"""Share of brain captions that name the sub-plane."""
+PART_SHARE = 0.75
+"""Share of captions that name the part where the image shows one."""
 
 _VOCABULARY = json.loads(
     (resources.files("fetalclip_nb") / "prompts" / "captions.json").read_text("utf-8")
@@ -27,41 +28,41 @@ _VOCABULARY = json.loads(
 NOUNS: dict[str, list[str]] = _VOCABULARY["nouns"]
 """Plane -> noun phrases that name it."""
 
-SUBPLANE_NOUNS: dict[str, list[str]] = _VOCABULARY["subplane_nouns"]
-"""Brain sub-plane -> noun phrases that name it."""
+PART_NOUNS: dict[str, dict[str, list[str]]] = _VOCABULARY["part_nouns"]
+"""Plane -> part (brain sub-plane, look of the four chambers) -> noun phrases that name it."""
 
 
 @dataclass(frozen=True)
 class Caption:
-    """A sentence and what it claims: the plane and, where named, the brain sub-plane."""
+    """A sentence and what it claims: the plane and, where named, the part."""
 
     text: str
     plane: str
-    brain_plane: str | None = None
+    part: str | None = None
 
 
-def plane_caption(rng: np.random.Generator, plane: str, brain_plane: str | None = None) -> Caption:
+def plane_caption(rng: np.random.Generator, plane: str, part: str | None = None) -> Caption:
     """Draw a caption for an image of a plane.
 
     Args:
         rng: Source of randomness.
         plane: A key of ``NOUNS``.
-        brain_plane: A key of ``SUBPLANE_NOUNS`` for brain images; named with
-            probability ``SUBPLANE_SHARE``.
+        part: A key of ``PART_NOUNS[plane]``; named with probability ``PART_SHARE``.
 
     Raises:
-        ParameterError: If the plane or the sub-plane is unknown.
+        ParameterError: If the plane or the part is unknown.
 
     >>> plane_caption(np.random.default_rng(2), "femur").plane
     'femur'
     """
     _require(plane, NOUNS, "plane")
-    if brain_plane is not None:
-        _require(brain_plane, SUBPLANE_NOUNS, "brain_plane")
-    named = brain_plane if brain_plane and rng.random() < SUBPLANE_SHARE else None
-    nouns = SUBPLANE_NOUNS[named] if named else NOUNS[plane]
-    kind, name = ("subplane_structures", named) if named else ("structures", plane)
-    structures = _VOCABULARY[kind][name]
+    if part is not None:
+        _require(part, PART_NOUNS.get(plane, {}), "part")
+    named = part if part and rng.random() < PART_SHARE else None
+    nouns, structures = NOUNS[plane], _VOCABULARY["structures"][plane]
+    if named:
+        nouns = PART_NOUNS[plane][named]
+        structures = _VOCABULARY["part_structures"][plane][named]
     while True:
         count = min(int(rng.integers(0, 4)), len(structures))
         listed = [structures[i] for i in rng.permutation(len(structures))[:count]]
@@ -132,7 +133,7 @@ def _enumeration(rng: np.random.Generator, items: list[str]) -> str:
     return _choice(rng, (" with ", ", showing ", " and ", ": ")) + joined
 
 
-def _require(name: str, known: dict[str, list[str]], parameter: str) -> None:
+def _require(name: str, known: Mapping[str, object], parameter: str) -> None:
     if name not in known:
         raise ParameterError(
             f"No captions are written for {name!r}", where=parameter, expected=sorted(known)

@@ -23,11 +23,13 @@ class Stage:
         zoom: Smallest and largest magnification in augmentation.
         shared: Whether every picture serves both losses (captions of anatomy for all, of
             age for all heads), instead of separate pictures for each loss.
+        hearts: Frames of four-chamber clips a step, besides all others.
     """
 
     steps: int
     zoom: tuple[float, float] = (0.7, 1.25)
     shared: bool = False
+    hearts: int = 0
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Recipe:
         stages: Parts of training, one after the other.
         heads: Brain phantoms in the pool.
         others: Phantoms of all other planes in the pool.
+        hearts: Frames of four-chamber clips in the pool, half of them with a defect.
         plane_batch: Images a step for captions of anatomy, half of them brains.
         age_batch: Further heads a step for captions of gestational age.
         shared_heads: Share of heads among all images of a step in a stage that shares them.
@@ -58,6 +61,7 @@ class Recipe:
     stages: tuple[Stage, ...] = (Stage(2800), Stage(2000, zoom=(0.85, 1.25), shared=True))
     heads: int = 6000
     others: int = 6000
+    hearts: int = 3000
     plane_batch: int = 32
     age_batch: int = 32
     shared_heads: float = 0.625

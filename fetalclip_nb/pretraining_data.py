@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,19 +16,30 @@ from torch.nn import functional
 from fetalclip_nb import captions
 from fetalclip_nb.growth import AGES_DAYS, head_circumference
 from fetalclip_nb.images import pad_to_square
+from fetalclip_nb.phantoms import DEFECTS
 
 STORED_PIXELS = 128
 """Side of a stored picture; twice the model's input, so that zooming in stays sharp."""
 
 PLANES = tuple(captions.NOUNS)
-BRAIN_PLANES = tuple(captions.SUBPLANE_NOUNS)
+BRAIN_PLANES = tuple(captions.PART_NOUNS["brain"])
+HEARTS = dict(zip((None, *DEFECTS), captions.PART_NOUNS["thorax"], strict=True))
+"""Defect of a phantom heart, None for a normal one, and the part that its captions name."""
+
+PARTS = (*BRAIN_PLANES, *HEARTS.values())
 BRAIN = PLANES.index("brain")
 OTHERS = tuple(plane for plane in PLANES if plane != "brain")
 
 AGE_RANGE = (AGES_DAYS[0], AGES_DAYS[-1] + 1)
 
-Drawer = Callable[..., object]
-"""A function with the signature of ``fetalclip_nb.phantoms.draw``."""
+CLIP = "four-chamber clip"
+
+
+class Drawers(NamedTuple):
+    """Functions with the signatures of ``phantoms.draw`` and ``phantoms.draw_clip``."""
+
+    picture: Callable[..., object]
+    clip: Callable[..., list[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -37,7 +49,8 @@ class Pool:
     Attributes:
         images: Zero-padded squares, uint8 of shape (N, 128, 128).
         plane: Index into ``PLANES``, int64 of shape (N,).
-        brain_plane: Index into ``BRAIN_PLANES``, -1 where the image shows none, int64 (N,).
+        part: Index into ``PARTS``, -1 where the image shows none, int64 (N,).
+        clip: Whether the image is a frame of a four-chamber clip, bool (N,).
         age_days: Gestational age in days, int64 (N,).
         hc_mm: Head circumference in mm, NaN where the image is no head, float64 (N,).
         spacing_mm: Pixel spacing that a caption states at zoom 1, in mm, float64 (N,).
@@ -45,7 +58,8 @@ class Pool:
 
     images: np.ndarray
     plane: np.ndarray
-    brain_plane: np.ndarray
+    part: np.ndarray
+    clip: np.ndarray
     age_days: np.ndarray
     hc_mm: np.ndarray
     spacing_mm: np.ndarray
@@ -64,47 +78,56 @@ class Pool:
             return cls(**{name: arrays[name] for name in arrays.files})
 
 
-def cached_pool(
-    folder: Path, draw: Drawer, *, version: int, heads: int, others: int, seed: int, workers: int
-) -> Pool:
+def cached_pool(folder: Path, drawers: Drawers, *, version: int, workers: int, **size: int) -> Pool:
     """Return the pool from ``folder``, drawing it on the first call.
 
     Args:
         folder: Cache folder.
-        draw: ``fetalclip_nb.phantoms.draw``.
+        drawers: What draws.
         version: ``fetalclip_nb.phantoms.VERSION``: other pictures, other file.
-        heads: Number of brain images.
-        others: Number of images of the other planes together.
-        seed: Seed of the pictures; patients of different seeds are different.
         workers: Processes that draw; the pictures do not depend on it.
+        **size: heads, others, hearts and seed as `draw_pool` takes them.
     """
-    key = json.dumps([version, heads, others, seed, STORED_PIXELS, PLANES])
+    key = json.dumps([version, size, STORED_PIXELS, PLANES, PARTS], sort_keys=True)
     path = Path(folder) / f"phantoms-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"
     if not path.is_file():
-        draw_pool(draw, heads=heads, others=others, seed=seed, workers=workers).save(path)
+        draw_pool(drawers, **size, workers=workers).save(path)
     return Pool.load(path)
 
 
-def draw_pool(draw: Drawer, *, heads: int, others: int, seed: int, workers: int = 1) -> Pool:
-    """Draw brain images of evenly spread ages and sub-planes, and the other planes in turn."""
-    jobs = [(draw, seed, index, "brain") for index in range(heads)]
-    jobs += [(draw, seed, heads + i, OTHERS[i % len(OTHERS)]) for i in range(others)]
+def draw_pool(
+    drawers: Drawers, *, heads: int, others: int, hearts: int, seed: int, workers: int = 1
+) -> Pool:
+    """Draw the pictures of a pool.
+
+    Args:
+        drawers: What draws.
+        heads: Brain images: sub-planes in turn, ages evenly spread.
+        others: Images of the other planes, in turn.
+        hearts: Frames of four-chamber clips, every second one with a defect, in turn.
+        seed: Seed of the pictures; patients of different seeds are different.
+        workers: Processes that draw.
+    """
+    planes = ["brain"] * heads + [OTHERS[i % len(OTHERS)] for i in range(others)] + [CLIP] * hearts
+    jobs = [(drawers, seed, index, plane) for index, plane in enumerate(planes)]
     if workers == 1:
         rows = [_draw_row(job) for job in jobs]
     else:
         with ProcessPoolExecutor(workers) as executor:
             rows = list(executor.map(_draw_row, jobs, chunksize=50))
     columns = zip(*rows, strict=True)
-    types = (np.uint8, np.int64, np.int64, np.int64, np.float64, np.float64)
+    types = (np.uint8, np.int64, np.int64, bool, np.int64, np.float64, np.float64)
     return Pool(*(np.array(column, type_) for column, type_ in zip(columns, types, strict=True)))
 
 
 def _draw_row(job: tuple) -> tuple:
     """Draw one phantom; its randomness depends on seed and index only."""
-    draw, seed, index, plane = job
+    drawers, seed, index, plane = job
     rng = np.random.default_rng([seed, index])
+    if plane == CLIP:
+        return _heart_row(drawers, index, rng)
     options = _brain_options(index, rng) if plane == "brain" else {}
-    phantom = draw(plane, rng, **options)
+    phantom = drawers.picture(plane, rng, **options)
     if plane == "other" and phantom.detail["view"] in PLANES:
         plane = phantom.detail["view"]
     brain_plane = phantom.brain_plane
@@ -112,11 +135,20 @@ def _draw_row(job: tuple) -> tuple:
     return (
         stored_picture(phantom.image),
         PLANES.index(plane),
-        BRAIN_PLANES.index(brain_plane) if brain_plane in BRAIN_PLANES else -1,
+        PARTS.index(brain_plane) if brain_plane in BRAIN_PLANES else -1,
+        False,
         phantom.age_days,
         np.nan if phantom.hc_mm is None else phantom.hc_mm,
         captions.stated_spacing(width, height, phantom.pixel_mm),
     )
+
+
+def _heart_row(drawers: Drawers, index: int, rng: np.random.Generator) -> tuple:
+    """One frame of a four-chamber clip; no caption states its age or spacing."""
+    defect = DEFECTS[(index // 2) % len(DEFECTS)] if index % 2 else None
+    picture = drawers.clip(rng, frames=1, defect=defect)[0]
+    part = PARTS.index(HEARTS[defect])
+    return stored_picture(picture), PLANES.index("thorax"), part, True, 0, np.nan, np.nan
 
 
 def _brain_options(index: int, rng: np.random.Generator) -> dict[str, object]:

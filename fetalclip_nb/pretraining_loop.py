@@ -17,7 +17,7 @@ from fetalclip_nb.models import trimmed_text
 from fetalclip_nb.pretraining import Recipe
 from fetalclip_nb.pretraining_data import (
     BRAIN,
-    BRAIN_PLANES,
+    PARTS,
     PLANES,
     Pool,
     augment,
@@ -50,7 +50,8 @@ class Trainer:
         self.size = model.visual.image_size[0]
         self.optimizers = make_optimizers(model, recipe)
         self.heads = np.flatnonzero(np.isfinite(pool.hc_mm))
-        self.others = np.flatnonzero(pool.plane != BRAIN)
+        self.hearts = np.flatnonzero(pool.clip)
+        self.others = np.flatnonzero((pool.plane != BRAIN) & ~pool.clip)
         self.done, self.seconds = 0, 0.0
 
     def step(self) -> dict[str, float]:
@@ -81,7 +82,7 @@ class Trainer:
         """Plane loss, and from ``recipe.age_from_step`` on the age loss, as scalars."""
         recipe, (stage, _) = self.recipe, self.recipe.stage_at(self.done)
         with_age = self.done >= recipe.age_from_step
-        rows, first_head = self.anatomy_rows(rng, shared=stage.shared)
+        rows, first_head = self.anatomy_rows(rng, shared=stage.shared, hearts=stage.hearts)
         described = len(rows)
         sentences, targets = plane_batch(self.pool, rows, rng)
         if with_age and not stage.shared:
@@ -95,7 +96,9 @@ class Trainer:
             result["age"] = self.loss(images[aged], sentences, targets)
         return result
 
-    def anatomy_rows(self, rng: np.random.Generator, *, shared: bool) -> tuple[np.ndarray, int]:
+    def anatomy_rows(
+        self, rng: np.random.Generator, *, shared: bool, hearts: int = 0
+    ) -> tuple[np.ndarray, int]:
         """Rows of the pool with captions of anatomy, and where the heads for age start."""
         recipe = self.recipe
         if not shared:
@@ -105,7 +108,9 @@ class Trainer:
         total = recipe.plane_batch + recipe.age_batch
         others = total - round(total * recipe.shared_heads)
         rows = [rng.choice(self.others, others), rng.choice(self.heads, total - others)]
-        return np.concatenate(rows), others
+        if hearts:
+            rows.insert(0, rng.choice(self.hearts, hearts))
+        return np.concatenate(rows), others + hearts
 
     def loss(
         self, images: torch.Tensor, sentences: list[str], targets: torch.Tensor
@@ -188,15 +193,12 @@ def plane_batch(
 ) -> tuple[list[str], torch.Tensor]:
     """A caption for each image, and which captions describe which images (N, N)."""
     drawn = [
-        captions.plane_caption(rng, PLANES[p], BRAIN_PLANES[b] if b >= 0 else None)
-        for p, b in zip(pool.plane[rows], pool.brain_plane[rows], strict=True)
+        captions.plane_caption(rng, PLANES[p], PARTS[b] if b >= 0 else None)
+        for p, b in zip(pool.plane[rows], pool.part[rows], strict=True)
     ]
-    named = [BRAIN_PLANES.index(c.brain_plane) if c.brain_plane else -1 for c in drawn]
-    plane, brain_plane = (
-        torch.from_numpy(pool.plane[rows]),
-        torch.from_numpy(pool.brain_plane[rows]),
-    )
-    targets = plane_targets(plane, brain_plane, plane, torch.tensor(named))
+    named = [PARTS.index(c.part) if c.part else -1 for c in drawn]
+    plane, part = torch.from_numpy(pool.plane[rows]), torch.from_numpy(pool.part[rows])
+    targets = plane_targets(plane, part, plane, torch.tensor(named))
     return [caption.text for caption in drawn], targets
 
 

@@ -41,19 +41,20 @@ def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 def plane_targets(
     image_plane: torch.Tensor,
-    image_brain_plane: torch.Tensor,
+    image_part: torch.Tensor,
     caption_plane: torch.Tensor,
-    caption_brain_plane: torch.Tensor,
+    caption_part: torch.Tensor,
 ) -> torch.Tensor:
     """Mark every caption that describes an image.
 
-    A caption describes an image of its plane, unless it names another brain sub-plane.
+    A caption describes an image of its plane, unless it names another part.
 
     Args:
         image_plane: Plane index of N images, shape (N,).
-        image_brain_plane: Sub-plane index, -1 where there is none, shape (N,).
+        image_part: Index of the part (brain sub-plane, look of the chambers), -1 where there is
+            none, shape (N,).
         caption_plane: Plane index of M captions, shape (M,).
-        caption_brain_plane: Sub-plane index, -1 where none is named, shape (M,).
+        caption_part: The same of M captions, -1 where none is named, shape (M,).
 
     Returns:
         1 for a description and 0 otherwise, float32 of shape (N, M).
@@ -63,9 +64,9 @@ def plane_targets(
     [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
     """
     same_plane = image_plane[:, None] == caption_plane[None, :]
-    unnamed = (caption_brain_plane == -1)[None, :]
-    same_brain_plane = image_brain_plane[:, None] == caption_brain_plane[None, :]
-    return (same_plane & (unnamed | same_brain_plane)).float()
+    unnamed = (caption_part == -1)[None, :]
+    same_part = image_part[:, None] == caption_part[None, :]
+    return (same_plane & (unnamed | same_part)).float()
 
 
 def age_targets(

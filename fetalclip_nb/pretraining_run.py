@@ -17,7 +17,7 @@ from fetalclip_nb.datasets import load_dataset
 from fetalclip_nb.models import load_model
 from fetalclip_nb.pretraining import WEIGHTS, Recipe
 from fetalclip_nb.pretraining_card import model_card
-from fetalclip_nb.pretraining_data import cached_pool
+from fetalclip_nb.pretraining_data import Drawers, cached_pool
 from fetalclip_nb.pretraining_loop import Trainer, train
 from fetalclip_nb.pretraining_scores import HELD_OUT, age_scores, held_out_scores
 
@@ -102,10 +102,11 @@ def trained(recipe: Recipe, *, cache: Path, threads: int) -> Trainer:
     torch.set_num_threads(threads)
     pool = cached_pool(
         cache,
-        phantoms.draw,
+        Drawers(phantoms.draw, phantoms.draw_clip),
         version=phantoms.VERSION,
         heads=recipe.heads,
         others=recipe.others,
+        hearts=recipe.hearts,
         seed=recipe.seed,
         workers=threads,
     )

@@ -11,14 +11,14 @@ from fetalclip_nb.phantoms import BRAIN_PLANES, PLANES
 from fetalclip_nb.prompts import load_age_templates, load_prompts
 
 
-def drawn(plane: str, brain_plane: str | None = None, n: int = 300) -> list[captions.Caption]:
+def drawn(plane: str, part: str | None = None, n: int = 300) -> list[captions.Caption]:
     rng = np.random.default_rng(0)
-    return [captions.plane_caption(rng, plane, brain_plane) for _ in range(n)]
+    return [captions.plane_caption(rng, plane, part) for _ in range(n)]
 
 
 def test_every_plane_of_the_phantoms_has_captions():
     assert set(captions.NOUNS) == set(PLANES)
-    assert set(captions.SUBPLANE_NOUNS) == set(BRAIN_PLANES)
+    assert set(captions.PART_NOUNS["brain"]) == set(BRAIN_PLANES)
 
 
 def test_captions_vary_and_state_their_plane():
@@ -29,14 +29,14 @@ def test_captions_vary_and_state_their_plane():
 
 def test_brain_captions_name_the_sub_plane_in_three_of_four_cases():
     found = drawn("brain", "trans-cerebellum", 1000)
-    named = [caption for caption in found if caption.brain_plane == "trans-cerebellum"]
+    named = [caption for caption in found if caption.part == "trans-cerebellum"]
     assert 0.7 < len(named) / len(found) < 0.8
     assert all("cerebell" in caption.text for caption in named)
     assert not any("cerebell" in caption.text for caption in found if caption not in named)
 
 
 def test_a_brain_of_no_named_sub_plane_is_only_called_brain():
-    assert {caption.brain_plane for caption in drawn("brain")} == {None}
+    assert {caption.part for caption in drawn("brain")} == {None}
 
 
 def test_thorax_captions_name_the_chambers():
@@ -49,7 +49,7 @@ def test_unknown_names_are_refused_with_what_is_known():
     rng = np.random.default_rng(0)
     with pytest.raises(ParameterError, match=r"'ankle'.*Where: plane.*femur"):
         captions.plane_caption(rng, "ankle")
-    with pytest.raises(ParameterError, match=r"Where: brain_plane.*trans-thalamic"):
+    with pytest.raises(ParameterError, match=r"Where: part.*trans-thalamic"):
         captions.plane_caption(rng, "brain", "thalamic")
 
 

@@ -18,7 +18,10 @@ from fetalclip_nb.pretraining import WEIGHTS, Recipe, Stage, add_arguments, main
 from fetalclip_nb.pretraining_card import model_card
 from fetalclip_nb.pretraining_data import (
     BRAIN_PLANES,
+    HEARTS,
+    PARTS,
     PLANES,
+    Drawers,
     augment,
     cached_pool,
     draw_pool,
@@ -47,9 +50,10 @@ TINY_CONFIG = {
 }
 PREPROCESS = {"mean": [0.16] * 3, "std": [0.16] * 3}
 RECIPE = Recipe(
-    stages=(Stage(4), Stage(2, shared=True)),
+    stages=(Stage(4), Stage(2, shared=True, hearts=3)),
     heads=12,
     others=18,
+    hearts=8,
     plane_batch=8,
     age_batch=4,
     extra_ages=4,
@@ -73,6 +77,15 @@ def stub(plane, rng, *, brain_plane=None, age_days=None):
     )
 
 
+def clip_stub(rng, *, frames, defect=None):
+    """Frames whose defect can be read off their brightness."""
+    grey = 40 * (1 + [None, *phantoms.DEFECTS].index(defect))
+    return [np.full((40, 50), grey, np.uint8)] * frames
+
+
+STUBS = Drawers(stub, clip_stub)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
     before = torch.get_num_threads()
@@ -83,7 +96,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def pool():
-    return draw_pool(stub, heads=12, others=18, seed=0)
+    return draw_pool(STUBS, heads=12, others=18, hearts=8, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -100,37 +113,50 @@ def new_trainer(pool, tokenizer, recipe=RECIPE) -> Trainer:
 
 
 def test_pool_does_not_depend_on_the_number_of_processes():
-    options = {"heads": 3, "others": 3, "seed": 4}
-    alone = draw_pool(phantoms.draw, workers=1, **options)
-    together = draw_pool(phantoms.draw, workers=2, **options)
+    options = {"heads": 3, "others": 3, "hearts": 2, "seed": 4}
+    drawers = Drawers(phantoms.draw, phantoms.draw_clip)
+    alone = draw_pool(drawers, workers=1, **options)
+    together = draw_pool(drawers, workers=2, **options)
     for name, values in vars(alone).items():
-        assert np.array_equal(values, getattr(together, name), equal_nan=name == "hc_mm")
+        assert np.array_equal(values, getattr(together, name), equal_nan=values.dtype.kind == "f")
 
 
 def test_pool_is_drawn_once(tmp_path):
-    options = {"version": 1, "heads": 2, "others": 2, "seed": 0, "workers": 1}
-    first = cached_pool(tmp_path, stub, **options)
+    options = {"version": 1, "heads": 2, "others": 2, "hearts": 1, "seed": 0, "workers": 1}
+    first = cached_pool(tmp_path, STUBS, **options)
 
     def unexpected(*args, **kwargs):
         raise AssertionError("drawn again")
 
-    assert np.array_equal(cached_pool(tmp_path, unexpected, **options).images, first.images)
+    never = Drawers(unexpected, unexpected)
+    assert np.array_equal(cached_pool(tmp_path, never, **options).images, first.images)
     with pytest.raises(AssertionError, match="drawn again"):
-        cached_pool(tmp_path, unexpected, **{**options, "version": 2})
+        cached_pool(tmp_path, never, **{**options, "version": 2})
 
 
 def test_pool_tells_what_each_picture_is(pool):
     heads = np.isfinite(pool.hc_mm)
     assert heads.sum() == 12
     assert set(pool.plane[heads]) == {PLANES.index("brain")}
-    assert set(pool.brain_plane[heads]) == {-1, 0, 1, 2}
-    assert set(pool.brain_plane[~heads]) == {-1}
+    assert set(pool.part[heads]) == {-1, 0, 1, 2}
+    assert set(pool.part[~heads & ~pool.clip]) == {-1}
     # 60 pixels of 0.5 mm on 224 pixels.
-    assert pool.spacing_mm == pytest.approx(60 * 0.5 / 224)
+    assert pool.spacing_mm[~pool.clip] == pytest.approx(60 * 0.5 / 224)
+
+
+def test_pool_names_the_chambers_of_every_clip(pool):
+    assert pool.clip.sum() == 8
+    assert set(pool.plane[pool.clip]) == {PLANES.index("thorax")}
+    names = [PARTS[part] for part in pool.part[pool.clip]]
+    assert names[::2] == [HEARTS[None]] * 4
+    assert set(names[1::2]) == {HEARTS[defect] for defect in phantoms.DEFECTS}
+    # The stub paints the n-th heart of HEARTS with 40 n.
+    grey = pool.images[pool.clip][:, 64, 64] / 40 - 1
+    assert [list(HEARTS.values())[int(g)] for g in grey] == names
 
 
 def test_other_views_with_a_name_get_that_name():
-    pool = draw_pool(stub, heads=0, others=90, seed=0)
+    pool = draw_pool(STUBS, heads=0, others=90, hearts=0, seed=0)
     counts = {plane: int((pool.plane == PLANES.index(plane)).sum()) for plane in PLANES}
     assert counts["other"] < 10 < counts["kidney"]
     assert counts["kidney"] + counts["other"] == 20
@@ -226,6 +252,17 @@ def test_plane_batch_marks_its_own_captions(pool):
     assert torch.all(targets.diagonal() == 1)
     different = pool.plane[:, None] != pool.plane[None, :]
     assert targets.numpy()[different].max() == 0
+    # Two clips of other chambers: a caption describes the other one only if it names no part.
+    clips = np.flatnonzero(pool.clip)
+    named = [any(n in sentences[i] for p in PARTS for n in nouns_of(p)) for i in clips]
+    assert 0 < sum(named) < len(named)
+    across = targets.numpy()[clips[0], clips[1::2]]
+    assert across.tolist() == [float(not n) for n in named[1::2]]
+
+
+def nouns_of(part: str) -> list[str]:
+    """Noun phrases that name a part."""
+    return next(parts[part] for parts in captions.PART_NOUNS.values() if part in parts)
 
 
 def test_age_batch_states_the_zoomed_spacing(pool):
@@ -282,6 +319,9 @@ def test_shared_stages_use_every_picture_for_both_losses(pool, tokenizer):
     # 12 pictures, 62.5 percent of them heads: 8 heads after 4 others.
     assert heads.tolist() == [False] * 4 + [True] * 8
     assert first_head == 4
+    rows, first_head = trainer.anatomy_rows(rng, shared=True, hearts=3)
+    assert pool.clip[rows].tolist() == [True] * 3 + [False] * 12
+    assert first_head == 7
     rows, first_head = trainer.anatomy_rows(rng, shared=False)
     assert np.isfinite(pool.hc_mm[rows]).sum() == 4
     assert first_head == len(rows) == 8
@@ -355,4 +395,5 @@ def test_command_trains_exports_scores_and_describes(tmp_path, monkeypatch, caps
 
 def test_names_of_planes_are_those_of_the_captions():
     assert set(PLANES) == set(captions.NOUNS)
-    assert set(BRAIN_PLANES) == set(captions.SUBPLANE_NOUNS)
+    assert set(BRAIN_PLANES) == set(captions.PART_NOUNS["brain"])
+    assert set(HEARTS.values()) == set(captions.PART_NOUNS["thorax"])
