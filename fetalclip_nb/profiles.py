@@ -14,6 +14,10 @@ PACKAGED = Path(__file__).parent / "_profiles"
 _KEYS = ("name", "description", "device", "precision", "data", "models", "notebooks")
 _SOURCE_KEYS = ("kind", "root", "phantoms", "download")
 _KINDS = ("fetal_planes", "hc18", "manifest", "released")
+DEMO = "demo"
+"""Name of the profile whose phantoms stand in for a data set, and the word for them in place
+of a folder: they are drawn when they are missing."""
+
 _PHANTOM_KEYS = ("patients", "seed")
 
 
@@ -46,7 +50,8 @@ class Profile:
         precision: "auto", "fp32", ...
         data: Data sources by name.
         models: Model names as `models.load_model` takes them.
-        notebooks: Parameters of each notebook, by its name; ``data`` names its data set.
+        notebooks: Parameters of each notebook, by its name; ``data`` names its data set, or
+            maps parameters to data sets.
     """
 
     name: str
@@ -154,14 +159,24 @@ def _require_types(content: dict, path: Path) -> None:
 
 
 def _require_data(notebook: str, values: dict, sources: dict, path: Path) -> None:
-    """The data set that a notebook names must be one of the profile's."""
-    if "data" in values and values["data"] not in sources:
+    """The data sets that a notebook names must be among the profile's."""
+    unknown = [n for n in named_data(values.get("data", {})).values() if n not in sources]
+    if unknown:
         raise ProfileError(
             "Notebook names data that the profile does not have",
             where=f"{path}, notebooks {notebook}, key data",
             expected=listing(sources),
-            found=repr(values["data"]),
+            found=listing(map(repr, unknown)),
         )
+
+
+def named_data(given: object) -> dict[str, object]:
+    """Parameter to data set: one name alone is the notebook's ``data_root``.
+
+    >>> named_data("hc18"), named_data({"chd_root": "chd"})
+    ({'data_root': 'hc18'}, {'chd_root': 'chd'})
+    """
+    return dict(given) if isinstance(given, dict) else {"data_root": given}
 
 
 def _source(name: str, content: object, path: Path) -> DataSource:

@@ -22,7 +22,7 @@ from fetalclip_nb.dependencies import notebook_files
 from fetalclip_nb.errors import NotebookError, ProfileError, listing
 from fetalclip_nb.parameters import check_parameters
 from fetalclip_nb.paths import project_root, resolve
-from fetalclip_nb.profiles import Profile
+from fetalclip_nb.profiles import DEMO, Profile, named_data
 
 KERNEL = "python3"
 _WRITTEN = ("results_dir", "cache_dir")
@@ -90,11 +90,14 @@ def run_profile(
 def notebook_parameters(profile: Profile, name: str) -> dict[str, object]:
     """What a profile injects into a notebook: its settings for all, then those for this one.
 
-    The key ``data`` is no parameter: it names a data set, whose folder becomes ``data_root``.
+    The key ``data`` is no parameter: it names a data set, whose folder becomes ``data_root``,
+    or several, each under the parameter that takes its folder.
     """
     own = dict(profile.notebooks[name])
-    source = profile.data.get(own.pop("data", ""))
-    folder = {"data_root": _shown(source.root)} if source else {}
+    folders = {
+        parameter: _shown(profile.data[source].root)
+        for parameter, source in named_data(own.pop("data", {})).items()
+    }
     return {
         "profile": profile.name,
         "models": ", ".join(profile.models),
@@ -102,7 +105,7 @@ def notebook_parameters(profile: Profile, name: str) -> dict[str, object]:
         "precision": profile.precision,
         "results_dir": f"build/{profile.name}/results",
         "cache_dir": "build/cache",
-        **folder,
+        **folders,
         **own,
     }
 
@@ -119,11 +122,16 @@ def require_data(source: Path, values: Mapping[str, object], profile: Profile) -
     Raises:
         ProfileError: The notebook reads a data set and the profile does not say which.
     """
-    if "data_root" in papermill.inspect_notebook(str(source)) and "data_root" not in values:
+    declared = papermill.inspect_notebook(str(source))
+    demo = [name for name, entry in declared.items() if entry["default"] == f'"{DEMO}"']
+    missing = [name for name in demo if name not in values]
+    if missing:
         raise ProfileError(
             "Profile does not say which data a notebook reads",
             where=f"{profile.path}, notebooks {source.stem}",
-            expected=f"data: one of {listing(profile.data)}; or data_root: a folder",
+            expected=f"data: one of {listing(profile.data)}, or data: {{PARAMETER: one of them}}; "
+            'or the parameter itself: a folder, or "" for none',
+            found=f"no {listing(missing)}",
         )
 
 

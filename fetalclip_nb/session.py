@@ -65,10 +65,22 @@ class Session:
     _dataset: Dataset | None = None
     _saved: int = 0
 
-    def dataset(self, kind: str) -> Dataset:
-        """Load the notebook's data set from its parameter ``data_root``."""
-        self._dataset = open_dataset(kind, self.parameters["data_root"])
-        return self._dataset
+    @property
+    def model_names(self) -> list[str]:
+        """Names of the models in tables, the headline first."""
+        return [model_name(spec) for spec in self.models]
+
+    def dataset(self, kind: str, name: str = "data") -> Dataset:
+        """Load a data set of the notebook; the first one is what its results are about.
+
+        Args:
+            kind: "fetal_planes", "hc18" or "manifest".
+            name: Its folder is the notebook's parameter NAME_root.
+        """
+        demo = "" if name == "data" else name
+        loaded = open_dataset(kind, self.parameters[f"{name}_root"], demo=demo)
+        self._dataset = self._dataset or loaded
+        return loaded
 
     def load_models(self) -> Iterator[Model]:
         """Load the models one after the other (at most two are in memory at a change)."""
@@ -88,6 +100,8 @@ class Session:
         *,
         kind: str = "model",
         released: str = "",
+        dataset: Dataset | None = None,
+        encoder: str = "",
     ) -> None:
         """Write a result file; the first one saved is the chapter's headline.
 
@@ -96,10 +110,12 @@ class Session:
             scores: Metric to unit ("patient", "image") to score.
             kind: "model", "baseline", "control", "sentence" or "released".
             released: Registry entry of files that were scored in place of this run's images.
+            dataset: What was scored, where it is not the notebook's first data set.
+            encoder: Model behind it, where that is not its name.
         """
-        data = self._dataset
+        data = dataset or self._dataset
         origin = {
-            "model": self._loaded.get(name, {}),
+            "model": self._loaded.get(encoder or name, {}),
             "dataset": data.name if data else "",
             "dataset_fingerprint": data.fingerprint if data else "",
             "device": _device_name(self.device),

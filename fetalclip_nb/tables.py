@@ -79,7 +79,7 @@ def _range(metric: str, score: dict | None) -> str:
 
 def _published_name(name: str) -> str:
     """The published model that a row is compared with."""
-    return slug(name).removesuffix("-released-outputs")
+    return slug(name).removesuffix("-released-outputs").removesuffix("-chd")
 
 
 def class_table(content: dict) -> pd.DataFrame:

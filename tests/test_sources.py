@@ -40,6 +40,6 @@ def test_own_folders_are_read_as_they_are(tmp_path):
     assert len(sources.open_dataset("hc18", str(write_heads(tmp_path / "own")))) == 6
     with pytest.raises(DataError, match="Data folder is missing"):
         sources.open_dataset("hc18", str(tmp_path / "none"))
-    wrong = DataSource("manifest", tmp_path, phantoms={"patients": 2, "seed": 1})
+    wrong = DataSource("released", tmp_path, phantoms={"patients": 2, "seed": 1})
     with pytest.raises(ProfileError, match="No phantoms of this kind"):
         sources.prepare(wrong)

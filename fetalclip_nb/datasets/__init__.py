@@ -5,9 +5,11 @@ from pathlib import Path
 from fetalclip_nb.datasets.fetal_planes import (
     BRAIN_SUBPLANES,
     FIVE_PLANES,
+    SIX_PLANES,
     brain_subplanes,
     five_planes,
     read_fetal_planes,
+    six_planes,
 )
 from fetalclip_nb.datasets.hc18 import counted, fill_outline, read_hc18, read_head_mask
 from fetalclip_nb.datasets.manifest import read_manifest
@@ -20,6 +22,7 @@ __all__ = [
     "BRAIN_SUBPLANES",
     "FIVE_PLANES",
     "READERS",
+    "SIX_PLANES",
     "Dataset",
     "brain_subplanes",
     "counted",
@@ -30,6 +33,7 @@ __all__ = [
     "read_hc18",
     "read_head_mask",
     "read_manifest",
+    "six_planes",
 ]
 
 

@@ -27,6 +27,7 @@ BRAIN_PLANES = {
     "Not A Brain": "",
 }
 FIVE_PLANES = ("abdomen", "brain", "femur", "heart", "cervix")
+SIX_PLANES = ("other", "abdomen", "brain", "cervix", "femur", "heart")
 BRAIN_SUBPLANES = ("trans-thalamic", "trans-cerebellum", "trans-ventricular")
 _COLUMNS = ["Image_name", "Patient_num", "Plane", "Brain_plane", "Operator", "US_Machine", "Train"]
 
@@ -94,6 +95,15 @@ def five_planes(dataset: Dataset) -> Dataset:
         DataError: If a plane has no image.
     """
     return _labelled(dataset, "plane", FIVE_PLANES)
+
+
+def six_planes(dataset: Dataset) -> Dataset:
+    """The probing task's rows: all images, with a ``label`` column of six planes.
+
+    Raises:
+        DataError: If a plane has no image.
+    """
+    return _labelled(dataset, "plane", SIX_PLANES)
 
 
 def brain_subplanes(dataset: Dataset) -> Dataset:

@@ -6,12 +6,13 @@ from fetalclip_nb import downloads, phantoms
 from fetalclip_nb.datasets import Dataset, load_dataset
 from fetalclip_nb.errors import ProfileError
 from fetalclip_nb.paths import resolve
-from fetalclip_nb.profiles import DataSource, load_profile
+from fetalclip_nb.profiles import DEMO, DataSource, load_profile
 
-DEMO = "demo"
-"""In place of a folder: the demo profile's phantoms, drawn when they are missing."""
-
-_WRITERS = {"fetal_planes": phantoms.write_fetal_planes, "hc18": phantoms.write_hc18}
+_WRITERS = {
+    "fetal_planes": phantoms.write_fetal_planes,
+    "hc18": phantoms.write_hc18,
+    "manifest": phantoms.write_chd,
+}
 
 
 def prepare(source: DataSource) -> Path:
@@ -40,13 +41,14 @@ def prepare(source: DataSource) -> Path:
     return source.root
 
 
-def open_dataset(kind: str, root: str) -> Dataset:
+def open_dataset(kind: str, root: str, *, demo: str = "") -> Dataset:
     """Load a data set by folder, or the demo's phantoms by the word "demo".
 
     Args:
         kind: "fetal_planes", "hc18" or "manifest".
         root: Folder (relative to here or to the checkout), or "demo".
+        demo: Name of the data set in the demo profile, where it is not the kind's name.
     """
     if root == DEMO:
-        return load_dataset(kind, prepare(load_profile(DEMO).data[kind]))
+        return load_dataset(kind, prepare(load_profile(DEMO).data[demo or kind]))
     return load_dataset(kind, resolve(root))

@@ -1,0 +1,112 @@
+"""Which splits a probe uses: the authors' where they apply, else own ones."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fetalclip_nb.datasets.table import Dataset
+from fetalclip_nb.errors import ParameterError, listing
+from fetalclip_nb.probing import Items
+from fetalclip_nb.splits import (
+    Split,
+    leak_free,
+    official_folds,
+    official_supports,
+    own_folds,
+    own_supports,
+    require_usable,
+)
+
+CHOICES = ("auto", "official", "own")
+_FOLDERS = ("probing", "few_data_training")
+
+
+def splits_available(folder: Path) -> bool:
+    """Whether the authors' split files were downloaded (`fetalclip-nb download`)."""
+    return all((folder / name).is_dir() for name in _FOLDERS)
+
+
+def choose_folds(
+    choice: str, items: Items, dataset: Dataset, released_root: Path, *, seed: int, folds: int = 5
+) -> Split:
+    """The folds of a probing task, checked.
+
+    Args:
+        choice: "official", "own", or "auto": official for real FETAL_PLANES_DB images where
+            the authors' files are in ``released_root``.
+        items: The task.
+        dataset: The whole data set that the items are from.
+        released_root: Folder in the layout of the authors' repository.
+        seed: Seed of own folds.
+        folds: Number of own folds.
+
+    Raises:
+        ParameterError: Unknown choice.
+        DataError: The split cannot be used with these items.
+    """
+    if is_official(choice, dataset, released_root):
+        split = leak_free(official_folds(released_root, items.name))
+    else:
+        split = own_folds(items.table, seed=seed, folds=folds)
+    require_usable(split, items.table, items.classes, where=dataset.root, cohort=dataset.table)
+    return split
+
+
+def choose_supports(
+    choice: str,
+    items: Items,
+    dataset: Dataset,
+    released_root: Path,
+    *,
+    sizes: Sequence[int],
+    seed: int,
+    sets: int = 5,
+) -> dict[int, Split]:
+    """The support sets of a few-data task, checked: number of patients to split.
+
+    Args:
+        choice: As in `choose_folds`.
+        items: The task.
+        dataset: The whole data set that the items are from.
+        released_root: Folder in the layout of the authors' repository.
+        sizes: Numbers of training patients.
+        seed: Seed of own support sets.
+        sets: Own support sets of each size.
+
+    Raises:
+        ParameterError: Unknown choice, or a size that the official files do not have.
+        DataError: A split cannot be used with these items.
+    """
+    if is_official(choice, dataset, released_root):
+        found = official_supports(released_root, items.name)
+        unknown = [n for n in sizes if n not in found]
+        if unknown:
+            raise ParameterError(
+                "Official support sets have other sizes", expected=listing(found), found=unknown
+            )
+        supports = {n: leak_free(found[n], *found.values()) for n in sizes}
+    else:
+        supports = own_supports(items.table, sizes, seed=seed, sets=sets)
+    for split in supports.values():
+        require_usable(
+            split,
+            items.table,
+            items.classes,
+            where=dataset.root,
+            cohort=dataset.table,
+            complete=False,
+        )
+    return supports
+
+
+def is_official(choice: str, dataset: Dataset, released_root: Path) -> bool:
+    """Whether the authors' split files are to be used.
+
+    Raises:
+        ParameterError: Unknown choice.
+    """
+    if choice not in CHOICES:
+        raise ParameterError(
+            "Unknown choice of splits", where="splits", expected=", ".join(CHOICES), found=choice
+        )
+    real = dataset.name == "fetal_planes" and not dataset.synthetic
+    return choice == "official" or (choice == "auto" and real and splits_available(released_root))

@@ -1,0 +1,165 @@
+"""Scores of probes as result files and tables take them."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from fetalclip_nb.metrics import Score
+from fetalclip_nb.published import published, published_tasks
+from fetalclip_nb.results import format_interval
+from fetalclip_nb.run_scores import RunScores, run_scores
+from fetalclip_nb.splits import Split
+
+
+def task_results(scores: Mapping[str, RunScores], task: str) -> dict[str, dict[str, Score]]:
+    """Scores of a task as `Session.save` takes them, named TASK/SCORE.
+
+    Args:
+        scores: As given by `run_scores.run_scores`.
+        task: Prefix of the names ("six_planes").
+    """
+    return {f"{task}/{name}": {"patient": found.score} for name, found in scores.items()}
+
+
+def runs_table(
+    scores: Mapping[tuple[str, str], Mapping[str, RunScores]], *, runs: int
+) -> pd.DataFrame:
+    """Every score of every head: model, task, fold, run, score, value.
+
+    Args:
+        scores: (model, task) to scores of heads in the order of folds and runs.
+        runs: Heads a fold.
+    """
+    rows = [
+        (model, task, head // runs, head % runs, name, float(value))
+        for (model, task), found in scores.items()
+        for name, one in found.items()
+        for head, value in enumerate(one.values)
+    ]
+    return pd.DataFrame(rows, columns=["model", "task", "fold", "run", "score", "value"])
+
+
+def spread_table(scores: Mapping[str, RunScores]) -> pd.DataFrame:
+    """How much runs differ, in percent: mean, standard deviation, lowest, median, highest."""
+    rows = {}
+    for name, found in scores.items():
+        runs = 100 * found.values
+        spread = runs.std(ddof=1) if runs.size > 1 else 0.0
+        numbers = (runs.mean(), spread, runs.min(), np.median(runs), runs.max())
+        rows[name] = [str(runs.size), *(f"{number:.1f}" for number in numbers)]
+    header = ["runs", "mean", "standard deviation", "lowest", "median", "highest"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=header)
+
+
+def split_table(splits: Mapping[str, Split], table: pd.DataFrame) -> pd.DataFrame:
+    """Patients and items on each side, one row a fold.
+
+    Args:
+        splits: Name (a task, a support size) to its split.
+        table: Columns patient and label.
+    """
+    rows = []
+    for name, split in splits.items():
+        for number, fold in enumerate(split.folds):
+            sides = {"train": fold.train, "validation": fold.validation, "test": split.test}
+            patients = {side: len(ids) for side, ids in sides.items()}
+            items = {f"{s} items": table["patient"].isin(ids).sum() for s, ids in sides.items()}
+            rows.append(
+                {"split": name, "source": split.source, "fold": number, **patients, **items}
+            )
+    return pd.DataFrame(rows)
+
+
+def score_table(
+    scores: Mapping[str, Mapping[str, RunScores]], kinds: Sequence[str]
+) -> pd.DataFrame:
+    """Mean over the runs with its patient interval, in percent: one row a task.
+
+    Args:
+        scores: Task to scores.
+        kinds: Names of scores; one that a task does not have is left empty.
+    """
+    rows = {
+        task: {kind: percent_text(found[kind].score) if kind in found else "" for kind in kinds}
+        for task, found in scores.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename(columns=_TITLES)
+
+
+_TITLES = {
+    "f1_macro": "macro F1",
+    "accuracy_macro": "mean recall",
+    "top2_macro": "top-2",
+    "auroc": "AUROC",
+    "ece": "calibration error",
+}
+
+
+def percent_text(score: Score) -> str:
+    """Value and interval in percent.
+
+    >>> percent_text(Score(0.5, 0.25, 0.75, 0.5, 8, 4))
+    '50.0 (25.0–75.0)'
+    """
+    return f"{100 * score.value:.1f} ({100 * score.low:.1f}–{100 * score.high:.1f})"
+
+
+def published_facts(experiment: str, model: str = "fetalclip") -> dict[str, str]:
+    """Published scores of a model as the prose shows them: published_TASK.
+
+    Args:
+        experiment: First part of the names in published.yaml ("linear_probe").
+        model: Whose scores.
+    """
+    tasks = [name.split("/") for name in published_tasks() if name.startswith(f"{experiment}/")]
+    found = {task: published("/".join((experiment, task, kind)), model) for _, task, kind in tasks}
+    return {f"published_{task}": f"{100 * one.value:.2f} %" for task, one in found.items() if one}
+
+
+def chd_facts(auroc: Score | None) -> dict[str, object]:
+    """AUROC of heart disease as the prose shows it, or that it was not measured."""
+    if auroc is None:
+        return {"chd_auroc": "not measured", "chd_interval": "no clips", "chd_clips": "no"}
+    interval = format_interval("auroc", auroc.low, auroc.high)
+    return {"chd_auroc": auroc.value, "chd_interval": interval, "chd_clips": auroc.n}
+
+
+def split_facts(split: Split) -> dict[str, object]:
+    """Source of a split and its numbers of patients, of the first fold."""
+    first = split.folds[0]
+    return {
+        "split": split.source,
+        "test_patients": len(split.test),
+        "train_patients": len(first.train),
+        "validation_patients": len(first.validation),
+    }
+
+
+def subgroup_f1(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    patients: np.ndarray,
+    classes: tuple[str, ...],
+    groups: np.ndarray,
+) -> dict[str, Score]:
+    """Macro F1 in each subgroup, over the classes that it has, with patient intervals.
+
+    Args:
+        logits: Shape (H, N, C).
+        labels: True class index, shape (N,).
+        patients: Patient of each item, shape (N,).
+        classes: C names.
+        groups: Subgroup of each item (machine, operator), shape (N,).
+
+    Returns:
+        Subgroup to the mean over heads; groups of a single class are left out, because an F1
+        over one class says little.
+    """
+    found = {}
+    for name in sorted(set(groups)):
+        rows = np.asarray(groups) == name
+        if len(set(labels[rows])) > 1:
+            scores = run_scores(logits[:, rows], labels[rows], patients[rows], classes)
+            found[str(name)] = scores["f1_macro"].score
+    return found

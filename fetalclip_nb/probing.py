@@ -1,0 +1,286 @@
+"""Probes of frozen encoders: a task's items, their features, and the heads trained on them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fetalclip_nb.augmentation import Augmentation
+from fetalclip_nb.clips import Clips, clip_features, gather_clips
+from fetalclip_nb.datasets.table import Dataset
+from fetalclip_nb.embeddings import augmented_embeddings, image_embeddings
+from fetalclip_nb.linear_heads import HeadData, HeadRecipe, LinearHeads, cached_heads
+from fetalclip_nb.models import Model
+from fetalclip_nb.pixels import PixelEncoder
+from fetalclip_nb.probe_baselines import logistic_regression, nearest_neighbours
+from fetalclip_nb.splits import Split, rows_of
+
+CHD_CLASSES = ("normal", "CHD")
+"""Labels of clips; the second one is what a probe looks for."""
+
+PIXELS = PixelEncoder()
+PIXEL_NAME = "pixels, logistic regression"
+RIVALS = {
+    ", logistic regression": logistic_regression,
+    ", nearest neighbours": nearest_neighbours,
+}
+"""Suffix of a model's name in tables and other readers of its features."""
+
+SEEDS_A_GROUP = 1000
+"""Seeds that each fold or support set has for itself, so that no two heads share one."""
+
+
+@dataclass(frozen=True)
+class Items:
+    """What a task classifies: images, or clips of several images.
+
+    Attributes:
+        name: Task ("six_planes").
+        classes: C names.
+        table: One row an item with at least patient, label and split.
+        rows: Row of each item's image in the whole data set, int64 of shape (N,); of clips,
+            the first frame's.
+        clips: The clips, or None where each item is an image.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    table: pd.DataFrame
+    rows: np.ndarray
+    clips: Clips | None = None
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self.table)
+
+    @property
+    def targets(self) -> np.ndarray:
+        """Class of each item, int64 of shape (N,)."""
+        index = {name: i for i, name in enumerate(self.classes)}
+        return self.table["label"].map(index).to_numpy(np.int64)
+
+    def tested(self, split: Split) -> np.ndarray:
+        """Which items are of test patients, boolean of shape (N,)."""
+        return rows_of(self.table, split.test)
+
+    def truth(self, split: Split) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+        """Classes and patients of the tested items, and the class names, as scores take them."""
+        rows = self.tested(split)
+        return self.targets[rows], self.table["patient"].to_numpy()[rows], self.classes
+
+
+def image_items(name: str, images: Dataset, classes: Sequence[str]) -> Items:
+    """Each labelled image is an item.
+
+    Args:
+        name: Task.
+        images: A data set, or a subset of one, with a ``label`` column.
+        classes: Names, in the order of the logits' columns.
+    """
+    table = images.table.reset_index(drop=True)
+    return Items(name, tuple(classes), table, images.table.index.to_numpy(np.int64))
+
+
+def clip_items(name: str, images: Dataset, classes: Sequence[str], *, frames: int) -> Items:
+    """Each clip is an item; its frames' features are joined in order.
+
+    Args:
+        name: Task.
+        images: A whole data set with the columns that `clips.gather_clips` needs.
+        classes: Names, in the order of the logits' columns.
+        frames: Frames a clip.
+
+    Raises:
+        DataError: If the table's clips cannot be used.
+    """
+    clips = gather_clips(images, frames=frames)
+    others = images.table.drop(columns=list(clips.table)[1:], errors="ignore")
+    first = others.iloc[clips.frames[:, 0]].drop(columns="clip", errors="ignore")
+    table = pd.concat([clips.table, first.reset_index(drop=True)], axis=1)
+    return Items(name, tuple(classes), table, clips.frames[:, 0], clips)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Features of images or items, as they are and of augmented copies.
+
+    Attributes:
+        plain: float32 of shape (N, D).
+        copies: float32 of shape (K, N, D); NaN where an image was not augmented.
+    """
+
+    plain: np.ndarray
+    copies: np.ndarray
+
+    def of(self, items: Items) -> "Encoded":
+        """Features of a task's items: rows picked, frames of a clip joined."""
+        if items.clips is None:
+            return Encoded(self.plain[items.rows], self.copies[:, items.rows])
+        return Encoded(
+            clip_features(self.plain, items.clips), clip_features(self.copies, items.clips)
+        )
+
+
+def encode(
+    model: Model | PixelEncoder,
+    dataset: Dataset,
+    test: Sequence[str],
+    *,
+    copies: int,
+    cache_dir: Path,
+    seed: int = 0,
+    batch_size: int = 64,
+) -> Encoded:
+    """Embed a whole data set, and augmented copies of all images of patients not tested.
+
+    Args:
+        model: Encoder.
+        dataset: A whole data set.
+        test: Patients of the test set: their images are never augmented.
+        copies: Augmented copies of each image; 0 for none.
+        cache_dir: Folder that all notebooks share.
+        seed: Seed of the augmentation.
+        batch_size: Images in a forward pass.
+    """
+    options = {"cache_dir": cache_dir, "batch_size": batch_size}
+    plain = image_embeddings(model, dataset, **options).of(dataset)
+    changed = np.full((copies, *plain.shape), np.nan, dtype=np.float32)
+    if copies:
+        trained = ~rows_of(dataset.table, test)
+        augmentation = Augmentation(seed=seed)
+        changed[:, trained] = augmented_embeddings(
+            model, dataset.where(trained), augmentation, copies=copies, **options
+        )
+    return Encoded(plain, changed)
+
+
+def fit_heads(
+    encoded: Encoded,
+    items: Items,
+    splits: Sequence[Split],
+    *,
+    runs: int,
+    seed: int,
+    recipe: HeadRecipe,
+    cache_dir: Path,
+    device: str = "cpu",
+) -> LinearHeads:
+    """Train the heads of all folds of some splits and of all runs as one batched problem.
+
+    Heads are trained on the augmented copies of their training patients' items (on the items
+    themselves where there are no copies); the best epoch is chosen on un-augmented items.
+
+    Args:
+        encoded: Features of the items.
+        items: The task.
+        splits: One split for probing, one a support size for few-data training.
+        runs: Heads a fold, each with a seed of its own.
+        seed: Base of the heads' seeds.
+        recipe: Learning rate, batch size, epochs.
+        cache_dir: Folder that all notebooks share; trained heads are kept there.
+        device: "cpu" or "cuda".
+
+    Returns:
+        Heads in the order of splits, folds and runs.
+
+    Raises:
+        ParameterError: If a fold has fewer training rows than a batch.
+    """
+    folds = [fold for split in splits for fold in split.folds]
+    trained = rows_of(items.table, {patient for fold in folds for patient in fold.train})
+    features, targets, place = _stacked(encoded, items.targets, trained)
+    groups = [
+        HeadData(
+            train=place[:, rows_of(items.table, fold.train)].ravel(),
+            validation=np.flatnonzero(rows_of(items.table, fold.validation)),
+            seeds=tuple(seed * SEEDS_A_GROUP**2 + i * SEEDS_A_GROUP + run for run in range(runs)),
+        )
+        for i, fold in enumerate(folds)
+    ]
+    return cached_heads(
+        features, targets, groups, len(items.classes), recipe, cache_dir=cache_dir, device=device
+    )
+
+
+def _stacked(
+    encoded: Encoded, targets: np.ndarray, trained: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All features in one array, their targets, and where each item's training rows are."""
+    n, copies = len(targets), len(encoded.copies)
+    if not copies:
+        return encoded.plain, targets, np.arange(n)[None]
+    changed = encoded.copies[:, trained].reshape(-1, encoded.plain.shape[1])
+    place = np.full((copies, n), -1)
+    place[:, trained] = n + np.arange(len(changed)).reshape(copies, -1)
+    labels = np.concatenate([targets, np.tile(targets[trained], copies)])
+    return np.concatenate([encoded.plain, changed]), labels, place
+
+
+def probe(
+    encoded: Encoded, items: Items, split: Split, **settings: object
+) -> dict[str, np.ndarray]:
+    """Test logits of the linear probe and of its rivals on the same features.
+
+    Args:
+        encoded: Features of the items.
+        items: The task.
+        split: Folds and test patients.
+        **settings: runs, seed, recipe, cache_dir and device of `fit_heads`.
+
+    Returns:
+        Suffix ("" for the probe) to logits of shape (H, number tested, C): folds times runs
+        heads of the probe, one of a rival for each fold.
+    """
+    heads = fit_heads(encoded, items, [split], **settings)
+    found = {"": heads.logits(encoded.plain[items.tested(split)])}
+    return found | {name: rival_logits(fit, encoded, items, split) for name, fit in RIVALS.items()}
+
+
+def pixel_logits(encoded: Encoded, items: Items, split: Split) -> np.ndarray:
+    """Test logits of a logistic regression on raw pixels, one for each fold."""
+    return rival_logits(logistic_regression, encoded, items, split)
+
+
+def rival_logits(fit: Callable, encoded: Encoded, items: Items, split: Split) -> np.ndarray:
+    """Fit a baseline on un-augmented features of each fold and score the tested items.
+
+    Args:
+        fit: `probe_baselines.logistic_regression` or `nearest_neighbours`.
+        encoded: Features of the items.
+        items: The task.
+        split: Folds and test patients.
+
+    Returns:
+        Logits of shape (folds, number tested, C).
+    """
+    fitted = [
+        fit(
+            encoded.plain,
+            items.targets,
+            HeadData(
+                train=np.flatnonzero(rows_of(items.table, fold.train)),
+                validation=np.flatnonzero(rows_of(items.table, fold.validation)),
+                seeds=(0,),
+            ),
+            len(items.classes),
+        )
+        for fold in split.folds
+    ]
+    tested = encoded.plain[items.tested(split)]
+    return np.stack([one.logits(tested) for one in fitted])
+
+
+def majority_logits(items: Items, split: Split) -> np.ndarray:
+    """Logarithm of the class shares among each fold's training items, whatever the image.
+
+    Returns:
+        Logits of shape (folds, number tested, C): a floor for every score.
+    """
+    counts = [
+        np.bincount(items.targets[rows_of(items.table, fold.train)], minlength=len(items.classes))
+        for fold in split.folds
+    ]
+    shares = np.log((np.stack(counts) + 1e-6) / np.sum(counts, axis=1, keepdims=True))
+    return np.repeat(shares[:, None], items.tested(split).sum(), axis=1)
