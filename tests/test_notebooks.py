@@ -55,7 +55,7 @@ def test_one_parameters_cell_in_papermills_grammar(source):
 
 def test_every_figure_has_alt_text_and_a_caption(source):
     for cell in cells_of(source):
-        if re.search(r"^figures\.(?!use_style)", cell.source, re.M):
+        if re.search(r"^\s*(probe_)?figures\.(?!use_style)", cell.source, re.M):
             settings = cell.metadata["mystnb"]
             assert len(settings["image"]["alt"]) > 30
             assert settings["figure"]["name"].startswith("fig-")
