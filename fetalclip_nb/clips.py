@@ -111,7 +111,8 @@ def clip_features(vectors: np.ndarray, clips: Clips) -> np.ndarray:
             fix="gather the clips from the data set that was embedded",
         )
     joined = vectors[..., clips.frames, :]
-    return joined.reshape(*joined.shape[:-2], -1)
+    # Not -1: there may be no copies, and then no size to infer it from.
+    return joined.reshape(*joined.shape[:-2], joined.shape[-2] * joined.shape[-1])
 
 
 def _frame_table(dataset: Dataset) -> pd.DataFrame:

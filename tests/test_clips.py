@@ -149,3 +149,8 @@ def test_columns_and_parameters_are_checked():
     unnumbered = dataset([("a", "1", "x", "")], ("clip", "patient", "label", "split"))
     with pytest.raises(DataError, match="lacks columns.*no frame"):
         gather_clips(unnumbered, frames=1)
+
+
+def test_no_copies_join_to_no_copies():
+    clips = Clips(pd.DataFrame({"clip": ["a", "b"]}), np.array([[0, 1], [2, 3]]), 4)
+    assert clip_features(np.zeros((0, 4, 3)), clips).shape == (0, 2, 6)
