@@ -10,8 +10,8 @@ from fetalclip_nb import zero_shot
 from fetalclip_nb.errors import ParameterError, listing
 from fetalclip_nb.learning_curves import Crossing, crossing
 from fetalclip_nb.metrics import Score
+from fetalclip_nb.probe_items import Items
 from fetalclip_nb.probe_tables import percent_text
-from fetalclip_nb.probing import Items
 from fetalclip_nb.results import format_interval
 from fetalclip_nb.run_scores import RunScores, resampled_f1, run_scores
 from fetalclip_nb.splits import Split
@@ -49,7 +49,8 @@ def zero_shot_logits(
     """Zero-shot logits over a task's classes.
 
     Sentences of no class of the task (kidney, spine, profile, lips and nose among the planes)
-    speak for the class "other" where the task has it, and cannot be chosen where it has not.
+    speak for the class "other" if the task has it without sentences of its own: their
+    probabilities add up. Otherwise they cannot be chosen.
 
     Args:
         vectors: Un-normalised embeddings of the tested images, shape (N, D).
@@ -81,13 +82,16 @@ def by_size(logits: np.ndarray, supports: Mapping[int, Split]) -> dict[int, np.n
     """Cut the logits of all heads by number of training patients.
 
     Args:
-        logits: Shape (sizes * sets * runs, N, C), in the order of `probing.fit_heads`.
-        supports: Number of patients to its support sets.
+        logits: Shape (H, N, C), in the order of `probing.fit_heads`: all runs of the first
+            set of the first size, then of its second set.
+        supports: Number of patients to its support sets, as given to `probing.fit_heads`.
 
     Returns:
         Number of patients to logits of shape (sets * runs, N, C).
     """
-    parts = np.split(logits, len(supports))
+    sets = np.array([len(split.folds) for split in supports.values()])
+    runs = len(logits) // sets.sum()
+    parts = np.split(logits, runs * sets.cumsum()[:-1])
     return dict(zip(supports, parts, strict=True))
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fetalclip_nb.datasets.table import Dataset
-from fetalclip_nb.errors import ParameterError, listing
-from fetalclip_nb.probing import Items
+from fetalclip_nb.errors import DataError, ParameterError, listing
+from fetalclip_nb.probe_items import Items
 from fetalclip_nb.splits import (
     Split,
     leak_free,
@@ -20,13 +20,19 @@ CHOICES = ("auto", "official", "own")
 _FOLDERS = ("probing", "few_data_training")
 
 
-def splits_available(folder: Path) -> bool:
+def splits_available(folder: Path | None) -> bool:
     """Whether the authors' split files were downloaded (`fetalclip-nb download`)."""
-    return all((folder / name).is_dir() for name in _FOLDERS)
+    return folder is not None and all((folder / name).is_dir() for name in _FOLDERS)
 
 
 def choose_folds(
-    choice: str, items: Items, dataset: Dataset, released_root: Path, *, seed: int, folds: int = 5
+    choice: str,
+    items: Items,
+    dataset: Dataset,
+    released_root: Path | None,
+    *,
+    seed: int,
+    folds: int = 5,
 ) -> Split:
     """The folds of a probing task, checked.
 
@@ -35,13 +41,15 @@ def choose_folds(
             the authors' files are in ``released_root``.
         items: The task.
         dataset: The whole data set that the items are from.
-        released_root: Folder in the layout of the authors' repository.
+        released_root: Folder in the layout of the authors' repository; None for own splits.
         seed: Seed of own folds.
         folds: Number of own folds.
 
     Raises:
         ParameterError: Unknown choice.
-        DataError: The split cannot be used with these items.
+        DataError: The split cannot be used with these items, or official splits are asked for
+            and the data set is another one or a file is missing.
+        DownloadError: A file is not the released one.
     """
     if is_official(choice, dataset, released_root):
         split = leak_free(official_folds(released_root, items.name))
@@ -55,7 +63,7 @@ def choose_supports(
     choice: str,
     items: Items,
     dataset: Dataset,
-    released_root: Path,
+    released_root: Path | None,
     *,
     sizes: Sequence[int],
     seed: int,
@@ -67,21 +75,26 @@ def choose_supports(
         choice: As in `choose_folds`.
         items: The task.
         dataset: The whole data set that the items are from.
-        released_root: Folder in the layout of the authors' repository.
+        released_root: Folder in the layout of the authors' repository; None for own splits.
         sizes: Numbers of training patients.
         seed: Seed of own support sets.
         sets: Own support sets of each size.
 
     Raises:
         ParameterError: Unknown choice, or a size that the official files do not have.
-        DataError: A split cannot be used with these items.
+        DataError: As in `choose_folds`.
+        DownloadError: As in `choose_folds`.
     """
     if is_official(choice, dataset, released_root):
         found = official_supports(released_root, items.name)
         unknown = [n for n in sizes if n not in found]
         if unknown:
             raise ParameterError(
-                "Official support sets have other sizes", expected=listing(found), found=unknown
+                "Official support sets have other sizes",
+                where=items.name,
+                expected=listing(found),
+                found=listing(unknown),
+                fix="leave these sizes out or take own splits",
             )
         supports = {n: leak_free(found[n], *found.values()) for n in sizes}
     else:
@@ -98,15 +111,29 @@ def choose_supports(
     return supports
 
 
-def is_official(choice: str, dataset: Dataset, released_root: Path) -> bool:
+def is_official(choice: str, dataset: Dataset, released_root: Path | None) -> bool:
     """Whether the authors' split files are to be used.
+
+    Args:
+        choice: As in `choose_folds`.
+        dataset: The whole data set.
+        released_root: Folder in the layout of the authors' repository.
 
     Raises:
         ParameterError: Unknown choice.
+        DataError: Official splits are asked for other images than the real FETAL_PLANES_DB's.
     """
     if choice not in CHOICES:
         raise ParameterError(
             "Unknown choice of splits", where="splits", expected=", ".join(CHOICES), found=choice
         )
     real = dataset.name == "fetal_planes" and not dataset.synthetic
+    if choice == "official" and not real:
+        raise DataError(
+            "Official splits name patients of another data set",
+            where=dataset.root,
+            expected="the real FETAL_PLANES_DB",
+            found="phantoms" if dataset.synthetic else f"a data set of the kind {dataset.name}",
+            fix="set splits to own or auto",
+        )
     return choice == "official" or (choice == "auto" and real and splits_available(released_root))

@@ -1,6 +1,6 @@
 """Scores of probes as result files and tables take them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from fetalclip_nb.metrics import Score
 from fetalclip_nb.published import published, published_tasks
 from fetalclip_nb.results import format_interval
 from fetalclip_nb.run_scores import RunScores, run_scores
-from fetalclip_nb.splits import Split
+from fetalclip_nb.splits import Split, rows_of
 
 
 def task_results(scores: Mapping[str, RunScores], task: str) -> dict[str, dict[str, Score]]:
@@ -23,33 +23,28 @@ def task_results(scores: Mapping[str, RunScores], task: str) -> dict[str, dict[s
 
 
 def runs_table(
-    scores: Mapping[tuple[str, str], Mapping[str, RunScores]], *, runs: int
+    scores: Mapping[tuple[str, str], Mapping[str, RunScores]], splits: Mapping[str, Split]
 ) -> pd.DataFrame:
     """Every score of every head: model, task, fold, run, score, value.
 
     Args:
-        scores: (model, task) to scores of heads in the order of folds and runs.
-        runs: Heads a fold.
+        scores: (model, task) to scores of heads in the order of folds and runs. Each fold has
+            as many runs as the others; a model may have more of them (a probe) than another
+            (logistic regression: one).
+        splits: Task to its split.
     """
+
+    def numbered(task: str, values: np.ndarray) -> Iterator[tuple[int, int, float]]:
+        runs = len(values) // len(splits[task].folds)
+        return ((*divmod(head, runs), float(value)) for head, value in enumerate(values))
+
     rows = [
-        (model, task, head // runs, head % runs, name, float(value))
+        (model, task, fold, run, name, value)
         for (model, task), found in scores.items()
         for name, one in found.items()
-        for head, value in enumerate(one.values)
+        for fold, run, value in numbered(task, one.values)
     ]
     return pd.DataFrame(rows, columns=["model", "task", "fold", "run", "score", "value"])
-
-
-def spread_table(scores: Mapping[str, RunScores]) -> pd.DataFrame:
-    """How much runs differ, in percent: mean, standard deviation, lowest, median, highest."""
-    rows = {}
-    for name, found in scores.items():
-        runs = 100 * found.values
-        spread = runs.std(ddof=1) if runs.size > 1 else 0.0
-        numbers = (runs.mean(), spread, runs.min(), np.median(runs), runs.max())
-        rows[name] = [str(runs.size), *(f"{number:.1f}" for number in numbers)]
-    header = ["runs", "mean", "standard deviation", "lowest", "median", "highest"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=header)
 
 
 def split_table(splits: Mapping[str, Split], table: pd.DataFrame) -> pd.DataFrame:
@@ -64,7 +59,7 @@ def split_table(splits: Mapping[str, Split], table: pd.DataFrame) -> pd.DataFram
         for number, fold in enumerate(split.folds):
             sides = {"train": fold.train, "validation": fold.validation, "test": split.test}
             patients = {side: len(ids) for side, ids in sides.items()}
-            items = {f"{s} items": table["patient"].isin(ids).sum() for s, ids in sides.items()}
+            items = {f"{side} items": rows_of(table, ids).sum() for side, ids in sides.items()}
             rows.append(
                 {"split": name, "source": split.source, "fold": number, **patients, **items}
             )
@@ -112,8 +107,8 @@ def published_facts(experiment: str, model: str = "fetalclip") -> dict[str, str]
         experiment: First part of the names in published.yaml ("linear_probe").
         model: Whose scores.
     """
-    tasks = [name.split("/") for name in published_tasks() if name.startswith(f"{experiment}/")]
-    found = {task: published("/".join((experiment, task, kind)), model) for _, task, kind in tasks}
+    names = [name for name in published_tasks() if name.startswith(f"{experiment}/")]
+    found = {name.split("/")[1]: published(name, model) for name in names}
     return {f"published_{task}": f"{100 * one.value:.2f} %" for task, one in found.items() if one}
 
 

@@ -1,24 +1,20 @@
-"""Probes of frozen encoders: a task's items, their features, and the heads trained on them."""
+"""Probes of frozen encoders: features of a task's items, and the heads trained on them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from fetalclip_nb.augmentation import Augmentation
-from fetalclip_nb.clips import Clips, clip_features, gather_clips
+from fetalclip_nb.clips import clip_features
 from fetalclip_nb.datasets.table import Dataset
-from fetalclip_nb.embeddings import augmented_embeddings, image_embeddings
+from fetalclip_nb.embeddings import ImageEncoder, augmented_embeddings, image_embeddings
 from fetalclip_nb.linear_heads import HeadData, HeadRecipe, LinearHeads, cached_heads
-from fetalclip_nb.models import Model
 from fetalclip_nb.pixels import PixelEncoder
 from fetalclip_nb.probe_baselines import logistic_regression, nearest_neighbours
+from fetalclip_nb.probe_items import Items
 from fetalclip_nb.splits import Split, rows_of
-
-CHD_CLASSES = ("normal", "CHD")
-"""Labels of clips; the second one is what a probe looks for."""
 
 PIXELS = PixelEncoder()
 PIXEL_NAME = "pixels, logistic regression"
@@ -30,76 +26,6 @@ RIVALS = {
 
 SEEDS_A_GROUP = 1000
 """Seeds that each fold or support set has for itself, so that no two heads share one."""
-
-
-@dataclass(frozen=True)
-class Items:
-    """What a task classifies: images, or clips of several images.
-
-    Attributes:
-        name: Task ("six_planes").
-        classes: C names.
-        table: One row an item with at least patient, label and split.
-        rows: Row of each item's image in the whole data set, int64 of shape (N,); of clips,
-            the first frame's.
-        clips: The clips, or None where each item is an image.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    table: pd.DataFrame
-    rows: np.ndarray
-    clips: Clips | None = None
-
-    def __len__(self) -> int:
-        """Number of items."""
-        return len(self.table)
-
-    @property
-    def targets(self) -> np.ndarray:
-        """Class of each item, int64 of shape (N,)."""
-        index = {name: i for i, name in enumerate(self.classes)}
-        return self.table["label"].map(index).to_numpy(np.int64)
-
-    def tested(self, split: Split) -> np.ndarray:
-        """Which items are of test patients, boolean of shape (N,)."""
-        return rows_of(self.table, split.test)
-
-    def truth(self, split: Split) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-        """Classes and patients of the tested items, and the class names, as scores take them."""
-        rows = self.tested(split)
-        return self.targets[rows], self.table["patient"].to_numpy()[rows], self.classes
-
-
-def image_items(name: str, images: Dataset, classes: Sequence[str]) -> Items:
-    """Each labelled image is an item.
-
-    Args:
-        name: Task.
-        images: A data set, or a subset of one, with a ``label`` column.
-        classes: Names, in the order of the logits' columns.
-    """
-    table = images.table.reset_index(drop=True)
-    return Items(name, tuple(classes), table, images.table.index.to_numpy(np.int64))
-
-
-def clip_items(name: str, images: Dataset, classes: Sequence[str], *, frames: int) -> Items:
-    """Each clip is an item; its frames' features are joined in order.
-
-    Args:
-        name: Task.
-        images: A whole data set with the columns that `clips.gather_clips` needs.
-        classes: Names, in the order of the logits' columns.
-        frames: Frames a clip.
-
-    Raises:
-        DataError: If the table's clips cannot be used.
-    """
-    clips = gather_clips(images, frames=frames)
-    others = images.table.drop(columns=list(clips.table)[1:], errors="ignore")
-    first = others.iloc[clips.frames[:, 0]].drop(columns="clip", errors="ignore")
-    table = pd.concat([clips.table, first.reset_index(drop=True)], axis=1)
-    return Items(name, tuple(classes), table, clips.frames[:, 0], clips)
 
 
 @dataclass(frozen=True)
@@ -124,7 +50,7 @@ class Encoded:
 
 
 def encode(
-    model: Model | PixelEncoder,
+    model: ImageEncoder,
     dataset: Dataset,
     test: Sequence[str],
     *,
@@ -143,6 +69,15 @@ def encode(
         cache_dir: Folder that all notebooks share.
         seed: Seed of the augmentation.
         batch_size: Images in a forward pass.
+
+    Returns:
+        Features in table order. NaN in place of a test image's copies: `fit_heads` refuses
+        to train on them.
+
+    Raises:
+        ParameterError: If copies are asked for and all patients are tested.
+        CacheError: If the cache holds something else than its key promises.
+        ImageError: If an image cannot be decoded.
     """
     options = {"cache_dir": cache_dir, "batch_size": batch_size}
     plain = image_embeddings(model, dataset, **options).of(dataset)
@@ -175,7 +110,7 @@ def fit_heads(
     Args:
         encoded: Features of the items.
         items: The task.
-        splits: One split for probing, one a support size for few-data training.
+        splits: One split for probing, one for each support size for few-data training.
         runs: Heads a fold, each with a seed of its own.
         seed: Base of the heads' seeds.
         recipe: Learning rate, batch size, epochs.
@@ -187,6 +122,9 @@ def fit_heads(
 
     Raises:
         ParameterError: If a fold has fewer training rows than a batch.
+        ShapeError: If a feature is not finite, as of a training item without copies.
+
+    Source: FetalCLIP (arXiv 2502.14807), linear probing and few-data training.
     """
     folds = [fold for split in splits for fold in split.folds]
     trained = rows_of(items.table, {patient for fold in folds for patient in fold.train})
@@ -211,11 +149,15 @@ def _stacked(
     n, copies = len(targets), len(encoded.copies)
     if not copies:
         return encoded.plain, targets, np.arange(n)[None]
-    changed = encoded.copies[:, trained].reshape(-1, encoded.plain.shape[1])
+    changed = copies * int(trained.sum())
     place = np.full((copies, n), -1)
-    place[:, trained] = n + np.arange(len(changed)).reshape(copies, -1)
-    labels = np.concatenate([targets, np.tile(targets[trained], copies)])
-    return np.concatenate([encoded.plain, changed]), labels, place
+    place[:, trained] = n + np.arange(changed).reshape(copies, -1)
+    features = np.empty((n + changed, encoded.plain.shape[1]), dtype=np.float32)
+    features[:n] = encoded.plain
+    # Row by row of copies: all at once would hold them in memory once more.
+    for rows, copy in zip(place, encoded.copies, strict=True):
+        features[rows[trained]] = copy[trained]
+    return features, np.concatenate([targets, np.tile(targets[trained], copies)]), place
 
 
 def probe(
