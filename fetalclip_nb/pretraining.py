@@ -58,7 +58,11 @@ class Recipe:
     """
 
     seed: int = 0
-    stages: tuple[Stage, ...] = (Stage(2800), Stage(2000, zoom=(0.85, 1.25), shared=True))
+    stages: tuple[Stage, ...] = (
+        Stage(2800),
+        Stage(2000, zoom=(0.85, 1.25), shared=True),
+        Stage(1000, zoom=(0.85, 1.25), shared=True, hearts=10),
+    )
     heads: int = 6000
     others: int = 6000
     hearts: int = 3000
@@ -104,6 +108,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=default.seed)
     parser.add_argument("--heads", type=int, default=default.heads, help="brain phantoms")
     parser.add_argument("--others", type=int, default=default.others, help="other phantoms")
+    parser.add_argument("--hearts", type=int, default=default.hearts, help="frames of clips")
     parser.add_argument("--threads", type=int, default=2, help="torch threads and processes")
     parser.add_argument("--real", type=Path, help="HC18 folder: also score on real heads")
 
@@ -115,7 +120,8 @@ def main(args: argparse.Namespace) -> int:
     if len(args.steps) != len(Recipe.stages):
         raise ParameterError("Give steps for each stage", where="--steps", found=args.steps)
     stages = tuple(replace(s, steps=n) for s, n in zip(Recipe.stages, args.steps, strict=True))
-    recipe = Recipe(seed=args.seed, stages=stages, heads=args.heads, others=args.others)
+    pool = {"heads": args.heads, "others": args.others, "hearts": args.hearts}
+    recipe = Recipe(seed=args.seed, stages=stages, **pool)
     pretraining_run.run(
         recipe, out=args.out, cache=args.cache, threads=args.threads, real=args.real
     )

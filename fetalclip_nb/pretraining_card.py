@@ -60,9 +60,10 @@ def _data(scores: dict[str, dict]) -> str:
 
 Training: {recipe["heads"]:,} brain phantoms (gestational age uniform from 14w0d to 38w6d) and \
 {recipe["others"]:,} phantoms of the other planes, pictures of version \
-{scores["training"]["phantoms"]}, seed {recipe["seed"]}, each of another patient. Captions: \
-our own sentences on plane, brain sub-plane, structures, and on gestational age with pixel \
-spacing. No real image and no real caption.
+{scores["training"]["phantoms"]}, and {recipe["hearts"]:,} frames of four-chamber clips, every second \
+one with a defect; seed {recipe["seed"]}, each of another patient. Captions: \
+our own sentences on plane, brain sub-plane, structures, how large the chambers of a heart look, and \
+on gestational age with pixel spacing. No real image and no real caption.
 
 Held out: {planes["patients"]} phantom patients in the layout of FETAL_PLANES_DB (seed \
 {planes["seed"]}) and {heads["patients"]} in that of HC18 (seed {heads["seed"]}).
@@ -89,12 +90,13 @@ def _recipe(scores: dict[str, dict]) -> str:
 def _stage(stage: dict[str, object]) -> str:
     """One stage in words.
 
-    >>> _stage({"steps": 10, "zoom": [0.7, 1.25], "shared": True})
+    >>> _stage({"steps": 10, "zoom": [0.7, 1.25], "shared": True, "hearts": 0})
     '10 steps, zoom 0.7 to 1.25, every picture serves both losses'
     """
     low, high = stage["zoom"]
     use = "every picture serves both losses" if stage["shared"] else "separate pictures a loss"
-    return f"{stage['steps']:,} steps, zoom {low} to {high}, {use}"
+    clips = f", {stage['hearts']} frames of clips" if stage["hearts"] else ""
+    return f"{stage['steps']:,} steps, zoom {low} to {high}, {use}{clips}"
 
 
 def _planes(scores: dict[str, dict]) -> str:

@@ -370,8 +370,8 @@ def test_a_checkpoint_of_another_recipe_is_refused(pool, tokenizer, tmp_path):
 def test_command_line_offers_the_recipe():
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    args = parser.parse_args(["--steps", "7", "5", "--out", "there"])
-    assert (args.steps, args.seed, args.out) == ([7, 5], Recipe().seed, Path("there"))
+    args = parser.parse_args(["--steps", "7", "5", "2", "--out", "there"])
+    assert (args.steps, args.seed, args.out) == ([7, 5, 2], Recipe().seed, Path("there"))
 
 
 def test_command_trains_exports_scores_and_describes(tmp_path, monkeypatch, capsys):
@@ -381,10 +381,10 @@ def test_command_trains_exports_scores_and_describes(tmp_path, monkeypatch, caps
     add_arguments(parser)
     out, cache = tmp_path / "out", tmp_path / "cache"
     phantoms.write_hc18(tmp_path / "heads", patients=6, seed=3, workers=1)
-    words = f"--out {out} --cache {cache} --steps 1 1 --heads 6 --others 9 --threads 1"
+    words = f"--out {out} --cache {cache} --steps 1 1 1 --heads 6 --others 9 --hearts 8 --threads 1"
     assert main(parser.parse_args([*words.split(), "--real", str(tmp_path / "heads")])) == 0
     scores = json.loads((out / "scores.json").read_text("utf-8"))
-    assert [stage["steps"] for stage in scores["recipe"]["stages"]] == [1, 1]
+    assert [stage["steps"] for stage in scores["recipe"]["stages"]] == [1, 1, 1]
     assert {"planes", "brain", "age", "real_hc18"} < set(scores)
     assert 0 <= scores["planes"]["f1_macro"]["value"] <= 1
     assert set(scores["real_hc18"]) == set(scores["age"])
