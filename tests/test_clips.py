@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from helpers import write_image
 
-from fetalclip_nb.clips import clip_features, gather_clips
+from fetalclip_nb.clips import Clips, clip_features, gather_clips
 from fetalclip_nb.datasets import Dataset, read_manifest
 from fetalclip_nb.errors import DataError, ParameterError, ShapeError
 
