@@ -40,8 +40,7 @@ class Items:
     @property
     def targets(self) -> np.ndarray:
         """Class of each item, int64 of shape (N,)."""
-        index = {name: i for i, name in enumerate(self.classes)}
-        return self.table["label"].map(index).to_numpy(np.int64)
+        return pd.Index(self.classes).get_indexer(self.table["label"]).astype(np.int64)
 
     def tested(self, split: Split) -> np.ndarray:
         """Which items are of test patients, boolean of shape (N,)."""

@@ -1,0 +1,263 @@
+"""Which split a probe uses, and manifests that cannot be split."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import write_image
+
+from fetalclip_nb.datasets import SIX_PLANES, Dataset, read_manifest
+from fetalclip_nb.errors import DataError, FetalClipError, ParameterError
+from fetalclip_nb.probe_items import CHD_CLASSES, clip_items, image_items
+from fetalclip_nb.probe_splits import choose_folds, choose_supports, is_official, splits_available
+from fetalclip_nb.splits import own_folds, own_supports
+
+
+@pytest.fixture(scope="session")
+def released(shared_data):
+    return shared_data / "fetalclip"
+
+
+@pytest.fixture(scope="session")
+def official_patients(released):
+    """Patients of the official six-plane split, read without the code that is tested."""
+    folder = released / "probing" / "classification_six_fetal_planes"
+    train, validation = json.loads((folder / "train_val_split.json").read_text())["0"]
+    return [*json.loads((folder / "test_split.json").read_text()), *train, *validation]
+
+
+def planes_of(patients, *, synthetic=False, name="fetal_planes", split=""):
+    """A data set in which each patient has an image of each plane."""
+    rows = [(patient, plane, split) for patient in patients for plane in SIX_PLANES]
+    table = pd.DataFrame(rows, columns=["patient", "label", "split"])
+    table.insert(0, "id", [f"i{number}" for number in range(len(table))])
+    return Dataset(name, Path("planes"), table, synthetic, "0")
+
+
+def planes_task(data):
+    return image_items("six_planes", data, SIX_PLANES)
+
+
+@pytest.fixture
+def phantoms():
+    return planes_of([f"Patient{i:05d}" for i in range(30)], synthetic=True)
+
+
+# Which split
+
+
+@pytest.mark.parametrize("choice", ["auto", "official"])
+def test_real_planes_take_the_official_folds(choice, official_patients, released):
+    data = planes_of(official_patients)
+    task = planes_task(data)
+    split = choose_folds(choice, task, data, released, seed=0)
+    assert split.source == "official"
+    assert len(split.test) == 896
+    assert len(split.folds) == 5
+    assert [len(side) for side in vars(split.folds[0]).values()] == [716, 180]
+    assert task.tested(split).sum() == 896 * 6
+    assert not {p for fold in split.folds for p in fold.train + fold.validation} & {*split.test}
+
+
+def test_real_planes_take_the_official_support_sets(official_patients, released):
+    data = planes_of(official_patients)
+    found = choose_supports("auto", planes_task(data), data, released, sizes=[2, 64], seed=0)
+    assert list(found) == [2, 64]
+    for n, split in found.items():
+        assert (split.source, len(split.test), len(split.folds)) == ("official", 896, 5)
+        assert {len(side) for fold in split.folds for side in vars(fold).values()} == {n}
+    with pytest.raises(ParameterError, match=r"six_planes.*2, 4, 8, .*Found: 3, 5.*own splits"):
+        choose_supports("auto", planes_task(data), data, released, sizes=[2, 3, 5], seed=0)
+
+
+def test_brain_task_tests_patients_without_a_brain_image(official_patients, released):
+    data = planes_of(official_patients)
+    folder = released / "probing" / "classification_brain_subplanes"
+    train, validation = json.loads((folder / "train_val_split.json").read_text())["0"]
+    imaged = data.table["patient"].isin([*official_patients[:300], *train, *validation])
+    part = data.where(imaged & data.table["label"].isin(["brain", "heart"]))
+    task = image_items("brain_subplanes", part, ("brain", "heart"))
+    split = choose_folds("auto", task, data, released, seed=0)
+    assert len(split.test) == 896
+    assert task.tested(split).sum() == 300 * 2
+
+
+def test_auto_takes_own_folds_without_the_authors_files(official_patients, tmp_path):
+    data = planes_of(official_patients[:50])
+    task = planes_task(data)
+    own = own_folds(task.table, seed=4, folds=3)
+    assert choose_folds("auto", task, data, tmp_path, seed=4, folds=3) == own
+    assert choose_folds("auto", task, data, None, seed=4, folds=3) == own
+    (tmp_path / "probing").mkdir()
+    assert not splits_available(tmp_path)
+    (tmp_path / "few_data_training").mkdir()
+    assert splits_available(tmp_path)
+    with pytest.raises(DataError, match="Released file is missing"):
+        choose_folds("auto", task, data, tmp_path, seed=4)
+
+
+def test_own_folds_are_taken_where_they_are_asked_for(official_patients, released):
+    data = planes_of(official_patients[:50])
+    task = planes_task(data)
+    assert choose_folds("own", task, data, released, seed=1) == own_folds(task.table, seed=1)
+    found = choose_supports("own", task, data, None, sizes=[2, 4], seed=1, sets=3)
+    assert found == own_supports(task.table, [2, 4], seed=1, sets=3)
+
+
+@pytest.mark.parametrize("changes", [{"synthetic": True}, {"name": "manifest"}])
+def test_auto_never_takes_official_folds_for_other_images(changes, official_patients, released):
+    data = planes_of(official_patients, **changes)
+    assert not is_official("auto", data, released)
+    assert choose_folds("auto", planes_task(data), data, released, seed=0).source == "own"
+    found = choose_supports("auto", planes_task(data), data, released, sizes=[4], seed=0)
+    assert found[4].source == "own"
+
+
+def test_official_is_refused_for_other_images(phantoms, tmp_path):
+    # Their patients have the names of real ones, and no file needs to be read to say no.
+    task = planes_task(phantoms)
+    text = "patients of another data set. Where: planes. Expected: the real.*Found: phantoms. .*own"
+    with pytest.raises(DataError, match=text):
+        choose_folds("official", task, phantoms, tmp_path, seed=0)
+    with pytest.raises(DataError, match=text):
+        choose_supports("official", task, phantoms, tmp_path, sizes=[2], seed=0)
+    manifest = replace(phantoms, name="manifest", synthetic=False)
+    with pytest.raises(DataError, match="Found: a data set of the kind manifest"):
+        choose_folds("official", task, manifest, tmp_path, seed=0)
+
+
+def test_official_needs_the_authors_files_and_all_their_patients(official_patients, released):
+    data = planes_of(official_patients)
+    with pytest.raises(DataError, match="Released file is missing.*fetalclip-nb download"):
+        choose_folds("official", planes_task(data), data, Path("none"), seed=0)
+    data = planes_of(official_patients[:-3])
+    with pytest.raises(DataError, match="patients of the split without images: Patient"):
+        choose_folds("official", planes_task(data), data, released, seed=0)
+
+
+@pytest.mark.parametrize("choice", ["Official", "", "mine"])
+def test_unknown_choices_are_refused(choice, phantoms):
+    task = planes_task(phantoms)
+    text = "Unknown choice of splits. Where: splits. Expected: auto, official, own"
+    with pytest.raises(ParameterError, match=text):
+        choose_folds(choice, task, phantoms, None, seed=0)
+    with pytest.raises(ParameterError, match=text):
+        choose_supports(choice, task, phantoms, None, sizes=[2], seed=0)
+
+
+@pytest.mark.parametrize("side", ["train", "test"])
+def test_small_support_sets_may_lack_a_class_but_the_test_set_may_not(side, phantoms):
+    table = phantoms.table.assign(split=["test"] * 60 + ["train"] * 120)
+    data = replace(phantoms, table=table)
+    part = data.where((table["label"] != "femur") | (table["split"] != side))
+    task = planes_task(part)
+    if side == "test":
+        with pytest.raises(DataError, match="Found: no image of femur in test. "):
+            choose_supports("own", task, data, None, sizes=[2], seed=0, sets=2)
+    else:
+        supports = choose_supports("own", task, data, None, sizes=[2], seed=0, sets=2)
+        assert len(supports[2].test) == 10
+        with pytest.raises(DataError, match="no image of femur in train of fold 0, validation"):
+            choose_folds("own", task, data, None, seed=0)
+
+
+# From a user's manifest to folds, as the chapter on probing does it
+
+
+def write_manifest(root, rows, header="image,label,patient,split,clip,frame"):
+    """Clips of two frames: (label, patient, split) each."""
+    lines = [header]
+    for number, row in enumerate(rows):
+        for frame in range(2):
+            name = f"{number}-{frame}.png"
+            write_image(root / name, size=(4, 4), seed=number)
+            lines.append(",".join([name, *row, f"c{number}", str(frame)]))
+    (root / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def hearts_of(root, folds=5):
+    data = read_manifest(root)
+    task = clip_items("chd", data, CHD_CLASSES, frames=2)
+    return task, choose_folds("own", task, data, None, seed=0, folds=folds)
+
+
+def evenly(n, split=""):
+    return [(CHD_CLASSES[i % 2], f"p{i}", split) for i in range(n)]
+
+
+def test_usable_manifest_is_split_by_patient(tmp_path):
+    rows = evenly(30)
+    task, split = hearts_of(write_manifest(tmp_path, [*rows, *rows[:4]]))
+    assert (len(task), split.source, len(split.folds)) == (34, "own", 5)
+    assert task.targets.tolist() == [0, 1] * 17
+    tested = task.table[task.tested(split)]
+    assert set(tested["label"]) == set(CHD_CLASSES)
+    seen = {p for fold in split.folds for p in fold.train + fold.validation}
+    assert seen == set(task.table["patient"]) - set(tested["patient"])
+
+
+def test_given_sides_of_a_manifest_are_kept(tmp_path):
+    sides = ["train"] * 6 + ["validation"] * 4 + ["test"] * 4
+    rows = [(label, name, side) for (label, name, _), side in zip(evenly(14), sides, strict=True)]
+    _, split = hearts_of(write_manifest(tmp_path, rows))
+    assert [len(side) for side in vars(split.folds[0]).values()] == [6, 4]
+    assert (len(split.folds), len(split.test)) == (1, 4)
+
+
+def refusal(root):
+    """The one error that a manifest gives on its way to folds."""
+    with pytest.raises(FetalClipError) as caught:
+        hearts_of(root)
+    assert type(caught.value) is DataError
+    assert caught.value.__cause__ is None and caught.value.__context__ is None
+    return str(caught.value)
+
+
+def test_class_missing_from_a_fold_is_one_clear_error(tmp_path):
+    rows = [("CHD" if i < 4 else "normal", f"p{i}", "") for i in range(30)]
+    text = refusal(write_manifest(tmp_path, rows))
+    assert text.startswith(f"Split cannot be used. Where: {tmp_path}. Expected: each patient on")
+    assert "no image of CHD in validation of fold" in text
+    assert "normal in" not in text
+    assert "take fewer folds" in text
+    _, split = hearts_of(tmp_path, folds=2)
+    assert len(split.folds) == 2
+
+
+def test_patient_in_train_and_test_is_one_clear_error(tmp_path):
+    rows = [*evenly(20, "train"), *evenly(6, "test")]
+    text = refusal(write_manifest(tmp_path, rows))
+    assert text.startswith(f"Patients occur in two splits. Where: {tmp_path / 'manifest.csv'}.")
+    assert "p0, p1, p2, p3, p4, p5" in text
+
+
+def test_label_outside_of_the_task_is_one_clear_error(tmp_path):
+    rows = [*evenly(20), ("VSD", "p20", ""), ("chd", "p21", "")]
+    text = refusal(write_manifest(tmp_path, rows))
+    assert text.startswith(f"Unknown label in 4 of 44 rows. Where: {tmp_path}, column label.")
+    assert "Expected: normal, CHD. Found: 'VSD', 'chd'" in text
+
+
+def test_split_of_some_rows_only_is_one_clear_error(tmp_path):
+    text = refusal(write_manifest(tmp_path, [*evenly(20, "train"), ("CHD", "p20", "")]))
+    assert "Splits in the table cannot be used" in text
+    assert "split empty in 1 of 21 rows" in text
+
+
+def test_clips_with_too_few_frames_are_one_clear_error(tmp_path):
+    root = write_manifest(tmp_path, evenly(20))
+    lines = (root / "manifest.csv").read_text().splitlines()
+    (root / "manifest.csv").write_text("\n".join(lines[:-1]) + "\n")
+    assert "fewer than 2 frames: c19 (1)" in refusal(root)
+
+
+def test_folds_of_a_manifest_do_not_depend_on_the_order_of_its_rows(tmp_path):
+    _, split = hearts_of(write_manifest(tmp_path, evenly(20)))
+    header, *lines = (tmp_path / "manifest.csv").read_text().splitlines()
+    mixed = np.random.default_rng(0).permutation(lines)
+    (tmp_path / "manifest.csv").write_text("\n".join([header, *mixed]) + "\n")
+    assert hearts_of(tmp_path)[1] == split
