@@ -1,16 +1,16 @@
 """Time what the book spends its time on, beside the naive way of doing it."""
 
 import argparse
+import os
 import platform
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
+import heads
 import numpy as np
 import torch
 from sklearn.metrics import f1_score
+from timing import Measure, median_seconds
 
 from fetalclip_nb import growth, metrics, phantoms, prompts, results
 from fetalclip_nb.datasets import read_hc18
@@ -18,17 +18,6 @@ from fetalclip_nb.images import read_image, read_square
 from fetalclip_nb.models import load_model, trimmed_text
 
 OUTPUT = Path("build/benchmarks.json")
-
-
-def median_seconds(work: Callable[[], object], runs: int = 5) -> float:
-    """Median wall time of a call, after one warm-up."""
-    work()
-    seconds = []
-    for _ in range(runs):
-        started = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds)
 
 
 def bootstrap() -> dict[str, float]:
@@ -113,6 +102,9 @@ BENCHMARKS = {
     "phantoms": drawing,
     "images": images,
     "dataset": dataset,
+    "heads": heads.heads,
+    "few_heads": heads.few_heads,
+    "rivals": heads.rivals,
 }
 
 
@@ -121,13 +113,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", choices=[[], *BENCHMARKS], metavar="NAME")
     names = parser.parse_args().names or list(BENCHMARKS)
-    found = {}
+    seconds: dict[str, dict[str, float]] = {}
+    measures: dict[str, dict[str, Measure]] = {}
     for name in names:
-        found[name] = BENCHMARKS[name]()
-        for label, seconds in found[name].items():
-            print(f"{name:10}  {label:45}  {1000 * seconds:12.1f} ms")
-    machine = {"processor": platform.processor() or platform.machine()}
-    results.write_json(OUTPUT, {"seconds": found, "machine": machine, **results.provenance()})
+        for label, figure in BENCHMARKS[name]().items():
+            kept, shown = (
+                (measures, figure)
+                if isinstance(figure, Measure)
+                else (seconds, Measure(1000 * figure, "ms"))
+            )
+            kept.setdefault(name, {})[label] = figure
+            print(f"{name:10}  {label:45}  {shown.value:12.1f} {shown.unit}", flush=True)
+    content = {"seconds": seconds, "measures": measures, "machine": machine()}
+    results.write_json(OUTPUT, {**content, **results.provenance()})
+
+
+def machine() -> dict[str, object]:
+    """What the figures depend on besides the code."""
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "load_average": os.getloadavg(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
 
 
 if __name__ == "__main__":
