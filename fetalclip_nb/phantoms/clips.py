@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fetalclip_nb.errors import ParameterError
-from fetalclip_nb.phantoms.heart import DEFECTS
+from fetalclip_nb.phantoms.heart import require_defect
 from fetalclip_nb.phantoms.patient import Patient, draw_patient
 from fetalclip_nb.phantoms.picture import Phantom, draw
 
@@ -46,13 +46,13 @@ def draw_clip(
 ) -> list[np.ndarray]:
     """Draw the frames of one clip.
 
-    All frames show the same heart from the same place; the ventricles contract and the
-    speckle is new in each. The window holds the whole heart, but seldom in its middle.
+    All frames show the same heart from the same place; the ventricles contract, speckle and
+    gain are new in each. The window holds the whole heart, but seldom in its middle.
 
     Args:
         rng: Source of chance; the same state gives the same clip.
         frames: Number of frames, spread evenly over one beat.
-        defect: One of ``DEFECTS``, or None for a normal heart.
+        defect: One of ``heart.DEFECTS``, or None for a normal heart.
         patient: Whose heart it is; drawn when absent.
 
     Returns:
@@ -61,7 +61,9 @@ def draw_clip(
     Raises:
         ParameterError: If the defect is unknown or there are no frames.
     """
-    _check(frames, defect)
+    require_defect(defect)
+    if frames < 1:
+        raise ParameterError("A clip needs frames", where="frames", expected=">= 1", found=frames)
     patient = patient or draw_patient(rng)
     view = View(
         scene_seed=int(rng.integers(2**32)),
@@ -98,12 +100,3 @@ def _windowed(phantom: Phantom, view: View) -> np.ndarray:
         start = first + int(view.offset[axis] * max(0, last - first))
         cut.append(slice(start, start + side))
     return phantom.image[tuple(cut)]
-
-
-def _check(frames: int, defect: str | None) -> None:
-    if defect is not None and defect not in DEFECTS:
-        raise ParameterError(
-            "Unknown defect", where="defect", expected=f"{', '.join(DEFECTS)} or None", found=defect
-        )
-    if frames < 1:
-        raise ParameterError("A clip needs frames", where="frames", expected=">= 1", found=frames)

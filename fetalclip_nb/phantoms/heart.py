@@ -5,6 +5,7 @@ In the frame of the heart the apex lies at (1, 0), the crux at (0, 0), the left 
 
 import numpy as np
 
+from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.phantoms.canvas import BLOOD, Frame, Material, blob, curve, oval
 from fetalclip_nb.phantoms.scene import Scene
 
@@ -53,7 +54,11 @@ def draw_heart(scene: Scene, left: int) -> None:
         scene: ``detail`` may hold "defect" (one of ``DEFECTS``) and "phase" of the beat, from 0
             (ventricles full) to 1 (contracted).
         left: Side of the fetus' left in the frame, 1 or -1.
+
+    Raises:
+        ParameterError: If the defect is unknown: a misspelt one would be drawn as normal.
     """
+    require_defect(scene.detail.get("defect"))
     rng = scene.rng
     axis = left * rng.normal(0.75, 0.12)
     inner = Frame((0.03, 0.1 * left), axis, rng.uniform(0.46, 0.56), left * rng.uniform(0.36, 0.43))
@@ -69,6 +74,18 @@ def draw_heart(scene: Scene, left: int) -> None:
     _walls(scene, inner)
     if scene.detail.get("defect") == SEPTAL:
         scene.fill(inner.at(oval(*_GAP)), blood)
+
+
+def require_defect(defect: object) -> None:
+    """Refuse what is neither one of ``DEFECTS`` nor None.
+
+    Raises:
+        ParameterError: If the defect is unknown.
+    """
+    if defect is not None and defect not in DEFECTS:
+        raise ParameterError(
+            "Unknown defect", where="defect", expected=f"{', '.join(DEFECTS)} or None", found=defect
+        )
 
 
 def _chamber(
