@@ -11,6 +11,15 @@ from fetalclip_nb.phantoms import BRAIN_PLANES, PLANES
 from fetalclip_nb.prompts import load_age_templates, load_prompts
 
 
+HEART_WORDS = {
+    "even chambers": "equal|even|intact|balance|whole",
+    "open crux": "gap|ends before|hole|open into|broken",
+    "small left ventricle": "small left|left ventricle is much|tiny left|smaller|apex formed by",
+    "wide right atrium": "wide right|right atrium",
+}
+"""One of these stands in every caption that says how the chambers look."""
+
+
 def drawn(plane: str, part: str | None = None, n: int = 300) -> list[captions.Caption]:
     rng = np.random.default_rng(0)
     return [captions.plane_caption(rng, plane, part) for _ in range(n)]
@@ -45,12 +54,59 @@ def test_thorax_captions_name_the_chambers():
     assert "the left ventricle" in text
 
 
+def test_every_look_of_a_heart_has_words_of_its_own():
+    assert set(HEART_WORDS) == set(captions.PART_NOUNS["thorax"])
+
+
+@pytest.mark.parametrize("part", HEART_WORDS)
+def test_heart_captions_say_how_the_chambers_look_in_three_of_four_cases(part):
+    found = drawn("thorax", part, 1000)
+    named = [caption.text for caption in found if caption.part == part]
+    assert len(named) / len(found) == pytest.approx(captions.PART_SHARE, abs=0.05)
+    assert {caption.part for caption in found} == {part, None}
+    assert all(re.search(HEART_WORDS[part], text) for text in named)
+    plain = {caption.text for caption in found if caption.part is None}
+    assert not plain & set(named)
+    for noun in captions.PART_NOUNS["thorax"][part]:
+        assert any(noun in text for text in named) and not any(noun in text for text in plain)
+
+
+def test_captions_of_different_hearts_differ():
+    nouns = [noun for group in captions.PART_NOUNS["thorax"].values() for noun in group]
+    assert len(set(nouns)) == len(nouns) == 5 * len(HEART_WORDS)
+    texts = [{c.text for c in drawn("thorax", part) if c.part} for part in HEART_WORDS]
+    assert sum(map(len, texts)) == len(set.union(*texts))
+
+
+def test_no_caption_names_a_disease():
+    disease = r"(?i)defect|disease|hypoplas|chd|congenital|malform|anomal|abnormal|syndrome|dilat"
+    disease += r"|patholog|septal|ebstein|stenosis|atresia|\bnormal|healthy|sick"
+    parts = [
+        (plane, part) for plane in captions.NOUNS for part in captions.PART_NOUNS.get(plane, ())
+    ]
+    for plane, part in [*((plane, None) for plane in captions.NOUNS), *parts]:
+        assert not [c.text for c in drawn(plane, part) if re.search(disease, c.text)]
+
+
 def test_unknown_names_are_refused_with_what_is_known():
     rng = np.random.default_rng(0)
     with pytest.raises(ParameterError, match=r"'ankle'.*Where: plane.*femur"):
         captions.plane_caption(rng, "ankle")
     with pytest.raises(ParameterError, match=r"Where: part.*trans-thalamic"):
         captions.plane_caption(rng, "brain", "thalamic")
+
+
+@pytest.mark.parametrize(
+    ("plane", "part", "known"),
+    [
+        ("brain", "open crux", "trans-thalamic"),
+        ("thorax", "trans-thalamic", "open crux"),
+        ("femur", "even chambers", r"\[\]"),
+    ],
+)
+def test_a_part_of_another_plane_is_refused(plane, part, known):
+    with pytest.raises(ParameterError, match=f"'{part}'.*Where: part.*{known}"):
+        captions.plane_caption(np.random.default_rng(0), plane, part)
 
 
 def test_plane_prompts_of_the_evaluation_are_no_captions():
