@@ -10,6 +10,10 @@ from fetalclip_nb.published import Published, published_scores
 from fetalclip_nb.results import DAYS, format_interval, format_value, slug
 
 
+_IMAGE_INTERVAL = "95 %, images"
+_UNKNOWN = "–"
+
+
 def comparison_table(
     results: Mapping[str, dict],
     metric: str,
@@ -31,7 +35,7 @@ def comparison_table(
 
     Returns:
         A table of texts, indexed by model; scores in percent (or days) with two decimals, as
-        the paper gives them.
+        the paper gives them. Image intervals have a column where any is known.
     """
     known = published_scores(task) if task else {}
     rows = []
@@ -46,6 +50,8 @@ def comparison_table(
             value = _number(metric, entry.value)
             rows.append({"model": model, "images": "real", "ours": "not run", "published": value})
     table = pd.DataFrame(rows).fillna("").set_index("model").rename_axis(None)
+    if set(table[_IMAGE_INTERVAL]) <= {_UNKNOWN, ""}:
+        table = table.drop(columns=_IMAGE_INTERVAL)
     return table if task else table.drop(columns=["published", "difference"])
 
 
@@ -60,7 +66,7 @@ def _comparison_row(
         "n": f"{score['n']:,}",
         "ours": _number(metric, score["value"]),
         "95 %, patients": _range(metric, units.get("patient")),
-        "95 %, images": _range(metric, units.get("image")),
+        _IMAGE_INTERVAL: _range(metric, units.get("image")),
         "published": _number(metric, known.value) if known else "",
         "difference": _difference(content, score, known, deviation),
     }
@@ -73,7 +79,7 @@ def _number(metric: str, value: float) -> str:
 def _range(metric: str, score: dict | None) -> str:
     """An interval, or a dash where the units are not known."""
     if score is None:
-        return "–"
+        return _UNKNOWN
     return f"{_number(metric, score['low'])}–{_number(metric, score['high'])}"
 
 

@@ -12,9 +12,31 @@ import pytest
 from fetalclip_nb import gate, phantoms, profiles, results, runner
 from fetalclip_nb.errors import NotebookError, ParameterError, ProfileError
 
-NAMES = ("01_zero_shot", "02_gestational_age")
-KINDS = {"01_zero_shot": "fetal_planes", "02_gestational_age": "hc18"}
+DATA = {
+    "01_zero_shot": {"data_root": "fetal_planes"},
+    "02_gestational_age": {"data_root": "hc18"},
+    "03_linear_probing": {"data_root": "fetal_planes", "chd_root": "chd"},
+    "05_few_data": {"data_root": "fetal_planes"},
+}
+"""Parameters that take a folder, and the demo's data set that each is given."""
+
+NAMES = tuple(DATA)
 SMALL = "phantomclip-untrained"
+LITTLE = {
+    "01_zero_shot": {},
+    "02_gestational_age": {},
+    "03_linear_probing": {"copies": 1, "folds": 2, "runs": 2, "epochs": 2, "head_batch": 8},
+    "05_few_data": {
+        "copies": 2,
+        "sets": 2,
+        "runs": 2,
+        "epochs": 2,
+        "head_batch": 2,
+        "plane_sizes": "4, 8",
+        "brain_sizes": "4, 8",
+    },
+}
+"""Settings that make a chapter quick."""
 
 
 def cells_of(path, kind="code"):
@@ -74,11 +96,13 @@ def test_profile_must_say_which_data_a_notebook_reads(source, repository, monkey
     monkeypatch.chdir(repository)
     profile = profiles.load_profile("demo")
     values = runner.notebook_parameters(profile, source.stem)
-    assert values["data_root"] == f"build/demo/data/{KINDS[source.stem]}"
     runner.require_data(source, values, profile)
-    del values["data_root"]
-    with pytest.raises(ProfileError, match=f"notebooks {source.stem}.*fetal_planes, hc18"):
-        runner.require_data(source, values, profile)
+    for parameter, name in DATA[source.stem].items():
+        assert values[parameter] == f"build/demo/data/{name}"
+        less = {key: value for key, value in values.items() if key != parameter}
+        message = f"notebooks {source.stem}.*fetal_planes, hc18.*no {parameter}"
+        with pytest.raises(ProfileError, match=message):
+            runner.require_data(source, less, profile)
 
 
 def test_changed_prompt_file_or_folder_changes_the_state(source, tmp_path):
@@ -102,15 +126,17 @@ def test_unknown_and_wrongly_typed_parameters_are_refused_before_a_kernel_starts
 
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory, repository):
-    """Both notebooks on a few phantoms, through the runner, with a parameter injected."""
+    """All notebooks on a few phantoms, through the runner, with parameters injected."""
     folder = tmp_path_factory.mktemp("small")
-    phantoms.write_fetal_planes(folder / "fetal_planes", patients=30, seed=3, workers=1)
+    phantoms.write_fetal_planes(folder / "fetal_planes", patients=50, seed=3, workers=1)
     phantoms.write_hc18(folder / "hc18", patients=24, seed=3, workers=1)
+    phantoms.write_chd(folder / "chd", patients=30, seed=3, workers=1)
     outcomes = {}
     for name in NAMES:
         values = {
             "profile": "small",
-            "data_root": str(folder / KINDS[name]),
+            **{parameter: str(folder / data) for parameter, data in DATA[name].items()},
+            **LITTLE[name],
             "models": SMALL,
             "released_root": "nowhere",
             "results_dir": str(folder / "results"),
@@ -135,7 +161,7 @@ def test_notebook_runs_and_its_injected_parameters_took_effect(executed, name):
     assert headline["parameters"]["profile"] == "small"
     scored = headline["scores"].values()
     assert all(s["low"] <= s["value"] <= s["high"] for units in scored for s in units.values())
-    assert (folder / "results" / name / "predictions.parquet").is_file()
+    assert list((folder / "results" / name).glob("*.parquet"))
 
 
 @pytest.mark.parametrize("name", NAMES)
