@@ -1,7 +1,9 @@
 """Which splits a probe uses: the authors' where they apply, else own ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import pandas as pd
 
 from fetalclip_nb.datasets.table import Dataset
 from fetalclip_nb.errors import DataError, ParameterError, listing
@@ -9,6 +11,7 @@ from fetalclip_nb.probe_items import Items
 from fetalclip_nb.splits import (
     Split,
     leak_free,
+    leaking,
     official_folds,
     official_supports,
     own_folds,
@@ -16,6 +19,7 @@ from fetalclip_nb.splits import (
     require_usable,
 )
 
+RELEASED_TASKS = ("six_planes", "brain_subplanes", "head")
 CHOICES = ("auto", "official", "own")
 _FOLDERS = ("probing", "few_data_training")
 
@@ -109,6 +113,48 @@ def choose_supports(
             complete=False,
         )
     return supports
+
+
+def tested_by_all(tasks: Mapping[str, Items], splits: Mapping[str, Split]) -> list[str]:
+    """Patients whom no task trains on: their images need no augmented copies.
+
+    Where a data set names its test patients, these are they. Where each task draws its own, a
+    patient may be tested in one and trained on in another.
+
+    Args:
+        tasks: Name to items.
+        splits: Name to the task's split.
+    """
+    tested = {patient for split in splits.values() for patient in split.test}
+    trained = {
+        patient
+        for name, items in tasks.items()
+        for patient in set(items.table["patient"]) - set(splits[name].test)
+    }
+    return sorted(tested - trained)
+
+
+def leak_table(released_root: Path) -> pd.DataFrame:
+    """Tested patients of the authors' splits who are trained or validated on as well.
+
+    Args:
+        released_root: Folder in the layout of the authors' repository.
+
+    Returns:
+        One row a task and experiment: test patients, how many of them leak, how many stay.
+    """
+    rows = []
+    for task in RELEASED_TASKS:
+        given = {
+            "probing": (official_folds(released_root, task),),
+            "few-data": tuple(official_supports(released_root, task).values()),
+        }
+        for experiment, splits in given.items():
+            free = leak_free(*splits)
+            found = len(leaking(*splits)), len(free.test)
+            rows.append((task, experiment, len(splits[0].test), *found))
+    header = ["task", "experiment", "test patients", "trained on as well", "left without them"]
+    return pd.DataFrame(rows, columns=header).set_index(["task", "experiment"])
 
 
 def is_official(choice: str, dataset: Dataset, released_root: Path | None) -> bool:
