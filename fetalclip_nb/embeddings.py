@@ -1,26 +1,21 @@
 """Embeddings, computed once per model, data set and preparation, and kept on disk."""
 
 import hashlib
-import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import filelock
 import numpy as np
-import pandas as pd
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Subset
-from tqdm import tqdm
 
 from fetalclip_nb import __version__
 from fetalclip_nb.augmentation import Augmentation, augmented, use_one_thread
 from fetalclip_nb.datasets.table import Dataset
-from fetalclip_nb.errors import CacheError, ParameterError, listing
+from fetalclip_nb.embedding_cache import Embeddings, cached_array, cached_embeddings, slug
+from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.images import read_square
 from fetalclip_nb.models import Model
 from fetalclip_nb.pixels import PixelEncoder
@@ -28,42 +23,8 @@ from fetalclip_nb.pixels import PixelEncoder
 PREPARATION = "square-1"
 """Name of the image preparation; it changes when prepared pixels change."""
 
-CHUNK = 256
-_UNKEYED = ("package", "model")
-"""Recorded but not part of the key: a release or another name for the same weights must not
-throw every embedding away."""
-
-_FILES = ("embeddings.npy", "table.parquet", "meta.json")
-
 ImageEncoder = Model | PixelEncoder
 """What can embed images."""
-
-
-@dataclass(frozen=True)
-class Embeddings:
-    """Un-normalised image embeddings of a data set.
-
-    Attributes:
-        vectors: float32 of shape (N, D).
-        ids: Image ids, N of them, in the same order.
-        meta: What they were computed with.
-    """
-
-    vectors: np.ndarray
-    ids: tuple[str, ...]
-    meta: dict
-
-    def of(self, dataset: Dataset) -> np.ndarray:
-        """Rows of a data set or of any subset of it, float32 of shape (len(dataset), D).
-
-        Raises:
-            CacheError: If an image was not embedded.
-        """
-        index = {name: row for row, name in enumerate(self.ids)}
-        absent = [name for name in dataset.table["id"] if name not in index]
-        if absent:
-            raise CacheError("Images without embedding", found=listing(absent))
-        return self.vectors[[index[name] for name in dataset.table["id"]]]
 
 
 def image_embeddings(
@@ -161,14 +122,9 @@ def text_embeddings(model: Model, sentences: Sequence[str], *, cache_dir: Path) 
     """
     distinct = list(dict.fromkeys(sentences))
     digest = hashlib.sha256("\0".join(distinct).encode()).hexdigest()[:16]
-    name = f"{_slug(model.name)}-{model.fingerprint}-{model.precision}-{digest}.npy"
+    name = f"{slug(model.name)}-{model.fingerprint}-{model.precision}-{digest}.npy"
     path = Path(cache_dir) / "text" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(f"{path}.lock"):
-        vectors = _read_array(path, rows=len(distinct)) if path.is_file() else None
-        if vectors is None:
-            vectors = model.encode_text(distinct)
-            _write_array(path, vectors)
+    vectors = cached_array(path, rows=len(distinct), compute=lambda: model.encode_text(distinct))
     index = {sentence: row for row, sentence in enumerate(distinct)}
     return vectors[[index[sentence] for sentence in sentences]]
 
@@ -221,37 +177,10 @@ def _cached(
     batch_size: int,
     workers: int | None,
 ) -> Embeddings:
-    name = f"{_slug(model.name)}-{pictures.dataset.name}-{_key(meta)}"
-    folder = Path(cache_dir) / "embeddings" / name
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(f"{folder}.lock"):
-        if not folder.is_dir():
-            _compute(model, pictures, meta, folder, batch_size, workers)
-        return _read(folder, meta)
+    def embed(rows: range) -> np.ndarray:
+        return _embed(model, Subset(pictures, rows), batch_size, workers)
 
-
-def _compute(
-    model: ImageEncoder,
-    pictures: _Pictures,
-    meta: dict,
-    folder: Path,
-    batch_size: int,
-    workers: int | None,
-) -> None:
-    dataset = pictures.dataset
-    parts = folder.with_name(f"{folder.name}.partial")
-    parts.mkdir(exist_ok=True)
-    starts = range(0, len(dataset), CHUNK)
-    chunks = {start: parts / f"{start:08d}.npy" for start in starts}
-    sizes = {start: min(CHUNK, len(dataset) - start) for start in starts}
-    todo = [s for s in starts if _read_array(chunks[s], rows=sizes[s], quiet=True) is None]
-    label = f"{model.name} on {dataset.name}"
-    for start in tqdm(todo, desc=label, unit="chunk", disable=None):
-        chunk = Subset(pictures, range(start, start + sizes[start]))
-        _write_array(chunks[start], _embed(model, chunk, batch_size, workers))
-    vectors = np.concatenate([np.load(chunks[start]) for start in starts])
-    _publish(folder, vectors, dataset.table, meta)
-    shutil.rmtree(parts)
+    return cached_embeddings(cache_dir, pictures.dataset.table, meta, embed)
 
 
 def _embed(
@@ -268,40 +197,6 @@ def _embed(
         worker_init_fn=use_one_thread,
     )
     return np.concatenate([model.encode_images(batch) for batch in loader])
-
-
-def _publish(folder: Path, vectors: np.ndarray, table: pd.DataFrame, meta: dict) -> None:
-    """Write array, table and meta to a temporary folder, then rename it."""
-    made = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
-    shutil.rmtree(made, ignore_errors=True)
-    made.mkdir()
-    np.save(made / "embeddings.npy", vectors)
-    table.to_parquet(made / "table.parquet", index=False)
-    content = {**meta, "shape": list(vectors.shape), "sha256": _sha256(made / "embeddings.npy")}
-    (made / "meta.json").write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-    made.rename(folder)
-
-
-def _read(folder: Path, expected: dict) -> Embeddings:
-    remedy = f"delete the folder {folder.name} and run again"
-    missing = [name for name in _FILES if not (folder / name).is_file()]
-    if missing:
-        raise CacheError(
-            "Cached embeddings are incomplete", where=folder, found=f"no {missing}", fix=remedy
-        )
-    meta = json.loads((folder / "meta.json").read_text("utf-8"))
-    keyed = {key: value for key, value in expected.items() if key not in _UNKEYED}
-    differing = [key for key, value in keyed.items() if meta.get(key) != value]
-    if differing or meta["sha256"] != _sha256(folder / "embeddings.npy"):
-        raise CacheError(
-            "Cached embeddings are not what their key promises",
-            where=folder,
-            found=f"another {listing(differing) or 'content of embeddings.npy'}",
-            fix=remedy,
-        )
-    vectors = np.load(folder / "embeddings.npy", allow_pickle=False)
-    ids = tuple(pd.read_parquet(folder / "table.parquet", columns=["id"])["id"])
-    return Embeddings(vectors, ids, meta)
 
 
 def _meta(model: ImageEncoder, dataset: Dataset) -> dict:
@@ -326,39 +221,3 @@ def _augmented_meta(
     images = hashlib.sha256(ids.encode()).hexdigest()[:16]
     changes = {**augmentation.settings, "copy": copy}
     return {**_meta(model, dataset), "augmentation": changes, "images": images}
-
-
-def _key(meta: dict) -> str:
-    content = {key: value for key, value in meta.items() if key not in _UNKEYED}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _write_array(path: Path, array: np.ndarray) -> None:
-    made = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    with made.open("wb") as file:
-        np.save(file, array)
-    made.replace(path)
-
-
-def _read_array(path: Path, *, rows: int, quiet: bool = False) -> np.ndarray | None:
-    """A cached array, or None when it is absent or not whole."""
-    if not path.is_file():
-        return None
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError):
-        return None
-    if len(array) == rows:
-        return array
-    if quiet:
-        return None
-    raise CacheError("Cached array has another length", where=path, expected=rows, found=len(array))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.-]+", "-", name)

@@ -1,10 +1,4 @@
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -12,7 +6,7 @@ import pytest
 import torch
 from helpers import write_heads, write_image
 
-from fetalclip_nb import augmentation, datasets, embeddings
+from fetalclip_nb import augmentation, datasets, embedding_cache, embeddings
 from fetalclip_nb.augmentation import Augmentation, augmented
 from fetalclip_nb.errors import CacheError, ImageError, ParameterError
 from fetalclip_nb.images import read_square
@@ -28,10 +22,6 @@ def model():
 @pytest.fixture
 def heads(tmp_path):
     return datasets.read_hc18(write_heads(tmp_path / "heads"))
-
-
-def folder_of(cache):
-    return next(p for p in (cache / "embeddings").iterdir() if p.is_dir())
 
 
 def test_embeddings_equal_one_image_at_a_time(model, heads, tmp_path):
@@ -60,7 +50,7 @@ def test_worker_processes_give_the_same(model, heads, tmp_path):
 
 def test_second_call_reads_and_never_computes(model, heads, tmp_path, monkeypatch):
     first = embeddings.image_embeddings(model, heads, cache_dir=tmp_path)
-    monkeypatch.setattr(embeddings, "_compute", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(embeddings, "_embed", lambda *_: pytest.fail("computed again"))
     again = embeddings.image_embeddings(model, heads, cache_dir=tmp_path)
     assert np.array_equal(first.vectors, again.vectors)
     assert again.ids == tuple(heads.table["id"])
@@ -88,83 +78,11 @@ def test_another_image_model_or_precision_gets_another_key(model, heads, tmp_pat
     assert sum(p.is_dir() for p in (tmp_path / "embeddings").iterdir()) == 4
 
 
-def test_changed_or_incomplete_cache_is_refused(model, heads, tmp_path):
-    embeddings.image_embeddings(model, heads, cache_dir=tmp_path)
-    folder = folder_of(tmp_path)
-    meta = json.loads((folder / "meta.json").read_text())
-    (folder / "meta.json").write_text(json.dumps({**meta, "dataset_fingerprint": "0"}))
-    with pytest.raises(CacheError, match="another dataset_fingerprint.*delete the folder"):
-        embeddings.image_embeddings(model, heads, cache_dir=tmp_path)
-    (folder / "meta.json").write_text(json.dumps(meta))
-    array = np.load(folder / "embeddings.npy")
-    np.save(folder / "embeddings.npy", array + 1)
-    with pytest.raises(CacheError, match=r"content of embeddings\.npy"):
-        embeddings.image_embeddings(model, heads, cache_dir=tmp_path)
-    (folder / "table.parquet").unlink()
-    with pytest.raises(CacheError, match="incomplete"):
-        embeddings.image_embeddings(model, heads, cache_dir=tmp_path)
-
-
 def test_image_that_breaks_after_reading_is_named(model, heads, tmp_path):
     heads.paths[3].write_bytes(b"x")
     with pytest.raises(ImageError, match="002_2HC"):
         embeddings.image_embeddings(model, heads, cache_dir=tmp_path)
     assert not any(p.is_dir() and "partial" not in p.name for p in tmp_path.glob("embeddings/*"))
-
-
-SCRIPT = """
-import sys, time
-from pathlib import Path
-from fetalclip_nb import datasets, embeddings
-from fetalclip_nb.models import load_model
-embeddings.CHUNK = 2
-inner = embeddings._embed
-def slow(*arguments):
-    time.sleep(0.5)
-    return inner(*arguments)
-embeddings._embed = slow
-heads = datasets.read_hc18(sys.argv[1])
-model = load_model("phantomclip-untrained", device="cpu")
-print("start", flush=True)
-embeddings.image_embeddings(model, heads, cache_dir=Path(sys.argv[2]))
-"""
-
-
-def test_killed_run_goes_on_where_it_was(model, heads, tmp_path, monkeypatch):
-    cache = tmp_path / "cache"
-    command = [sys.executable, "-c", SCRIPT, str(heads.root), str(cache)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not list(cache.glob("embeddings/*.partial/*.npy")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    finished = sorted(cache.glob("embeddings/*.partial/*.npy"))
-    assert 1 <= len(finished) < 3
-    stamps = {path: path.stat().st_mtime_ns for path in finished}
-    monkeypatch.setattr(embeddings, "CHUNK", 2)
-    computed = []
-    inner = embeddings._embed
-    monkeypatch.setattr(
-        embeddings,
-        "_embed",
-        lambda m, some, *a: computed.extend(some.indices) or inner(m, some, *a),
-    )
-    seen = {}
-    publish = embeddings._publish
-
-    def note_stamps_then_publish(*arguments):
-        seen.update({path: path.stat().st_mtime_ns for path in finished})
-        publish(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(embeddings, "_publish", note_stamps_then_publish)
-        resumed = embeddings.image_embeddings(model, heads, cache_dir=cache)
-    assert seen == stamps
-    assert len(computed) == len(heads) - 2 * len(finished)
-    whole = embeddings.image_embeddings(model, heads, cache_dir=tmp_path / "other")
-    assert np.array_equal(resumed.vectors, whole.vectors)
-    assert not list(cache.glob("embeddings/*.partial"))
 
 
 def test_text_is_encoded_once_per_distinct_sentence(model, tmp_path, monkeypatch):
@@ -176,29 +94,8 @@ def test_text_is_encoded_once_per_distinct_sentence(model, tmp_path, monkeypatch
     assert np.array_equal(again[:2], first[:2])
 
 
-def test_damaged_text_cache_is_computed_again(model, tmp_path):
-    first = embeddings.text_embeddings(model, ["a"], cache_dir=tmp_path)
-    path = next(tmp_path.glob("text/*.npy"))
-    path.write_bytes(path.read_bytes()[:50])
-    assert np.array_equal(embeddings.text_embeddings(model, ["a"], cache_dir=tmp_path), first)
-
-
 def test_black_image_has_unit_norm(model):
     assert np.linalg.norm(embeddings.black_embedding(model)) == pytest.approx(1, abs=1e-6)
-
-
-def test_two_runs_at_once_compute_once(model, heads, tmp_path, monkeypatch):
-    computed = []
-    inner = embeddings._compute
-    monkeypatch.setattr(embeddings, "_compute", lambda *a: computed.append(1) or inner(*a))
-    with ThreadPoolExecutor(2) as pool:
-        runs = [
-            pool.submit(embeddings.image_embeddings, model, heads, cache_dir=tmp_path)
-            for _ in range(2)
-        ]
-        first, second = (run.result() for run in runs)
-    assert len(computed) == 1
-    assert np.array_equal(first.vectors, second.vectors)
 
 
 class Counting(PixelEncoder):
@@ -267,7 +164,7 @@ def test_a_third_copy_computes_only_itself(pixels, heads, tmp_path):
 def test_interrupted_copies_go_on(pixels, heads, tmp_path, monkeypatch):
     whole = copies_of(pixels, heads, tmp_path / "whole", copies=3)
     assert Counting.batches == 3
-    monkeypatch.setattr(embeddings, "CHUNK", 2)
+    monkeypatch.setattr(embedding_cache, "CHUNK", 2)
     Counting.batches, Counting.limit = 0, 5  # a whole copy of three chunks, then two more
     with pytest.raises(KeyboardInterrupt):
         copies_of(pixels, heads, tmp_path / "cut", copies=3)

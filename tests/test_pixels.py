@@ -4,7 +4,7 @@ import torch
 from helpers import write_heads
 from PIL import Image
 
-from fetalclip_nb import datasets, embeddings
+from fetalclip_nb import datasets, embedding_cache, embeddings
 from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.images import read_square
 from fetalclip_nb.pixels import PixelEncoder
@@ -51,10 +51,10 @@ def test_cached_like_a_model(tmp_path):
 
 def test_fingerprint_is_in_the_key(tmp_path, monkeypatch):
     heads = datasets.read_hc18(write_heads(tmp_path / "heads"))
-    before = embeddings._key(embeddings._meta(PixelEncoder(), heads))
-    assert before == embeddings._key(embeddings._meta(PixelEncoder(), heads))
+    before = embedding_cache._key(embeddings._meta(PixelEncoder(), heads))
+    assert before == embedding_cache._key(embeddings._meta(PixelEncoder(), heads))
     monkeypatch.setattr("fetalclip_nb.pixels.VERSION", 2)
-    assert before != embeddings._key(embeddings._meta(PixelEncoder(), heads))
+    assert before != embedding_cache._key(embeddings._meta(PixelEncoder(), heads))
 
 
 @pytest.mark.parametrize("side", [0, -3, 2.5, "32"])
