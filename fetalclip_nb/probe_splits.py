@@ -8,6 +8,7 @@ import pandas as pd
 from fetalclip_nb.datasets.table import Dataset
 from fetalclip_nb.errors import DataError, ParameterError, listing
 from fetalclip_nb.probe_items import Items
+from fetalclip_nb.split_checks import require_usable
 from fetalclip_nb.splits import (
     Split,
     leak_free,
@@ -16,7 +17,6 @@ from fetalclip_nb.splits import (
     official_supports,
     own_folds,
     own_supports,
-    require_usable,
 )
 
 RELEASED_TASKS = ("six_planes", "brain_subplanes", "head")

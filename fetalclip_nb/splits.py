@@ -5,7 +5,7 @@ Every split here is a list of patients, never of images. Own splits depend on th
 which patients have which labels, not on the order of the rows.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -205,90 +205,6 @@ def rows_of(table: pd.DataFrame, patients: Collection[str]) -> np.ndarray:
     return table["patient"].astype(str).isin(list(patients)).to_numpy()
 
 
-def require_usable(
-    split: Split,
-    table: pd.DataFrame,
-    classes: Sequence[str],
-    *,
-    where: object,
-    cohort: pd.DataFrame | None = None,
-    complete: bool = True,
-) -> None:
-    """Refuse a split that cannot be trained and tested on, before work starts.
-
-    Args:
-        split: The split.
-        table: The task's images: one row each with the columns patient and label.
-        classes: The task's classes.
-        where: File or data set that the message names.
-        cohort: Rows of the whole data set, where the task uses a part of it: the official brain
-            split tests patients of whom there may be no brain image. None for ``table``.
-        complete: Whether train and validation of each fold need every class. Small support
-            sets cannot have all; they need an image, and the test set needs every class.
-
-    Raises:
-        DataError: All problems at once: patients on two sides, patients without images,
-            classes without images, labels outside of the classes.
-    """
-    known = set((table if cohort is None else cohort)["patient"].astype(str))
-    named = {patient for _, patients in _sides(split) for patient in patients}
-    if named and not named & known:
-        raise DataError(
-            "Split and data set have no patient in common",
-            where=where,
-            expected=f"patients of the {split.source} split, such as {min(named)}",
-            found=f"{listing(sorted(known), limit=3)}; it is another data set",
-            fix="use the data set that the split was made for, or own splits",
-        )
-    problems = [
-        _named("patients on two sides", _crossing(split)),
-        _named("patients of the split without images", sorted(named - known)),
-        _named("labels outside of the task", sorted(set(table["label"]) - set(classes))),
-        *_absences(split, table, classes, complete),
-    ]
-    problems = [problem for problem in problems if problem]
-    if problems:
-        raise DataError(
-            "Split cannot be used",
-            where=where,
-            expected=f"each patient on one side, images of {', '.join(classes)} on every side",
-            found="; ".join(problems),
-            fix="correct patients, labels or split of the data set; take fewer folds if a class "
-            "has few patients; drop tested patients that are trained on with splits.leak_free",
-        )
-
-
-def _sides(split: Split) -> Iterator[tuple[str, tuple[str, ...]]]:
-    yield "test", split.test
-    for i, fold in enumerate(split.folds):
-        yield f"train of fold {i}", fold.train
-        yield f"validation of fold {i}", fold.validation
-
-
-def _crossing(split: Split) -> list[str]:
-    within = {p for fold in split.folds for p in set(fold.train) & set(fold.validation)}
-    return sorted(within | set(leaking(split)))
-
-
-def _named(problem: str, names: Sequence[str]) -> str:
-    return f"{problem}: {listing(names)}" if names else ""
-
-
-def _absences(
-    split: Split, table: pd.DataFrame, classes: Sequence[str], complete: bool
-) -> list[str]:
-    """What is missing where, one text a class."""
-    absent: dict[str, list[str]] = {}
-    for side, patients in _sides(split):
-        labels = set(table["label"].to_numpy()[rows_of(table, patients)])
-        if not labels:
-            absent.setdefault("image", []).append(side)
-        elif complete or side == "test":
-            for name in [name for name in classes if name not in labels]:
-                absent.setdefault(f"image of {name}", []).append(side)
-    return [f"no {what} in {listing(sides)}" for what, sides in absent.items()]
-
-
 def _require_range(name: str, value: int, least: int) -> None:
     if value < least:
         raise ParameterError("Out of range", where=name, expected=f"{least} or more", found=value)
@@ -307,12 +223,14 @@ def _test_and_rest(table: pd.DataFrame, seed: int) -> tuple[tuple[str, ...], pd.
 
 def _require_splits(table: pd.DataFrame) -> None:
     found = set(table["split"])
-    crossing = table.groupby("patient")["split"].nunique()
+    unknown = sorted(found - {*SIDES, ""})
+    splits = table.groupby("patient")["split"].nunique()
+    crossing = list(splits[splits > 1].index)
     empty = int((table["split"] == "").sum())
     alone = "validation" in found and not {"train", "test"} <= found
     problems = [
-        _named("unknown splits", sorted(found - {*SIDES, ""})),
-        _named("patients in two splits", list(crossing[crossing > 1].index)),
+        f"unknown splits: {listing(unknown)}" if unknown else "",
+        f"patients in two splits: {listing(crossing)}" if crossing else "",
         f"split empty in {empty} of {len(table)} rows" if 0 < empty < len(table) else "",
         "validation without train or test" if alone else "",
         "test alone" if found == {"test"} else "",
