@@ -51,9 +51,19 @@ def image_embeddings(
         Embeddings in table order.
 
     Raises:
+        ParameterError: If the data set is a subset.
         CacheError: If the cache holds something else than its key promises.
         ImageError: If an image cannot be decoded.
     """
+    if not dataset.whole:
+        # Its key is the whole's, whose next reader would miss images.
+        raise ParameterError(
+            "Embeddings of a subset are not kept",
+            where="image_embeddings",
+            expected="a whole data set, as its reader gave it",
+            found=f"{len(dataset)} images picked from {dataset.name}",
+            fix="embed the whole data set, then pick the subset's rows with Embeddings.of",
+        )
     pictures = _Pictures(dataset, model.preprocess)
     return _cached(model, pictures, _meta(model, dataset), cache_dir, batch_size, workers)
 

@@ -4,10 +4,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers import write_heads, write_image
+from helpers import write_heads, write_image, write_planes
 
 from fetalclip_nb import augmentation, datasets, embedding_cache, embeddings
 from fetalclip_nb.augmentation import Augmentation, augmented
+from fetalclip_nb.datasets.fetal_planes import PLANES, five_planes
 from fetalclip_nb.errors import CacheError, ImageError, ParameterError
 from fetalclip_nb.images import read_square
 from fetalclip_nb.models import load_model
@@ -63,6 +64,27 @@ def test_subsets_are_picked_by_id(model, heads, tmp_path):
     other = subset.table.assign(id="unknown")
     with pytest.raises(CacheError, match="Images without embedding"):
         found.of(datasets.Dataset("hc18", heads.root, other, False, ""))
+
+
+@pytest.mark.parametrize(
+    "part", [five_planes, lambda whole: whole.where(whole.table["patient"] == "Patient00002")]
+)
+def test_a_subset_is_refused_and_leaves_the_cache_to_the_whole(tmp_path, part):
+    # Subset and whole have one key: whoever embeds first decides what the other one reads.
+    rows = [
+        f"Patient{i:05d}_1;{i};{plane};Not A Brain;Op. 1;Aloka;1" for i, plane in enumerate(PLANES)
+    ]
+    whole = datasets.read_fetal_planes(write_planes(tmp_path / "planes", rows))
+    subset, options = part(whole), {"cache_dir": tmp_path / "cache"}
+    with pytest.raises(
+        ParameterError,
+        match=rf"Where: image_embeddings.*whole data set.*{len(subset)} images .*Embeddings\.of",
+    ):
+        embeddings.image_embeddings(PixelEncoder(), subset, **options)
+    assert not (tmp_path / "cache").exists()
+    found = embeddings.image_embeddings(PixelEncoder(), whole, **options)
+    assert len(found.of(whole)) == len(whole)
+    assert len(found.of(subset)) == len(subset)
 
 
 def test_another_image_model_or_precision_gets_another_key(model, heads, tmp_path):

@@ -127,4 +127,5 @@ def _labelled(dataset: Dataset, column: str, classes: tuple[str, ...]) -> Datase
             found=f"no {listing(absent)}",
             fix="the task is scored over all of its classes; add images of these",
         )
-    return replace(dataset, table=dataset.table[rows].assign(label=dataset.table[column]))
+    part = dataset.where(rows)
+    return replace(part, table=part.table.assign(label=part.table[column]))

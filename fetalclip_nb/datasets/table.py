@@ -24,6 +24,7 @@ class Dataset:
         table: One row an image: id, path, patient, split and the data set's own columns.
         synthetic: True for phantoms; their numbers are never compared with the paper.
         fingerprint: 16 hexadecimal digits over table and image bytes.
+        whole: False where rows were picked: the fingerprint is that of more than the table.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Dataset:
     table: pd.DataFrame
     synthetic: bool
     fingerprint: str
+    whole: bool = True
 
     def __len__(self) -> int:
         """Number of images."""
@@ -47,7 +49,7 @@ class Dataset:
         The fingerprint stays the whole's: embeddings are computed for the whole and rows
         are picked from them.
         """
-        return replace(self, table=self.table[np.asarray(rows, dtype=bool)])
+        return replace(self, table=self.table[np.asarray(rows, dtype=bool)], whole=False)
 
     def summary(self, *columns: str) -> pd.DataFrame:
         """Images and patients by the values of some columns."""
