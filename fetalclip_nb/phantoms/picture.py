@@ -81,14 +81,14 @@ def draw(
         patient: Whose picture it is; drawn when absent.
         size: Width and height in pixels; about 256 by 176, varied, when absent.
         heart: What a four-chamber view shows: "defect" and "phase" as in ``heart.draw_heart``.
-        speckle: Source of chance of the speckle alone, for frames of one scene; ``rng`` when
-            absent.
+        speckle: Source of chance of the acquisition alone (speckle, haze, gain), for frames of
+            one scene; ``rng`` when absent.
 
     Returns:
         Picture and ground truth.
 
     Raises:
-        ParameterError: If the plane or the brain plane is unknown.
+        ParameterError: If the plane, the brain plane or the defect is unknown.
     """
     _check(plane, brain_plane)
     patient = patient or draw_patient(rng, age_days=age_days)
