@@ -133,7 +133,7 @@ def test_curves_hold_every_score_at_every_size():
     items, encoded, supports = small_task(0)
     split = supports[2]
     tested = items.tested(split)
-    logits = {n: np.stack([encoded.plain[tested, :3]] * n) for n in (2, 4)}
+    logits = {n: np.stack([encoded.plain[tested, i : i + 3] for i in range(n)]) for n in (2, 4)}
     curve = few_data.curve(logits, items, split)
     assert list(curve) == [2, 4]
     labels, patients = items.targets[tested], items.table["patient"][tested]

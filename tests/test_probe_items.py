@@ -64,6 +64,7 @@ def test_clips_are_items_with_the_columns_of_their_first_frame():
     assert items.clips.frames.tolist() == [[2, 0], [1, 3]]
     assert items.rows.tolist() == [2, 1]
     assert items.targets.tolist() == [1, 0]
+    assert items.table.columns.is_unique
     assert items.table.to_dict("list") == {
         "clip": ["x", "y"],
         "patient": ["p", "q"],
