@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 from helpers import write_image
 
+from fetalclip_nb import probe_splits
 from fetalclip_nb.datasets import SIX_PLANES, Dataset, read_manifest
 from fetalclip_nb.errors import DataError, FetalClipError, ParameterError
 from fetalclip_nb.probe_items import CHD_CLASSES, clip_items, image_items
 from fetalclip_nb.probe_splits import choose_folds, choose_supports, is_official, splits_available
-from fetalclip_nb.splits import own_folds, own_supports
+from fetalclip_nb.splits import Fold, Split, own_folds, own_supports
 
 
 @pytest.fixture(scope="session")
@@ -162,6 +163,29 @@ def test_small_support_sets_may_lack_a_class_but_the_test_set_may_not(side, phan
         assert len(supports[2].test) == 10
         with pytest.raises(DataError, match="no image of femur in train of fold 0, validation"):
             choose_folds("own", task, data, None, seed=0)
+
+
+# Over several tasks
+
+
+def test_copies_are_made_of_patients_whom_any_task_trains_on():
+    data = planes_of("pqrs")
+    part = image_items("part", data.where(data.table["patient"].isin(["p", "q"])), SIX_PLANES)
+    tasks = {"whole": planes_task(data), "part": part}
+    fold = (Fold((), ()),)
+    same = {"whole": Split("own", ("q", "r"), fold), "part": Split("own", ("q",), fold)}
+    assert probe_splits.tested_by_all(tasks, same) == ["q", "r"]
+    # Tested in one and trained on in the other; r has no item in the second task.
+    other = {**same, "part": Split("own", ("p",), fold)}
+    assert probe_splits.tested_by_all(tasks, other) == ["r"]
+
+
+def test_leaks_of_the_authors_splits_are_counted(released):
+    table = probe_splits.leak_table(released)
+    assert table.loc[("head", "probing")].tolist() == [161, 18, 143]
+    assert table.loc[("head", "few-data")].tolist() == [161, 13, 148]
+    planes = table.drop("head", level="task")
+    assert planes.to_numpy().tolist() == [[896, 0, 896]] * 4
 
 
 # From a user's manifest to folds, as the chapter on probing does it
