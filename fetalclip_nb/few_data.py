@@ -109,7 +109,7 @@ def curve(
 
 
 def curve_table(curves: Mapping[str, Mapping[int, RunScores]]) -> pd.DataFrame:
-    """Rows model, patients, value, low, high, as `figures.few_data_curves` takes them.
+    """Rows model, patients, value, low, high, as `probe_figures.few_data_curves` takes them.
 
     Args:
         curves: Model to number of patients to one score.

@@ -60,10 +60,10 @@ def _data(scores: dict[str, dict]) -> str:
 
 Training: {recipe["heads"]:,} brain phantoms (gestational age uniform from 14w0d to 38w6d) and \
 {recipe["others"]:,} phantoms of the other planes, pictures of version \
-{scores["training"]["phantoms"]}, and {recipe["hearts"]:,} frames of four-chamber clips, every second \
-one with a defect; seed {recipe["seed"]}, each of another patient. Captions: \
-our own sentences on plane, brain sub-plane, structures, how large the chambers of a heart look, and \
-on gestational age with pixel spacing. No real image and no real caption.
+{scores["training"]["phantoms"]}, and {recipe["hearts"]:,} frames of four-chamber clips, every \
+second one with a defect; seed {recipe["seed"]}, each of another patient. Captions: \
+our own sentences on plane, brain sub-plane, structures, how large the chambers of a heart look, \
+and on gestational age with pixel spacing. No real image and no real caption.
 
 Held out: {planes["patients"]} phantom patients in the layout of FETAL_PLANES_DB (seed \
 {planes["seed"]}) and {heads["patients"]} in that of HC18 (seed {heads["seed"]}).

@@ -38,6 +38,11 @@ class Items:
         return len(self.table)
 
     @property
+    def images(self) -> np.ndarray:
+        """Rows of all images that the items consist of, int64."""
+        return self.rows if self.clips is None else self.clips.frames.ravel()
+
+    @property
     def targets(self) -> np.ndarray:
         """Class of each item, int64 of shape (N,)."""
         return pd.Index(self.classes).get_indexer(self.table["label"]).astype(np.int64)

@@ -42,7 +42,8 @@ def choose_folds(
 
     Args:
         choice: "official", "own", or "auto": official for real FETAL_PLANES_DB images where
-            the authors' files are in ``released_root``.
+            the authors' files are in ``released_root`` and the data set has all patients whom
+            they test.
         items: The task.
         dataset: The whole data set that the items are from.
         released_root: Folder in the layout of the authors' repository; None for own splits.
@@ -115,7 +116,7 @@ def choose_supports(
     return supports
 
 
-def tested_by_all(tasks: Mapping[str, Items], splits: Mapping[str, Split]) -> list[str]:
+def never_trained(tasks: Mapping[str, Items], splits: Mapping[str, Split]) -> list[str]:
     """Patients whom no task trains on: their images need no augmented copies.
 
     Where a data set names its test patients, these are they. Where each task draws its own, a
@@ -182,4 +183,8 @@ def is_official(choice: str, dataset: Dataset, released_root: Path | None) -> bo
             found="phantoms" if dataset.synthetic else f"a data set of the kind {dataset.name}",
             fix="set splits to own or auto",
         )
-    return choice == "official" or (choice == "auto" and real and splits_available(released_root))
+    if choice == "auto" and real and splits_available(released_root):
+        # Another clinic's images may lie in the same layout.
+        tested = official_folds(released_root, "six_planes").test
+        return set(tested) <= set(dataset.table["patient"])
+    return choice == "official"

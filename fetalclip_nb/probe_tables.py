@@ -131,30 +131,63 @@ def split_facts(split: Split) -> dict[str, object]:
     }
 
 
-def subgroup_f1(
+def subgroup_scores(
     logits: np.ndarray,
-    labels: np.ndarray,
-    patients: np.ndarray,
-    classes: tuple[str, ...],
-    groups: np.ndarray,
+    truth: tuple[np.ndarray, np.ndarray, tuple[str, ...]],
+    groups: Mapping[str, np.ndarray],
+    kind: str,
 ) -> dict[str, Score]:
-    """Macro F1 in each subgroup, over the classes that it has, with patient intervals.
+    """One score in each subgroup, over the classes that it has, with patient intervals.
 
     Args:
         logits: Shape (H, N, C).
-        labels: True class index, shape (N,).
-        patients: Patient of each item, shape (N,).
-        classes: C names.
-        groups: Subgroup of each item (machine, operator), shape (N,).
+        truth: True classes and patients of the N items and the class names (`Items.truth`).
+        groups: Subgroup to its items, boolean of shape (N,).
+        kind: Name of the score ("f1_macro", "auroc").
 
     Returns:
-        Subgroup to the mean over heads; groups of a single class are left out, because an F1
-        over one class says little.
+        Subgroup to the mean over heads; groups of a single class are left out, because a score
+        of one class says little.
     """
+    labels, patients, classes = truth
     found = {}
-    for name in sorted(set(groups)):
-        rows = np.asarray(groups) == name
+    for name, rows in groups.items():
         if len(set(labels[rows])) > 1:
             scores = run_scores(logits[:, rows], labels[rows], patients[rows], classes)
-            found[str(name)] = scores["f1_macro"].score
+            found[name] = scores[kind].score
     return found
+
+
+def groups_by(table: pd.DataFrame, **columns: str) -> dict[str, np.ndarray]:
+    """Items of each machine, operator, ...: masks for `subgroup_scores`.
+
+    Args:
+        table: One row an item.
+        **columns: Column to what is written before its values; absent columns are left out.
+
+    >>> {k: v.tolist() for k, v in groups_by(pd.DataFrame({"m": ["a", "b"]}), m="on ").items()}
+    {'on a': [True, False], 'on b': [False, True]}
+    """
+    return {
+        f"{prefix}{value}": (table[name] == value).to_numpy()
+        for name, prefix in columns.items()
+        if name in table
+        for value in sorted(set(table[name]))
+    }
+
+
+def groups_against(
+    table: pd.DataFrame, column: str, classes: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Items of each kind of the second class together with all of the first class.
+
+    Args:
+        table: One row an item with a label.
+        column: Names the kind (of defect); where it is absent there is nothing to tell apart.
+        classes: The two labels, the reference first.
+    """
+    if column not in table:
+        return {}
+    reference = (table["label"] == classes[0]).to_numpy()
+    kinds = sorted(set(table.loc[~reference, column]))
+    return {kind: reference | (table[column] == kind).to_numpy() for kind in kinds}

@@ -58,6 +58,7 @@ def encode(
     cache_dir: Path,
     seed: int = 0,
     batch_size: int = 64,
+    items: Items | None = None,
 ) -> Encoded:
     """Embed a whole data set, and augmented copies of all images of patients not tested.
 
@@ -69,13 +70,16 @@ def encode(
         cache_dir: Folder that all notebooks share.
         seed: Seed of the augmentation.
         batch_size: Images in a forward pass.
+        items: The only task, if there is one: images that it does not use (frames of long
+            clips) get no copies.
 
     Returns:
-        Features in table order. NaN in place of a test image's copies: `fit_heads` refuses
-        to train on them.
+        Features in table order. NaN in place of the copies of an image that was not augmented:
+        `fit_heads` refuses to train on them.
 
     Raises:
-        ParameterError: If copies are asked for and all patients are tested.
+        ParameterError: If copies are asked for and all patients are tested, or the data set is
+            a subset.
         CacheError: If the cache holds something else than its key promises.
         ImageError: If an image cannot be decoded.
     """
@@ -84,6 +88,8 @@ def encode(
     changed = np.full((copies, *plain.shape), np.nan, dtype=np.float32)
     if copies:
         trained = ~rows_of(dataset.table, test)
+        if items is not None:
+            trained &= np.isin(np.arange(len(dataset)), items.images)
         augmentation = Augmentation(seed=seed)
         changed[:, trained] = augmented_embeddings(
             model, dataset.where(trained), augmentation, copies=copies, **options

@@ -9,7 +9,6 @@ from fetalclip_nb.metrics import Score
 from fetalclip_nb.published import Published, published_scores
 from fetalclip_nb.results import DAYS, format_interval, format_value, slug
 
-
 _IMAGE_INTERVAL = "95 %, images"
 _UNKNOWN = "–"
 

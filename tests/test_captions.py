@@ -10,7 +10,6 @@ from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.phantoms import BRAIN_PLANES, PLANES
 from fetalclip_nb.prompts import load_age_templates, load_prompts
 
-
 HEART_WORDS = {
     "even chambers": "equal|even|intact|balance|whole",
     "open crux": "gap|ends before|hole|open into|broken",

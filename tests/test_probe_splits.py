@@ -174,10 +174,10 @@ def test_copies_are_made_of_patients_whom_any_task_trains_on():
     tasks = {"whole": planes_task(data), "part": part}
     fold = (Fold((), ()),)
     same = {"whole": Split("own", ("q", "r"), fold), "part": Split("own", ("q",), fold)}
-    assert probe_splits.tested_by_all(tasks, same) == ["q", "r"]
+    assert probe_splits.never_trained(tasks, same) == ["q", "r"]
     # Tested in one and trained on in the other; r has no item in the second task.
     other = {**same, "part": Split("own", ("p",), fold)}
-    assert probe_splits.tested_by_all(tasks, other) == ["r"]
+    assert probe_splits.never_trained(tasks, other) == ["r"]
 
 
 def test_leaks_of_the_authors_splits_are_counted(released):

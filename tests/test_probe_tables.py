@@ -121,15 +121,31 @@ def test_subgroups_are_scored_alone_and_left_out_with_one_class():
     patients = np.array(list("pqrsptuu"))
     chosen = np.array([[0, 1, 0, 1, 1, 1, 2, 2], [0, 1, 2, 2, 0, 0, 0, 0]])
     logits = np.eye(3)[chosen]
-    scores = shown.subgroup_f1(logits, labels, patients, ("a", "b", "c"), groups)
+    masks = shown.groups_by(pd.DataFrame({"machine": groups}), machine="", operator="operator ")
+    truth = (labels, patients, ("a", "b", "c"))
+    scores = shown.subgroup_scores(logits, truth, masks, "f1_macro")
     # m1: all right for the first head; F1 of a = 2/3 and of b = 2/3 for the second.
     assert list(scores) == ["m1"]
     assert scores["m1"].value == pytest.approx((1 + 2 / 3) / 2)
     assert (scores["m1"].n, scores["m1"].groups) == (4, 4)
     labels[-1] = 0
-    both = shown.subgroup_f1(logits, labels, patients, ("a", "b", "c"), groups)
+    both = shown.subgroup_scores(logits, truth, masks, "f1_macro")
     assert list(both) == ["m0", "m1"]
     alone = run_scores(logits[:, 6:], labels[6:], patients[6:], ("a", "b", "c"))
     assert both["m0"] == alone["f1_macro"].score
     # Head 1: c with F1 2/3 and a with 0; head 2 says a twice: 2/3 and 0.
     assert both["m0"].value == pytest.approx((2 / 3 + 0) / 2)
+
+
+def test_each_defect_is_ranked_against_all_normal_hearts():
+    table = pd.DataFrame({"label": ["n", "d", "n", "d"], "defect": ["", "hole", "", "small"]})
+    groups = shown.groups_against(table, "defect", ("n", "d"))
+    assert {name: rows.tolist() for name, rows in groups.items()} == {
+        "hole": [True, True, True, False],
+        "small": [True, False, True, True],
+    }
+    assert shown.groups_against(table, "cause", ("n", "d")) == {}
+    logits = np.array([[[0, 1.0], [0, 2.0], [0, 3.0], [0, 4.0]]])
+    truth = (np.array([0, 1, 0, 1]), np.array(list("pqrs")), ("n", "d"))
+    scores = shown.subgroup_scores(logits, truth, groups, "auroc")
+    assert {name: score.value for name, score in scores.items()} == {"hole": 0.5, "small": 1.0}
