@@ -219,6 +219,27 @@ def test_gate_refuses_unexecuted_broken_and_stale_copies(executed, repository, t
     refuse(broken, "ended in ValueError: x")
 
 
+def test_probing_runs_without_clips_and_says_so(executed, repository, tmp_path):
+    folder, _ = executed
+    name = "03_linear_probing"
+    values = {
+        "data_root": str(folder / "fetal_planes"),
+        "chd_root": "",
+        "models": SMALL,
+        "results_dir": str(tmp_path / "results"),
+        "cache_dir": str(folder / "cache"),
+        **LITTLE[name],
+    }
+    source, target = repository / "notebooks" / f"{name}.ipynb", tmp_path / f"{name}.ipynb"
+    outcome = runner.run_notebook(source, target, values, folder=repository)
+    assert outcome.status == "done", outcome.error
+    texts = results.render_glue(tmp_path / "results", name)
+    assert texts["facts/chd_auroc"] == "not measured"
+    assert not [key for key in texts if "(CHD)" in texts[key]]
+    printed = [o.get("text", "") for c in cells_of(target) for o in c.outputs]
+    assert any("No clips were given" in text for text in printed)
+
+
 def test_plain_papermill_runs_the_real_heads(shared_data, repository, tmp_path):
     """Only data root and models are set, as a researcher would: 196 images, 161 counted."""
     out = tmp_path / "out.ipynb"
