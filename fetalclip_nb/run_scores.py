@@ -6,7 +6,7 @@ resample's sums are then the drawn patients' weights times that table, for all h
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import log_softmax, logsumexp
@@ -43,6 +43,11 @@ def run_scores(
 
     Every head is scored on the same drawn patients. The means over classes run over the
     classes that have items; F1 is 0 where a class is neither present nor predicted.
+
+    Intervals are percentile intervals but for ece. On n items it is never 0, however well
+    calibrated the heads are: chance moves each bin, and no sign survives. A resample adds its
+    own chance to that, so that its ece is too large and the percentiles may lie above the
+    value. The basic interval mirrors them at the value and takes this off.
 
     Args:
         logits: Shape (H, N, C).
@@ -83,7 +88,7 @@ def run_scores(
     def entry(name: str) -> RunScores:
         mean = float(values[name].mean())
         score = metrics.interval(mean, resampled[name], n=labels.size, groups=names.size)
-        return RunScores(values[name], score)
+        return RunScores(values[name], _basic(score) if name == "ece" else score)
 
     return {name: entry(name) for name in values}
 
@@ -138,6 +143,13 @@ def ensemble(logits: np.ndarray) -> np.ndarray:
     """
     each = log_softmax(logits.astype(np.float64), axis=-1)
     return logsumexp(each, axis=0) - np.log(len(logits))
+
+
+def _basic(score: metrics.Score) -> metrics.Score:
+    """The percentile interval mirrored at the value, within 0..1 and around the value."""
+    low, high = 2 * score.value - score.high, 2 * score.value - score.low
+    low, high = max(0.0, min(low, score.value)), min(1.0, max(high, score.value))
+    return replace(score, low=low, high=high)
 
 
 def _scores(

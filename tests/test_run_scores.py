@@ -86,6 +86,9 @@ def test_interval_equals_a_slow_bootstrap_of_whole_patients(classes, monkeypatch
     for name, scores in found.items():
         slow = [resample[name] for resample in drawn]
         low, high = np.nanpercentile(slow, [2.5, 97.5])
+        if name == "ece":
+            value = scores.score.value
+            low, high = max(0, 2 * value - high), max(value, 2 * value - low)
         assert (scores.score.low, scores.score.high) == pytest.approx((low, high), abs=1e-6)
         assert scores.score.mean == pytest.approx(np.nanmean(slow), abs=1e-6)
 
@@ -156,6 +159,31 @@ def test_perfect_and_constant_heads():
     assert found["top2_macro"].values == pytest.approx([1, 2 / 3])
     assert found["auroc"].values == pytest.approx([1, 0.5])
     assert found["ece"].values == pytest.approx([0, 2 / 3])
+
+
+def calibrated(items, seed=0):
+    """One head whose every probability is right in the long run, and the labels."""
+    rng = np.random.default_rng(seed)
+    claimed = rng.uniform(0.5, 1, items)
+    logits = np.log(np.stack([1 - claimed, claimed], axis=-1))[None]
+    return logits, (rng.random(items) < claimed).astype(int)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_interval_of_calibrated_heads_reaches_to_zero_and_holds_the_value(seed):
+    logits, labels = calibrated(400, seed)
+    owner = np.arange(400)
+    score = run_scores.run_scores(logits, labels, owner, ("a", "b"), resamples=500)["ece"].score
+    # Resamples claim a larger error than there is: their own chance is added to it.
+    assert 0 < score.value < score.mean
+    assert 0 <= score.low <= 0.01 and score.low < score.value <= score.high < 2 * score.value
+
+
+def test_interval_of_the_calibration_error_mirrors_the_percentiles_at_the_value():
+    # One of eight right at 100 %. Of resamples, 95 % have none to three right: 0.625 to 1.
+    logits, labels = np.repeat([[[0.0, 99.0]]], 8, axis=1), np.eye(8, dtype=int)[0]
+    score = run_scores.run_scores(logits, labels, np.arange(8), ("a", "b"))["ece"].score
+    assert (score.value, score.low, score.high) == pytest.approx((0.875, 0.75, 1.0))
 
 
 def test_one_class_has_no_auroc():
