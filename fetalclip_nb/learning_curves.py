@@ -7,9 +7,6 @@ import numpy as np
 
 from fetalclip_nb.errors import ShapeError
 
-BELOW = "below the smallest size"
-BEYOND = "not within the sizes"
-
 
 @dataclass(frozen=True)
 class Crossing:
@@ -32,27 +29,21 @@ class Crossing:
     never: float
 
     @property
-    def flags(self) -> tuple[str, str, str]:
-        """What keeps median, low and high from being exact: BELOW, BEYOND or nothing."""
-        return tuple(self._flag(end) for end in (self.median, self.low, self.high))
-
-    @property
     def text(self) -> str:
-        """As a table shows it.
+        """As a table shows it: median and interval, or one text where all three read alike.
 
         >>> Crossing(5.6, 2.0, np.inf, (2, 64), 0.1, 0.04).text
         '5.6 (at most 2 to more than 64)'
+        >>> Crossing(np.inf, np.inf, np.inf, (2, 64), 0.0, 1.0).text
+        'more than 64'
         """
-        return f"{self._text(self.median)} ({self._text(self.low)} to {self._text(self.high)})"
-
-    def _flag(self, end: float) -> str:
-        if np.isinf(end):
-            return BEYOND
-        return BELOW if end <= self.sizes[0] else ""
+        median, low, high = (self._text(end) for end in (self.median, self.low, self.high))
+        return median if low == high else f"{median} ({low} to {high})"
 
     def _text(self, end: float) -> str:
-        known = {BELOW: f"at most {self.sizes[0]}", BEYOND: f"more than {self.sizes[1]}"}
-        return known.get(self._flag(end), f"{end:.1f}")
+        if end <= self.sizes[0]:
+            return f"at most {self.sizes[0]}"
+        return f"more than {self.sizes[1]}" if np.isinf(end) else f"{end:.1f}"
 
 
 def crossing(sizes: Sequence[int], curves: np.ndarray, level: np.ndarray | float) -> Crossing:
