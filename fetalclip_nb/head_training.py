@@ -6,6 +6,7 @@ gradient and one AdamW update of a matrix with a row a head.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,8 @@ class Trained:
 
     Attributes:
         parameters: float32 of shape (H, C * D + C): weights (C, D), then biases.
-        epoch: Best epoch of each head, from 1, shape (H,).
+        epoch: Best epoch of each head, from 1, shape (H,); 0 where no validation loss was
+            finite: the parameters are then the start's.
         losses: Validation losses, shape (H, epochs).
     """
 
@@ -33,6 +35,22 @@ class Trained:
     losses: torch.Tensor
 
 
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """Products of float32 are exact to float32 here, whatever an encoder has asked for.
+
+    The setting is the process's: with "high", as for TF32 encoders, a GPU would round the
+    heads' products to 10 bits.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@_full_precision()
 @torch.inference_mode()
 def train_stack(
     features: torch.Tensor,

@@ -12,11 +12,11 @@ import filelock
 import numpy as np
 import torch
 
-from fetalclip_nb.errors import CacheError, ShapeError
+from fetalclip_nb.errors import CacheError, ParameterError, ShapeError, listing
 from fetalclip_nb.head_data import HeadData, HeadRecipe, require_trainable
 from fetalclip_nb.head_training import train_stack
 
-TRAINING = "heads-1"
+TRAINING = "heads-2"
 """Name of the training; it changes when the same data would give other heads."""
 
 
@@ -91,7 +91,8 @@ def train_heads(
     Raises:
         ShapeError: If features or targets are of another shape or type, or not finite.
         ParameterError: If a group has too few rows, unknown rows or no seed, a class is
-            out of range, or the recipe cannot be used.
+            out of range, or the recipe cannot be used; or, after the training, if a head's
+            validation loss was never finite.
 
     Source: FetalCLIP (arXiv 2502.14807), linear probing and few-data training.
     """
@@ -105,12 +106,14 @@ def train_heads(
     )
     weight, bias = np.split(trained.parameters.cpu().numpy(), [n_classes * features.shape[1]], 1)
     group, seed = _names(groups)
+    epoch = trained.epoch.cpu().numpy()
+    _require_converged(epoch, group, seed)
     return LinearHeads(
         weight=np.ascontiguousarray(weight.reshape(len(seed), n_classes, -1).transpose(0, 2, 1)),
         bias=np.ascontiguousarray(bias),
         group=group,
         seed=seed,
-        epoch=trained.epoch.cpu().numpy(),
+        epoch=epoch,
         losses=trained.losses.cpu().numpy(),
     )
 
@@ -160,6 +163,18 @@ def _names(groups: Sequence[HeadData]) -> tuple[np.ndarray, np.ndarray]:
     """Group and seed of each head, two of shape (H,)."""
     pairs = [(number, seed) for number, data in enumerate(groups) for seed in data.seeds]
     return tuple(np.array(pairs, dtype=np.int64).T)
+
+
+def _require_converged(epoch: np.ndarray, group: np.ndarray, seed: np.ndarray) -> None:
+    lost = np.flatnonzero(epoch == 0)
+    if len(lost):
+        raise ParameterError(
+            "Heads diverged",
+            where=listing(f"group {group[head]} seed {seed[head]}" for head in lost),
+            expected="a finite validation loss after one epoch at least",
+            found=f"none for {len(lost)} of {len(epoch)} heads",
+            fix="bring the features to a smaller scale or lower the learning rate",
+        )
 
 
 def _key(

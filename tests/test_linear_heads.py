@@ -3,9 +3,10 @@ import pytest
 import torch
 from torch import nn
 
-from fetalclip_nb import linear_heads
+from fetalclip_nb import head_training, linear_heads
 from fetalclip_nb.errors import CacheError, ParameterError, ShapeError
-from fetalclip_nb.linear_heads import HeadData, HeadRecipe, cached_heads, train_heads
+from fetalclip_nb.head_data import HeadData, HeadRecipe
+from fetalclip_nb.linear_heads import cached_heads, train_heads
 
 RECIPE = HeadRecipe(learning_rate=0.01, batch_size=8, epochs=6)
 
@@ -158,6 +159,63 @@ def test_features_are_not_changed_and_targets_of_other_rows_do_not_matter():
     targets[150:] = -1
     again = train_heads(features, targets, [data], 3, RECIPE)
     assert np.array_equal(first.weight, again.weight)
+
+
+@pytest.mark.parametrize("before", ["high", "highest"])
+def test_heads_are_trained_in_full_precision_and_the_setting_is_given_back(before, monkeypatch):
+    features, targets = task()
+    seen, step = [], head_training._Stack._backward
+
+    def watched(*given):
+        seen.append(torch.get_float32_matmul_precision())
+        if len(seen) > 100:
+            raise KeyboardInterrupt
+        step(*given)
+
+    monkeypatch.setattr(head_training._Stack, "_backward", watched)
+    outside = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(before)
+    try:
+        train_heads(features, targets, uneven_groups(), 3, RECIPE)
+        finished = torch.get_float32_matmul_precision()
+        with pytest.raises(KeyboardInterrupt):
+            train_heads(features, targets, uneven_groups(), 3, RECIPE)
+        interrupted = torch.get_float32_matmul_precision()
+    finally:
+        torch.set_float32_matmul_precision(outside)
+    assert set(seen) == {"highest"} and len(seen) == 101
+    assert (finished, interrupted) == (before, before)
+
+
+def test_heads_whose_validation_loss_is_never_finite_are_refused_by_name(tmp_path):
+    features, targets = task()
+    features[:40] = 3e38
+    rows = np.arange(180)
+    groups = [
+        HeadData(rows[100:], rows[40:100], (4,)),
+        HeadData(rows[100:], rows[:100], (5, 6)),
+        HeadData(rows[40:], rows[:40], (7,)),
+    ]
+    text = "Heads diverged. Where: group 1 seed 5, group 1 seed 6, group 2 seed 7. .*3 of 4 heads"
+    with pytest.raises(ParameterError, match=text + ".*smaller scale or lower the learning rate"):
+        cached_heads(features, targets, groups, 3, RECIPE, cache_dir=tmp_path)
+    assert not list(tmp_path.rglob("*.npz"))
+    with pytest.raises(ParameterError, match="Found: none for 1 of 1 heads"):
+        train_heads(features, targets, groups[:1], 3, HeadRecipe(learning_rate=1e38, batch_size=8))
+
+
+def test_a_loss_that_was_finite_once_is_enough(monkeypatch):
+    features, targets = task()
+    losses = head_training._Stack.validation_losses
+    calls = []
+
+    def explodes(stack):
+        calls.append(losses(stack))
+        return calls[-1] if len(calls) == 2 else calls[-1] * torch.nan
+
+    monkeypatch.setattr(head_training._Stack, "validation_losses", explodes)
+    heads = train_heads(features, targets, uneven_groups(), 3, RECIPE)
+    assert heads.epoch.tolist() == [2] * 6
 
 
 @pytest.mark.parametrize(
