@@ -62,8 +62,10 @@ Training: {recipe["heads"]:,} brain phantoms (gestational age uniform from 14w0d
 {recipe["others"]:,} phantoms of the other planes, pictures of version \
 {scores["training"]["phantoms"]}, and {recipe["hearts"]:,} frames of four-chamber clips, every \
 second one with a defect; seed {recipe["seed"]}, each of another patient. Captions: \
-our own sentences on plane, brain sub-plane, structures, how large the chambers of a heart look, \
-and on gestational age with pixel spacing. No real image and no real caption.
+our own sentences on plane, brain sub-plane, structures, on how the chambers of a heart in a clip \
+look, and on gestational age with pixel spacing. No real image and no real caption. The captions \
+of clips tell a normal heart and each of the three defects apart, without naming a disease; \
+ordinary thorax pictures, which show normal hearts too, have no such captions.
 
 Held out: {planes["patients"]} phantom patients in the layout of FETAL_PLANES_DB (seed \
 {planes["seed"]}) and {heads["patients"]} in that of HC18 (seed {heads["seed"]}).

@@ -1,6 +1,6 @@
 """Scores of probes as result files and tables take them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,13 @@ from fetalclip_nb.published import published, published_tasks
 from fetalclip_nb.results import format_interval
 from fetalclip_nb.run_scores import RunScores, run_scores
 from fetalclip_nb.splits import Split, rows_of
+
+PROBING = {"copies": 5, "runs": 5, "epochs": 50, "head_batch": 64}
+FEW_DATA = {"copies": 10, "runs": 5, "epochs": 100, "head_batch": 16}
+"""The paper's settings (arXiv 2502.14807, linear probing and few-data training)."""
+
+FEWEST = 5
+"""Patients that each class of a subgroup needs before it is scored."""
 
 
 def task_results(scores: Mapping[str, RunScores], task: str) -> dict[str, dict[str, Score]]:
@@ -112,12 +119,40 @@ def published_facts(experiment: str, model: str = "fetalclip") -> dict[str, str]
     return {f"published_{task}": f"{100 * one.value:.2f} %" for task, one in found.items() if one}
 
 
-def chd_facts(auroc: Score | None) -> dict[str, object]:
-    """AUROC of heart disease as the prose shows it, or that it was not measured."""
+def chd_facts(auroc: Score | None, images_are: str) -> dict[str, object]:
+    """AUROC of heart disease as the prose shows it, or that it was not measured.
+
+    Args:
+        auroc: None where no clips were given.
+        images_are: What the prose calls the clips (`tables.kind_of_images`).
+    """
     if auroc is None:
-        return {"chd_auroc": "not measured", "chd_interval": "no clips", "chd_clips": "no"}
-    interval = format_interval("auroc", auroc.low, auroc.high)
-    return {"chd_auroc": auroc.value, "chd_interval": interval, "chd_clips": auroc.n}
+        nothing = {"chd_auroc": "not measured", "chd_interval": "no clips"}
+        return nothing | {"chd_clips": "no", "chd_images_are": "not given"}
+    return {
+        "chd_auroc": auroc.value,
+        "chd_interval": format_interval("auroc", auroc.low, auroc.high),
+        "chd_clips": auroc.n,
+        "chd_images_are": images_are,
+    }
+
+
+def deviation(
+    splits: Iterable[Split], given: Mapping[str, int], paper: Mapping[str, int] = PROBING
+) -> str:
+    """How a run leaves the paper's protocol, or nothing.
+
+    Args:
+        splits: What was trained and tested on.
+        given: The run's settings.
+        paper: The paper's.
+
+    >>> deviation([Split("own", (), ())], {"copies": 3, "runs": 5})
+    'own split, 3 copies'
+    """
+    kinds = dict.fromkeys(split.source for split in splits if split.source != "official")
+    texts = [f"{kind} split" for kind in kinds]
+    return ", ".join(texts + [f"{n} {name}" for name, n in given.items() if n != paper[name]])
 
 
 def split_facts(split: Split) -> dict[str, object]:
@@ -146,16 +181,40 @@ def subgroup_scores(
         kind: Name of the score ("f1_macro", "auroc").
 
     Returns:
-        Subgroup to the mean over heads; groups of a single class are left out, because a score
-        of one class says little.
+        Subgroup to the mean over heads. Groups of one class, or with fewer than five patients
+        of one of their classes, are left out: their resamples would lose the class and their
+        interval would look like certainty.
     """
     labels, patients, classes = truth
     found = {}
     for name, rows in groups.items():
-        if len(set(labels[rows])) > 1:
+        if _is_scored(labels[rows], patients[rows]):
             scores = run_scores(logits[:, rows], labels[rows], patients[rows], classes)
             found[name] = scores[kind].score
     return found
+
+
+def group_table(
+    truth: tuple[np.ndarray, np.ndarray, tuple[str, ...]], groups: Mapping[str, np.ndarray]
+) -> pd.DataFrame:
+    """Patients of each class in each subgroup, and whether `subgroup_scores` scores it.
+
+    Args:
+        truth: As in `subgroup_scores`.
+        groups: As in `subgroup_scores`.
+    """
+    labels, patients, classes = truth
+    rows = {
+        name: {c: len(set(patients[chosen & (labels == i)])) for i, c in enumerate(classes)}
+        | {"scored": "yes" if _is_scored(labels[chosen], patients[chosen]) else "no"}
+        for name, chosen in groups.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _is_scored(labels: np.ndarray, patients: np.ndarray) -> bool:
+    counts = [len(set(patients[labels == label])) for label in set(labels.tolist())]
+    return len(counts) > 1 and min(counts) >= FEWEST
 
 
 def groups_by(table: pd.DataFrame, **columns: str) -> dict[str, np.ndarray]:
@@ -190,4 +249,7 @@ def groups_against(
         return {}
     reference = (table["label"] == classes[0]).to_numpy()
     kinds = sorted(set(table.loc[~reference, column]))
-    return {kind: reference | (table[column] == kind).to_numpy() for kind in kinds}
+    return {
+        f"{column}: {kind or 'not named'}": reference | (table[column] == kind).to_numpy()
+        for kind in kinds
+    }
