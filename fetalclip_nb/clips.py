@@ -7,6 +7,7 @@ import pandas as pd
 
 from fetalclip_nb.datasets.table import Dataset
 from fetalclip_nb.errors import DataError, ParameterError, ShapeError, listing
+from fetalclip_nb.splits import named
 
 _SHARED = ("patient", "label", "split")
 
@@ -58,13 +59,13 @@ def gather_clips(dataset: Dataset, *, frames: int) -> Clips:
     clips = table[table["clip"] != ""].groupby("clip", sort=False)
     length = clips.size()
     problems = [
-        _named("rows without a clip's name", table.loc[table["clip"] == "", "id"]),
-        _named("frame is no whole number", table.loc[table["number"] < 0, "id"]),
-        _named("frame numbered twice in its clip", _repeated(table)),
-        _named(
+        named("rows without a clip's name", table.loc[table["clip"] == "", "id"]),
+        named("frame is no whole number", table.loc[table["number"] < 0, "id"]),
+        named("frame numbered twice in its clip", _repeated(table)),
+        named(
             f"fewer than {frames} frames", [f"{c} ({n})" for c, n in length.items() if n < frames]
         ),
-        *(_named(f"more than one {name}", _several(clips[name])) for name in _SHARED),
+        *(named(f"more than one {name}", _several(clips[name])) for name in _SHARED),
     ]
     problems = [problem for problem in problems if problem]
     if problems:
@@ -147,7 +148,3 @@ def _several(values: pd.api.typing.SeriesGroupBy) -> list[str]:
 def _middles(n: int, frames: int) -> np.ndarray:
     """Middles of equal stretches of n frames, integers of shape (frames,)."""
     return (2 * np.arange(frames) + 1) * n // (2 * frames)
-
-
-def _named(problem: str, names: object) -> str:
-    return f"{problem}: {listing(names)}" if len(names) else ""

@@ -8,6 +8,8 @@ import pandas as pd
 from fetalclip_nb.datasets.table import Dataset
 from fetalclip_nb.errors import DataError, ParameterError, listing
 from fetalclip_nb.probe_items import Items
+from fetalclip_nb.registry import registered
+from fetalclip_nb.released_files import ENTRY
 from fetalclip_nb.split_checks import require_usable
 from fetalclip_nb.splits import (
     Split,
@@ -21,12 +23,18 @@ from fetalclip_nb.splits import (
 
 RELEASED_TASKS = ("six_planes", "brain_subplanes", "head")
 CHOICES = ("auto", "official", "own")
-_FOLDERS = ("probing", "few_data_training")
+_FOLDERS = ("probing/", "few_data_training/")
 
 
 def splits_available(folder: Path | None) -> bool:
-    """Whether the authors' split files were downloaded (`fetalclip-nb download`)."""
-    return folder is not None and all((folder / name).is_dir() for name in _FOLDERS)
+    """Whether the authors' split files are all there: those of each task and experiment.
+
+    Args:
+        folder: Folder in the layout of the authors' repository, as `fetalclip-nb download` makes
+            it; None for none.
+    """
+    names = [file.path for file in registered(ENTRY).files if file.path.startswith(_FOLDERS)]
+    return folder is not None and all((folder / name).is_file() for name in names)
 
 
 def choose_folds(
@@ -59,7 +67,7 @@ def choose_folds(
     if is_official(choice, dataset, released_root):
         split = leak_free(official_folds(released_root, items.name))
     else:
-        split = own_folds(items.table, seed=seed, folds=folds)
+        split = own_folds(items.table, seed=seed, folds=folds, where=_column(dataset))
     require_usable(split, items.table, items.classes, where=dataset.root, cohort=dataset.table)
     return split
 
@@ -103,7 +111,8 @@ def choose_supports(
             )
         supports = {n: leak_free(found[n], *found.values()) for n in sizes}
     else:
-        supports = own_supports(items.table, sizes, seed=seed, sets=sets)
+        where = _column(dataset)
+        supports = own_supports(items.table, sizes, seed=seed, sets=sets, where=where)
     for split in supports.values():
         require_usable(
             split,
@@ -188,3 +197,7 @@ def is_official(choice: str, dataset: Dataset, released_root: Path | None) -> bo
         tested = official_folds(released_root, "six_planes").test
         return set(tested) <= set(dataset.table["patient"])
     return choice == "official"
+
+
+def _column(dataset: Dataset) -> str:
+    return f"{dataset.root}, column split"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from fetalclip_nb.errors import DataError, listing
-from fetalclip_nb.splits import Split, leaking, rows_of
+from fetalclip_nb.splits import Split, leaking, named, rows_of
 
 
 def require_usable(
@@ -34,27 +34,28 @@ def require_usable(
             classes without images, labels outside of the classes.
     """
     known = set((table if cohort is None else cohort)["patient"].astype(str))
-    named = {patient for _, patients in _sides(split) for patient in patients}
-    if named and not named & known:
+    members = {patient for _, patients in _sides(split) for patient in patients}
+    if members and not members & known:
         raise DataError(
             "Split and data set have no patient in common",
             where=where,
-            expected=f"patients of the {split.source} split, such as {min(named)}",
+            expected=f"patients of the {split.source} split, such as {min(members)}",
             found=f"{listing(sorted(known), limit=3)}; it is another data set",
             fix="use the data set that the split was made for, or own splits",
         )
     problems = [
-        _named("patients on two sides", _crossing(split)),
-        _named("patients of the split without images", sorted(named - known)),
-        _named("labels outside of the task", sorted(set(table["label"]) - set(classes))),
+        named("patients on two sides", _crossing(split)),
+        named("patients of the split without images", sorted(members - known)),
+        named("labels outside of the task", sorted(set(table["label"]) - set(classes))),
         *_absences(split, table, classes, complete),
     ]
     problems = [problem for problem in problems if problem]
     if problems:
+        sides = "on every side" if complete else "in test and of any class on the other sides"
         raise DataError(
             "Split cannot be used",
             where=where,
-            expected=f"each patient on one side, images of {', '.join(classes)} on every side",
+            expected=f"each patient on one side, images of {', '.join(classes)} {sides}",
             found="; ".join(problems),
             fix="correct patients, labels or split of the data set; take fewer folds if a class "
             "has few patients; drop tested patients that are trained on with splits.leak_free",
@@ -71,10 +72,6 @@ def _sides(split: Split) -> Iterator[tuple[str, tuple[str, ...]]]:
 def _crossing(split: Split) -> list[str]:
     within = {p for fold in split.folds for p in set(fold.train) & set(fold.validation)}
     return sorted(within | set(leaking(split)))
-
-
-def _named(problem: str, names: Sequence[str]) -> str:
-    return f"{problem}: {listing(names)}" if names else ""
 
 
 def _absences(

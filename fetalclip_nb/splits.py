@@ -88,7 +88,9 @@ def _released_folds(pairs: list[dict]) -> tuple[Fold, ...]:
     return tuple(Fold(tuple(pair["train"]), tuple(pair["val"])) for pair in pairs)
 
 
-def own_folds(table: pd.DataFrame, *, seed: int, folds: int = 5) -> Split:
+def own_folds(
+    table: pd.DataFrame, *, seed: int, folds: int = 5, where: object = "column split"
+) -> Split:
     """Seeded folds: each patient who is not tested is validation exactly once.
 
     Patients are cut so that each part has about the same share of every class's images
@@ -96,12 +98,13 @@ def own_folds(table: pd.DataFrame, *, seed: int, folds: int = 5) -> Split:
     cutting by a patient's most frequent label loses classes that are nobody's most frequent.
 
     Args:
-        table: One row an image with the columns patient, label and split. Patients with split
+        table: One row an item with the columns patient, label and split. Patients with split
             "test" are the test set; where there are none, a stratified fifth of all patients
             is drawn. With split "validation" there is one fold, as given. Split may be empty
             in every row, not only in some.
         seed: Seed, 0 or more.
         folds: Number of folds, 2 or more.
+        where: File or data set that a message on the column split names.
 
     Raises:
         DataError: Splits that cannot be used (all problems at once), or too few patients.
@@ -115,7 +118,7 @@ def own_folds(table: pd.DataFrame, *, seed: int, folds: int = 5) -> Split:
     (4, 16)
     """
     _require_range("folds", folds, 2)
-    test, rest = _test_and_rest(table, seed)
+    test, rest = _test_and_rest(table, seed, where)
     validation = rest["split"] == "validation"
     if validation.any():
         parts = [_patients(rest[validation])]
@@ -126,7 +129,12 @@ def own_folds(table: pd.DataFrame, *, seed: int, folds: int = 5) -> Split:
 
 
 def own_supports(
-    table: pd.DataFrame, sizes: Sequence[int], *, seed: int, sets: int = 5
+    table: pd.DataFrame,
+    sizes: Sequence[int],
+    *,
+    seed: int,
+    sets: int = 5,
+    where: object = "column split",
 ) -> dict[int, Split]:
     """Seeded support sets: n train and n validation patients who are not tested.
 
@@ -139,6 +147,7 @@ def own_supports(
         sizes: Patients n of each support set.
         seed: Seed, 0 or more; `own_folds` with the same seed has the same test patients.
         sets: Support sets of each size.
+        where: As in `own_folds`.
 
     Returns:
         n to a split with ``sets`` folds; other sizes or more sets do not change a set.
@@ -152,7 +161,7 @@ def own_supports(
     _require_range("sets", sets, 1)
     for n in sizes:
         _require_range("sizes", n, 1)
-    test, rest = _test_and_rest(table, seed)
+    test, rest = _test_and_rest(table, seed, where)
     patients = len(set(rest["patient"]))
     large = [n for n in sizes if 2 * n > patients]
     if large:
@@ -205,23 +214,34 @@ def rows_of(table: pd.DataFrame, patients: Collection[str]) -> np.ndarray:
     return table["patient"].astype(str).isin(list(patients)).to_numpy()
 
 
+def named(problem: str, names: Collection[object]) -> str:
+    """A problem and whom it concerns, nothing where it concerns nobody.
+
+    >>> named("labels outside of the task", ["toe"]), named("patients on two sides", [])
+    ('labels outside of the task: toe', '')
+    """
+    return f"{problem}: {listing(names)}" if len(names) else ""
+
+
 def _require_range(name: str, value: int, least: int) -> None:
     if value < least:
         raise ParameterError("Out of range", where=name, expected=f"{least} or more", found=value)
 
 
-def _test_and_rest(table: pd.DataFrame, seed: int) -> tuple[tuple[str, ...], pd.DataFrame]:
+def _test_and_rest(
+    table: pd.DataFrame, seed: int, where: object
+) -> tuple[tuple[str, ...], pd.DataFrame]:
     """Test patients, and the rows of all others."""
     _require_range("seed", seed, 0)
     table = table[["patient", "label", "split"]].astype(str)
-    _require_splits(table)
+    _require_splits(table, where)
     test = _patients(table[table["split"] == "test"])
     if not test:
         test = stratified_parts(table, _TEST_PARTS, np.random.default_rng([seed, _TEST]))[0]
     return test, table[~rows_of(table, test)]
 
 
-def _require_splits(table: pd.DataFrame) -> None:
+def _require_splits(table: pd.DataFrame, where: object) -> None:
     found = set(table["split"])
     unknown = sorted(found - {*SIDES, ""})
     splits = table.groupby("patient")["split"].nunique()
@@ -229,9 +249,9 @@ def _require_splits(table: pd.DataFrame) -> None:
     empty = int((table["split"] == "").sum())
     alone = "validation" in found and not {"train", "test"} <= found
     problems = [
-        f"unknown splits: {listing(unknown)}" if unknown else "",
-        f"patients in two splits: {listing(crossing)}" if crossing else "",
-        f"split empty in {empty} of {len(table)} rows" if 0 < empty < len(table) else "",
+        named("unknown splits", unknown),
+        named("patients in two splits", crossing),
+        f"split empty for {empty} of {len(table)} items" if 0 < empty < len(table) else "",
         "validation without train or test" if alone else "",
         "test alone" if found == {"test"} else "",
     ]
@@ -239,10 +259,10 @@ def _require_splits(table: pd.DataFrame) -> None:
     if problems:
         raise DataError(
             "Splits in the table cannot be used",
-            where="column split",
-            expected="train and test; or train, validation and test; or empty in every row",
+            where=where,
+            expected="train and test; or train, validation and test; or empty for every item",
             found="; ".join(problems),
-            fix="name a split in every row, or in none to have patients drawn",
+            fix="name a split for every image or clip, or for none to have patients drawn",
         )
 
 

@@ -1,6 +1,7 @@
 """Which split a probe uses, and manifests that cannot be split."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,12 +93,41 @@ def test_auto_takes_own_folds_without_the_authors_files(official_patients, tmp_p
     own = own_folds(task.table, seed=4, folds=3)
     assert choose_folds("auto", task, data, tmp_path, seed=4, folds=3) == own
     assert choose_folds("auto", task, data, None, seed=4, folds=3) == own
-    (tmp_path / "probing").mkdir()
-    assert not splits_available(tmp_path)
-    (tmp_path / "few_data_training").mkdir()
-    assert splits_available(tmp_path)
+
+
+@pytest.fixture
+def copied(released, tmp_path):
+    """A copy of the authors' split files, and their paths in it."""
+    for name in ("probing", "few_data_training"):
+        shutil.copytree(released / name, tmp_path / name)
+    return tmp_path, sorted(tmp_path.rglob("*.json"))
+
+
+def test_split_files_are_available_where_the_table_of_leaks_has_all_of_them(copied):
+    folder, files = copied
+    assert len(files) == 2 * 3 * 2 and splits_available(folder)
+    assert not splits_available(None)
+    for path in files:
+        hidden = path.rename(path.with_suffix(".away"))
+        assert not splits_available(folder)
+        with pytest.raises(DataError, match="Released file is missing"):
+            probe_splits.leak_table(folder)
+        hidden.rename(path)
+    assert splits_available(folder) and len(probe_splits.leak_table(folder)) == 6
+
+
+def test_a_partial_folder_is_no_obstacle_to_own_splits(official_patients, copied):
+    folder, files = copied
+    for path in files:
+        path.unlink()
+    data = planes_of(official_patients)
+    task = planes_task(data)
+    for choice in ("own", "auto"):
+        assert choose_folds(choice, task, data, folder, seed=0).source == "own"
+        found = choose_supports(choice, task, data, folder, sizes=[2], seed=0)
+        assert found[2].source == "own"
     with pytest.raises(DataError, match="Released file is missing"):
-        choose_folds("auto", task, data, tmp_path, seed=4)
+        choose_folds("official", task, data, folder, seed=0)
 
 
 def test_own_folds_are_taken_where_they_are_asked_for(official_patients, released):
@@ -268,8 +298,13 @@ def test_label_outside_of_the_task_is_one_clear_error(tmp_path):
 
 def test_split_of_some_rows_only_is_one_clear_error(tmp_path):
     text = refusal(write_manifest(tmp_path, [*evenly(20, "train"), ("CHD", "p20", "")]))
-    assert "Splits in the table cannot be used" in text
-    assert "split empty in 1 of 21 rows" in text
+    where = f"Where: {tmp_path}, column split. Expected"
+    assert text.startswith(f"Splits in the table cannot be used. {where}")
+    assert "split empty for 1 of 21 items" in text
+    data = read_manifest(tmp_path)
+    task = clip_items("chd", data, CHD_CLASSES, frames=2)
+    with pytest.raises(DataError, match=where):
+        choose_supports("own", task, data, None, sizes=[2], seed=0)
 
 
 def test_clips_with_too_few_frames_are_one_clear_error(tmp_path):

@@ -69,7 +69,9 @@ def test_support_sets_may_lack_classes_but_not_images():
     rows = [row for row in ROWS if row[0] not in ("1", "t2")]
     cohort = make_table(ROWS)
     message = "no image of b in test; no image in train of fold 0"
-    refused(split, rows, message, complete=False, cohort=cohort)
+    text = refused(split, rows, message, complete=False, cohort=cohort)
+    assert "images of a, b in test and of any class on the other sides. Found" in text
+    assert "images of a, b on every side. Found" in refused(split, rows, message, cohort=cohort)
 
 
 def test_labels_outside_of_the_task_are_named():

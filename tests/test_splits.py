@@ -218,20 +218,20 @@ def test_number_of_folds_is_free_and_leaves_the_test_set_alone():
     ("rows", "message"),
     [
         ([("1", "a", "train"), ("1", "a", "test")], "patients in two splits: 1"),
-        ([("1", "a", ""), ("2", "a", "test")], "split empty in 1 of 2 rows"),
+        ([("1", "a", ""), ("2", "a", "test")], "split empty for 1 of 2 items"),
         ([("1", "a", "dev"), ("2", "a", "test")], "unknown splits: dev"),
         ([("1", "a", "train"), ("2", "a", "validation")], "validation without train or test"),
         ([("1", "a", "test"), ("2", "a", "validation")], "validation without train or test"),
         ([("1", "a", "test"), ("2", "a", "test")], "Found: test alone"),
         (
             [("1", "a", "train"), ("1", "a", "test"), ("2", "a", ""), ("3", "b", "x")],
-            "unknown splits: x; patients in two splits: 1; split empty in 1 of 4",
+            "unknown splits: x; patients in two splits: 1; split empty for 1 of 4 items",
         ),
     ],
 )
 def test_splits_of_a_table_that_cannot_be_used(rows, message):
     for draw in (own_folds, lambda table, seed: own_supports(table, [1], seed=seed)):
-        with pytest.raises(DataError, match=message):
+        with pytest.raises(DataError, match=f"Where: column split.*{message}"):
             draw(make_table(rows), seed=0)
 
 
