@@ -151,7 +151,7 @@ def _draw(augmentation: Augmentation, name: str, copy: int) -> _Draw:
     digest = hashlib.sha256(f"{augmentation.seed}\0{copy}\0{name}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest, "little"))
     order = [list(_COLOUR)[place] for place in rng.permutation(len(_COLOUR))]
-    colours = tuple((name, _amount(rng, name, getattr(augmentation, name))) for name in order)
+    colours = tuple((kind, _amount(rng, kind, getattr(augmentation, kind))) for kind in order)
     clip_limit = rng.uniform(1, augmentation.clahe_limit)
     x, y = rng.uniform(-augmentation.shift, augmentation.shift, 2)
     angle = rng.uniform(-augmentation.rotation, augmentation.rotation)
