@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from filelock import FileLock
 
-from fetalclip_nb import results
+from fetalclip_nb import results, tables
 from fetalclip_nb.datasets.sources import open_dataset
 from fetalclip_nb.datasets.table import Dataset
 from fetalclip_nb.errors import ParameterError
@@ -33,9 +33,12 @@ COMMON = ("profile", "models", "results_dir", "cache_dir", "device", "precision"
 
 RESERVED = (
     *("facts", "glue", "headline", "majority-class", "constant-age", "spacing-only"),
-    *("shuffled-images", "mean-embedding", "black-image", "fetalclip-released-outputs"),
+    *("shuffled-images", "mean-embedding", "black-image"),
 )
 """Names of result files and rows that are no models."""
+
+ENDINGS = (*tables.SUFFIXES, ", logistic regression", ", nearest neighbours")
+"""What is appended to a model's name, or to "pixels", for other results made with it."""
 
 
 @dataclass
@@ -198,20 +201,27 @@ def start(notebook: str, namespace: Mapping[str, object]) -> Session:
 
 
 def require_distinct(names: list[str]) -> None:
-    """Refuse model names whose result files would overwrite each other.
+    """Refuse model names whose result files would overwrite each other or other results.
 
     Raises:
-        ParameterError: A name occurs twice, or belongs to a baseline or a control.
+        ParameterError: A name occurs twice, belongs to a baseline or a control, or ends like
+            the name of another result made with a model (`ENDINGS`), as it reads in a file's
+            name.
 
     >>> require_distinct(["phantomclip", "fetalclip"])
     """
     slugs = [results.slug(name) for name in names]
-    wrong = [n for n, s in zip(names, slugs, strict=True) if slugs.count(s) > 1 or s in RESERVED]
+    endings = tuple(f"-{results.slug(ending)}" for ending in ENDINGS)
+    wrong = [
+        name
+        for name, one in zip(names, slugs, strict=True)
+        if slugs.count(one) > 1 or one in RESERVED or one.endswith(endings)
+    ]
     if wrong:
         raise ParameterError(
             "Model names are repeated or reserved",
             where="models",
-            expected="one distinct name a model",
+            expected=f"one distinct name a model, not ending in {', '.join(endings)}",
             found=", ".join(wrong),
             fix="choose names: NAME=MODEL, NAME2=MODEL2",
         )

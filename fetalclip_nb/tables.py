@@ -9,6 +9,9 @@ from fetalclip_nb.metrics import Score
 from fetalclip_nb.published import Published, published_scores
 from fetalclip_nb.results import DAYS, format_interval, format_value, slug
 
+SUFFIXES = (" (CHD)", " (released outputs)")
+"""Endings of a result's name that say what was measured, not with which model."""
+
 _IMAGE_INTERVAL = "95 %, images"
 _UNKNOWN = "–"
 
@@ -83,8 +86,14 @@ def _range(metric: str, score: dict | None) -> str:
 
 
 def _published_name(name: str) -> str:
-    """The published model that a row is compared with."""
-    return slug(name).removesuffix("-released-outputs").removesuffix("-chd")
+    """The published model that a row is compared with.
+
+    >>> [_published_name(name) for name in ("FetalCLIP (CHD)", "fetalclip-chd")]
+    ['fetalclip', 'fetalclip-chd']
+    """
+    for suffix in SUFFIXES:
+        name = name.removesuffix(suffix)
+    return slug(name)
 
 
 def class_table(content: dict) -> pd.DataFrame:

@@ -112,6 +112,17 @@ def test_released_outputs_are_compared_with_their_own_model(tmp_path):
     assert "fetalclip" not in table(tmp_path).index
 
 
+def test_only_an_exact_ending_makes_a_row_one_of_a_published_model(tmp_path):
+    save(tmp_path / "a", "FetalCLIP (CHD)")
+    assert table(tmp_path / "a").loc["FetalCLIP (CHD)", "difference"] == "+0.00"
+    assert "fetalclip" not in table(tmp_path / "a").index
+    for name in ("fetalclip-chd", "fetalclip-released-outputs", "fetalclip, logistic regression"):
+        save(tmp_path / name, name)
+        row = table(tmp_path / name).loc[name]
+        assert (row["published"], row["difference"]) == ("", "")
+        assert "fetalclip" in table(tmp_path / name).index
+
+
 def test_plain_tables_and_kinds(tmp_path):
     save(tmp_path)
     saved = results.load_results(tmp_path)

@@ -1,9 +1,10 @@
 import json
+import re
 
 import pytest
 from helpers import write_heads
 
-from fetalclip_nb import results, session
+from fetalclip_nb import probing, recomputation, results, session
 from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.metrics import Score
 
@@ -48,6 +49,37 @@ def test_parameters_are_checked_against_their_annotations(tmp_path):
         with pytest.raises(ParameterError, match="repeated or reserved"):
             session.start("02", namespace(tmp_path, models=names))
     assert not (tmp_path / "results" / "02").exists()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("pixels-logistic-regression",),
+        ("Majority class",),
+        ("x", "X"),
+        ("x", "x-nearest-neighbours"),
+        ("x", "x, logistic regression"),
+        ("x-chd",),
+        ("majority-class-chd",),
+        ("x (CHD)",),
+        ("fetalclip-released-outputs",),
+    ],
+)
+def test_model_names_that_read_like_other_results_are_refused(names):
+    with pytest.raises(ParameterError, match=f"Found: .*{re.escape(names[-1])}"):
+        session.require_distinct([*names, "phantomclip"])
+
+
+def test_names_of_the_results_of_chapters_are_taken():
+    readers = ["", *probing.RIVALS]
+    made = [f"m{reader}{chd}" for reader in readers for chd in ("", " (CHD)")][1:]
+    made += [probing.PIXEL_NAME, "majority class", recomputation.NAME]
+    assert len(made) == 8
+    for name in made:
+        for written in (name, results.slug(name)):
+            with pytest.raises(ParameterError, match="reserved"):
+                session.require_distinct(["m", written])
+    session.require_distinct(["m", "chd", "pixels", "m-chd-large", "logistic-regression-of-m"])
 
 
 def test_a_run_leaves_the_last_whole_results_alone_until_it_finishes(tmp_path):
