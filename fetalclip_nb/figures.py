@@ -1,6 +1,7 @@
 """Every figure of the book, in one style: opaque white, no text smaller than 8 points."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib as mpl
@@ -32,9 +33,9 @@ def use_style() -> None:
     }
 
 
-def colours() -> list[tuple]:
-    """The palette twice over: enough for all that a figure tells apart."""
-    return list(COLOURS) * 2
+def colours() -> Iterator[tuple]:
+    """The palette over and over, so that no row or curve is left out for want of a colour."""
+    return cycle(COLOURS)
 
 
 def image_grid(
@@ -119,11 +120,25 @@ def score_bars(scores: Mapping[str, Mapping[str, Score]], *, label: str) -> Figu
     return figure
 
 
-def forest(scores: Mapping[str, Score], *, label: str, reference: float | None = None) -> Figure:
-    """One line a predictor: value and interval in percent, with a dashed reference."""
+def forest(
+    scores: Mapping[str, Score],
+    *,
+    label: str,
+    reference: float | None = None,
+    counts: bool = False,
+) -> Figure:
+    """One line a predictor: value and interval in percent, with a dashed reference.
+
+    Args:
+        scores: Name to score.
+        label: Name of the horizontal axis, with its unit (%).
+        reference: A score from 0 to 1 to compare with.
+        counts: Whether each name is followed by its number of images or clips.
+    """
+    names = [f"{name} (n = {found.n:,})" if counts else name for name, found in scores.items()]
     figure, axis = plt.subplots(figsize=(WIDTH, 0.36 * len(scores) + 1.1))
     y = np.arange(len(scores))[::-1]
-    for position, (_name, found) in zip(y, scores.items(), strict=True):
+    for position, found in zip(y, scores.values(), strict=True):
         axis.plot([100 * found.low, 100 * found.high], [position] * 2, color=COLOURS[0], lw=2)
         axis.plot(100 * found.value, position, "o", color=COLOURS[0])
         axis.annotate(
@@ -136,7 +151,7 @@ def forest(scores: Mapping[str, Score], *, label: str, reference: float | None =
         )
     if reference is not None:
         axis.axvline(100 * reference, color="black", ls="--", lw=1)
-    axis.set_yticks(y, list(scores))
+    axis.set_yticks(y, names)
     axis.set(xlabel=label, xlim=(-3, 103), ylim=(-0.6, len(scores) - 0.3))
     figure.tight_layout()
     return figure

@@ -1,6 +1,7 @@
 """Figures of probes: spread of runs, calibration, ROC curves, score by number of patients."""
 
 from collections.abc import Mapping
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,6 +12,9 @@ from fetalclip_nb.figures import WIDTH, colours
 from fetalclip_nb.metrics import Score
 
 _MARKERS = "osD^vP*Xph<>"
+
+_STYLES = ["-", (0, (5, 1)), "-.", (0, (1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 3))]
+"""Line styles that tell curves apart without their colour."""
 
 
 def run_distribution(
@@ -59,7 +63,9 @@ def reliability_diagram(tables: Mapping[str, pd.DataFrame]) -> Figure:
         2, 1, figsize=(0.7 * WIDTH, 6), sharex=True, height_ratios=(3, 1)
     )
     above.plot([0, 100], [0, 100], color="black", ls="--", lw=1, label="as claimed")
-    for (name, table), colour, marker in zip(tables.items(), colours(), _MARKERS, strict=False):
+    for (name, table), colour, marker in zip(
+        tables.items(), colours(), cycle(_MARKERS), strict=False
+    ):
         filled = table[table["share"] > 0]
         above.plot(
             *(100 * filled[column] for column in ("confidence", "accuracy")),
@@ -87,7 +93,9 @@ def roc_curves(points: Mapping[str, pd.DataFrame], scores: Mapping[str, Score]) 
     """
     figure, axis = plt.subplots(figsize=(0.75 * WIDTH, 0.85 * WIDTH))
     axis.plot([0, 100], [0, 100], color="black", ls="--", lw=1, label="chance")
-    for (name, table), colour, style in zip(points.items(), colours(), _styles(), strict=False):
+    for (name, table), colour, style in zip(
+        points.items(), colours(), cycle(_STYLES), strict=False
+    ):
         # A curve starts where nothing is called positive.
         table = 100 * pd.concat([pd.DataFrame(0.0, [0], table.columns), table])
         x, found = table["false_positive_rate"], scores[name]
@@ -119,7 +127,9 @@ def few_data_curves(
     figure, axis = plt.subplots(figsize=(WIDTH, 4.2))
     names = list(dict.fromkeys([*table["model"], *zero_shot]))
     colour_of = dict(zip(names, colours(), strict=False))
-    for (name, rows), marker in zip(table.groupby("model", sort=False), _MARKERS, strict=False):
+    for (name, rows), marker in zip(
+        table.groupby("model", sort=False), cycle(_MARKERS), strict=False
+    ):
         rows = rows.sort_values("patients")
         low, value, high = (100 * rows[column] for column in ("low", "value", "high"))
         axis.fill_between(rows["patients"], low, high, color=colour_of[name], alpha=0.15, lw=0)
@@ -137,8 +147,3 @@ def few_data_curves(
     axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=8)
     figure.tight_layout()
     return figure
-
-
-def _styles() -> list[str | tuple]:
-    """Line styles that tell curves apart without their colour."""
-    return ["-", (0, (5, 1)), "-.", (0, (1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 3))] * 4

@@ -44,6 +44,20 @@ def test_forest_prints_values_in_percent():
     assert [t.get_text() for t in axis.get_yticklabels()] == ["a", "b"]
 
 
+def test_forest_says_how_many_there_are_where_it_is_asked_to():
+    found = {"a": Score(0.5, 0.4, 0.6, 0.5, 1234, 10), "b": Score(0.2, 0.2, 0.2, 0.2, 1, 1)}
+    axis = figures.forest(found, label="x", counts=True).axes[0]
+    assert [t.get_text() for t in axis.get_yticklabels()] == ["a (n = 1,234)", "b (n = 1)"]
+
+
+def test_bars_show_every_model_however_many_there_are():
+    names = [f"m{i}" for i in range(25)]
+    scores = dict.fromkeys(names, {"a": Score(0.5, 0.4, 0.6, 0.5, 9, 9)})
+    assert len(figures.score_bars(scores, label="F1").axes[0].containers) == 25
+    table = strata_table(dict.fromkeys(names, np.array([150])), head_circumference(np.array([150])))
+    assert len(figures.strata_bars(table).axes[0].containers) == 25
+
+
 def test_bars_heat_map_and_chart_draw(tmp_path):
     hc_mm = head_circumference(np.array([120, 150, 200]))
     ages = np.array([120, 150, 200])

@@ -80,3 +80,23 @@ def test_few_data_curves_draw_zero_shot_in_the_models_colour():
     assert [t.get_text() for t in axis.get_xticklabels()] == ["2", "8"]
     band = axis.collections[0].get_paths()[0].get_extents()
     assert (band.ymin, band.ymax) == pytest.approx((20, 70))
+
+
+def test_no_row_or_curve_is_left_out_however_many_there_are():
+    names = [f"m{i}" for i in range(25)]
+    runs = {name: np.array([0.4, 0.6]) for name in names}
+    rows = probe_figures.run_distribution(runs, xlabel="x").axes[0]
+    assert len(rows.lines) == 3 * 25 and len(rows.texts) == 25
+    logits, labels = np.array([[[0, 4.0], [0, 3.0]]]), np.array([1, 0])
+    reliable = {name: calibration.reliability(logits, labels) for name in names}
+    above, below = probe_figures.reliability_diagram(reliable).axes
+    assert legend(above) == ["as claimed", *names] and len(below.patches) == 25
+    points = {name: ranking.roc_points(logits, labels) for name in names}
+    one = Score(1.0, 1.0, 1.0, 1.0, 2, 2)
+    curves = probe_figures.roc_curves(points, dict.fromkeys(names, one)).axes[0]
+    assert len(curves.lines) == 1 + 25
+    table = pd.DataFrame([(name, 2, 0.3, 0.2, 0.4) for name in names])
+    table.columns = ["model", "patients", "value", "low", "high"]
+    zero_shot = dict.fromkeys(names, (0.5, 0.4, 0.55))
+    found = probe_figures.few_data_curves(table, zero_shot, ylabel="x").axes[0]
+    assert legend(found) == [*names, *(f"{name}, zero-shot" for name in names)]
