@@ -87,7 +87,9 @@ def _require_arrays(features: np.ndarray, targets: np.ndarray) -> None:
     if not np.isfinite(features).all():
         rows = np.flatnonzero(~np.isfinite(features).all(1))
         raise ShapeError(
-            "Features are not finite", found=f"rows {listing(rows)}", fix="embed these images again"
+            "Features are not finite",
+            found=f"rows {listing(rows)}",
+            fix="do not train on tested images: they have no augmented copies (rows of NaN)",
         )
 
 
@@ -120,7 +122,7 @@ def _require_groups(
             expected=f"at least one batch of {recipe.batch_size} training rows, one validation "
             f"row and one seed; rows 0 to {len(targets) - 1}, classes 0 to {n_classes - 1}",
             found="; ".join(problems) or "no group",
-            fix="use larger groups or a smaller batch_size",
+            fix="use larger groups or a smaller batch of training rows (HeadRecipe.batch_size)",
         )
 
 
@@ -128,5 +130,5 @@ def _problem(targets: np.ndarray, data: HeadData, n_classes: int, recipe: HeadRe
     if not data.seeds:
         return "no seed"
     if len(data.train) < recipe.batch_size:
-        return f"{len(data.train)} training rows, batch_size {recipe.batch_size}"
+        return f"{len(data.train)} training rows, batches of {recipe.batch_size}"
     return data.problem(targets, n_classes)

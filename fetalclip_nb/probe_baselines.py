@@ -1,7 +1,7 @@
 """Two plain rivals of a linear probe: logistic regression and nearest neighbours.
 
-Both see the same training rows as the heads, and both have one setting, chosen on the
-validation rows.
+Both learn from the images of the heads' training patients, but as they are: the heads see
+augmented copies of them alone. Both have one setting, chosen on the validation rows.
 """
 
 from collections.abc import Sequence

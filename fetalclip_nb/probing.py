@@ -1,6 +1,8 @@
 """Probes of frozen encoders: features of a task's items, and the heads trained on them."""
 
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +12,9 @@ from fetalclip_nb.augmentation import Augmentation
 from fetalclip_nb.clips import clip_features
 from fetalclip_nb.datasets.table import Dataset
 from fetalclip_nb.embeddings import ImageEncoder, augmented_embeddings, image_embeddings
-from fetalclip_nb.linear_heads import HeadData, HeadRecipe, LinearHeads, cached_heads
+from fetalclip_nb.errors import ParameterError, listing
+from fetalclip_nb.head_data import HeadData, HeadRecipe
+from fetalclip_nb.linear_heads import LinearHeads, cached_heads
 from fetalclip_nb.pixels import PixelEncoder
 from fetalclip_nb.probe_baselines import logistic_regression, nearest_neighbours
 from fetalclip_nb.probe_items import Items
@@ -23,9 +27,6 @@ RIVALS = {
     ", nearest neighbours": nearest_neighbours,
 }
 """Suffix of a model's name in tables and other readers of its features."""
-
-SEEDS_A_GROUP = 1000
-"""Seeds that each fold or support set has for itself, so that no two heads share one."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,56 @@ class Encoded:
         return Encoded(
             clip_features(self.plain, items.clips), clip_features(self.copies, items.clips)
         )
+
+
+def require_settings(
+    splits: Mapping[str, tuple[Items, Sequence[Split]]],
+    *,
+    copies: int,
+    runs: int,
+    recipe: HeadRecipe,
+) -> None:
+    """Refuse a chapter's parameters that no heads could be trained with, before any embedding.
+
+    Args:
+        splits: What a message shall call a task ("brain_subplanes, 4 patients") to its items
+            and splits; all their folds are counted from 0, as in the tables of splits.
+        copies: The parameter of this name.
+        runs: The parameter of this name.
+        recipe: Its epochs and batch size are the parameters epochs and head_batch.
+
+    Raises:
+        ParameterError: Numbers out of range, and training sets with fewer rows than a batch:
+            all of them at once.
+    """
+    least = {"copies": 0, "runs": 1, "epochs": 1, "head_batch": 1}
+    given = (copies, runs, recipe.epochs, recipe.batch_size)
+    wrong = {
+        name: f"{name} = {value}, not a whole number from {least[name]} up"
+        for name, value in zip(least, given, strict=True)
+        if not isinstance(value, int | np.integer) or value < least[name]
+    }
+    few = []
+    if not {"copies", "head_batch"} & set(wrong):
+        few = [
+            f"{name}: {short}, head_batch {recipe.batch_size}"
+            for name, (items, parts) in splits.items()
+            if (short := _short_sets(items, parts, max(copies, 1), recipe.batch_size))
+        ]
+    if wrong or few:
+        raise ParameterError(
+            "Heads cannot be trained with these parameters",
+            expected="as many training rows in each set as in a head_batch, counting copies",
+            found="; ".join([*wrong.values(), *few]),
+            fix="more copies, a smaller head_batch, or larger sets" if few else "",
+        )
+
+
+def _short_sets(items: Items, splits: Sequence[Split], copies: int, batch: int) -> str:
+    """Sets with fewer rows than a batch, or "" if there are none."""
+    folds = [fold for split in splits for fold in split.folds]
+    rows = [copies * int(rows_of(items.table, fold.train).sum()) for fold in folds]
+    return listing(f"set {i}: {n} training rows" for i, n in enumerate(rows) if n < batch)
 
 
 def encode(
@@ -118,7 +169,8 @@ def fit_heads(
         items: The task.
         splits: One split for probing, one for each support size for few-data training.
         runs: Heads a fold, each with a seed of its own.
-        seed: Base of the heads' seeds.
+        seed: What the heads' seeds are made of, with their training patients and runs
+            (`head_seed`).
         recipe: Learning rate, batch size, epochs.
         cache_dir: Folder that all notebooks share; trained heads are kept there.
         device: "cpu" or "cuda".
@@ -139,13 +191,25 @@ def fit_heads(
         HeadData(
             train=place[:, rows_of(items.table, fold.train)].ravel(),
             validation=np.flatnonzero(rows_of(items.table, fold.validation)),
-            seeds=tuple(seed * SEEDS_A_GROUP**2 + i * SEEDS_A_GROUP + run for run in range(runs)),
+            seeds=tuple(head_seed(seed, fold.train, run) for run in range(runs)),
         )
-        for i, fold in enumerate(folds)
+        for fold in folds
     ]
     return cached_heads(
         features, targets, groups, len(items.classes), recipe, cache_dir=cache_dir, device=device
     )
+
+
+def head_seed(seed: int, patients: Collection[str], run: int) -> int:
+    """A head's own seed, from 0 to 2^63 - 1, whatever else is trained beside it.
+
+    Args:
+        seed: Seed of the chapter.
+        patients: The head's training patients, in any order.
+        run: Number of the head among those of the same patients.
+    """
+    text = json.dumps([int(seed), run, sorted(patients)])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1
 
 
 def _stacked(

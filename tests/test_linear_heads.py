@@ -221,7 +221,7 @@ def test_a_loss_that_was_finite_once_is_enough(monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train": np.arange(7)}, "group 1: 7 training rows, batch_size 8"),
+        ({"train": np.arange(7)}, "group 1: 7 training rows, batches of 8"),
         ({"validation": np.arange(0)}, "group 1: no validation row"),
         ({"seeds": ()}, "group 1: no seed"),
         ({"train": np.ones(180, bool)}, "group 1: train rows are bool, not row numbers"),
@@ -253,7 +253,7 @@ def test_unusable_arrays_and_recipes_are_refused():
     with pytest.raises(ParameterError, match="Found: no group"):
         train_heads(features, targets, [], 3, RECIPE)
     features[[4, 17], 3] = np.nan, np.inf
-    with pytest.raises(ShapeError, match="not finite. Found: rows 4, 17"):
+    with pytest.raises(ShapeError, match="not finite. Found: rows 4, 17.*not train on tested"):
         train_heads(features, targets, groups, 3, RECIPE)
 
 

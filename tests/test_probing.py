@@ -1,5 +1,6 @@
 """Probes against explicit loops, and who is ever trained on."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,22 @@ from fetalclip_nb.augmentation import Augmentation, augmented
 from fetalclip_nb.datasets import Dataset
 from fetalclip_nb.datasets.table import build
 from fetalclip_nb.errors import ParameterError, ShapeError
+from fetalclip_nb.head_data import HeadData, HeadRecipe
 from fetalclip_nb.images import read_square
-from fetalclip_nb.linear_heads import HeadData, HeadRecipe, train_heads
+from fetalclip_nb.linear_heads import train_heads
 from fetalclip_nb.pixels import PixelEncoder
 from fetalclip_nb.probe_baselines import logistic_regression, nearest_neighbours
 from fetalclip_nb.probe_items import clip_items, image_items
-from fetalclip_nb.probing import Encoded, encode, fit_heads, majority_logits, probe, rival_logits
+from fetalclip_nb.probing import (
+    Encoded,
+    encode,
+    fit_heads,
+    head_seed,
+    majority_logits,
+    probe,
+    require_settings,
+    rival_logits,
+)
 from fetalclip_nb.splits import Fold, Split, own_folds, own_supports
 
 RECIPE = HeadRecipe(learning_rate=0.01, batch_size=4, epochs=4)
@@ -105,7 +116,7 @@ def test_a_clips_features_are_its_frames_side_by_side(copies):
 
 def one_by_one(encoded, items, splits, *, runs, seed, recipe):
     """Each head alone, on arrays that hold its training and validation items and no more."""
-    heads, number = [], 0
+    heads = []
     for split in splits:
         for fold in split.folds:
             pictures = encoded.copies if len(encoded.copies) else encoded.plain[None]
@@ -121,13 +132,12 @@ def one_by_one(encoded, items, splits, *, runs, seed, recipe):
             features, labels = zip(*train, *validation, strict=True)
             rows = np.arange(len(features))
             for run in range(runs):
-                chosen = (seed * 1_000_000 + number * 1000 + run,)
-                data = HeadData(rows[: len(train)], rows[len(train) :], chosen)
+                chosen = head_seed(seed, fold.train, run)
+                data = HeadData(rows[: len(train)], rows[len(train) :], (chosen,))
                 classes = len(items.classes)
                 heads.append(
                     train_heads(np.stack(features), np.array(labels), [data], classes, recipe)
                 )
-            number += 1
     return heads
 
 
@@ -201,6 +211,28 @@ def test_no_two_heads_share_a_seed(asked):
     assert len(set(seeds)) == len(seeds) == 2 * 6 * 4
 
 
+def test_a_heads_seed_is_made_of_seed_patients_and_run_alone():
+    found = {head_seed(s, p, run) for s in (0, 1) for p in ("pq", "pr", "p") for run in (0, 1)}
+    assert len(found) == 12
+    assert all(0 <= seed < 2**63 for seed in found) and max(found) > 2**60
+    assert head_seed(np.int64(3), ("q", "p"), 1) == head_seed(3, ["p", "q"], 1)
+    assert head_seed(0, ("p1", "2"), 0) != head_seed(0, ("p", "12"), 0)
+
+
+def test_sizes_and_sets_that_are_left_out_change_no_other_head(asked):
+    items = random_items(seed=0)
+    supports = own_supports(items.table, [2, 4, 5], seed=0, sets=3)
+    encoded = numbered(items, 0, images=60).of(items)
+
+    def seeds(splits):
+        fit_heads(encoded, items, splits, runs=2, seed=0, recipe=RECIPE, cache_dir=Path())
+        return [data.seeds for data in asked.pop()[2]]
+
+    every = seeds(list(supports.values()))
+    assert seeds([supports[5], supports[4]]) == every[6:] + every[3:6]
+    assert seeds([replace(supports[4], folds=supports[4].folds[1:])]) == every[4:6]
+
+
 def test_items_without_augmented_copies_are_refused_in_training(tmp_path):
     items = random_items(seed=2)
     split = own_folds(items.table, seed=0)
@@ -217,8 +249,57 @@ def test_too_few_rows_for_a_batch_are_refused(tmp_path):
     recipe = HeadRecipe(batch_size=64)
     encoded = random_features(items, 0).of(items)
     split = own_folds(items.table, seed=0)
-    with pytest.raises(ParameterError, match="group 0: .* training rows, batch_size 64"):
+    with pytest.raises(ParameterError, match="group 0: .* training rows, batches of 64"):
         fit_heads(encoded, items, [split], runs=1, seed=0, recipe=recipe, cache_dir=tmp_path)
+
+
+def letters(*patients):
+    """Items of these patients and splits that train on the given ones, one set a word."""
+    items = image_items("letters", dataset("".join(patients), "a" * len("".join(patients))), "a")
+    return items, [Split("own", (), tuple(Fold(tuple(word), ()) for word in patients))]
+
+
+def settings(**changes):
+    given = {"copies": 2, "runs": 1, "epochs": 1, "head_batch": 4} | changes
+    recipe = HeadRecipe(epochs=given.pop("epochs"), batch_size=given.pop("head_batch"))
+    return {**given, "recipe": recipe}
+
+
+@pytest.mark.parametrize(("copies", "head_batch"), [(2, 4), (1, 2), (0, 2)])
+def test_settings_are_accepted_from_the_smallest_usable_ones_on(copies, head_batch):
+    splits = {"letters": letters("pp", "qq"), "more": letters("rrr")}
+    require_settings(splits, **settings(copies=copies, head_batch=head_batch))
+    with pytest.raises(ParameterError, match=f"letters: set 0: .*head_batch {head_batch + 1}"):
+        require_settings(splits, **settings(copies=copies, head_batch=head_batch + 1))
+
+
+def test_sets_that_do_not_fill_a_batch_are_named_with_their_rows():
+    items, (split,) = letters("pp", "qqq", "r", "sss")
+    splits = {
+        "letters, 4 patients": (items, [replace(split, folds=split.folds[:2]), split]),
+        "fine": letters("tttt"),
+        "more": letters("u"),
+    }
+    with pytest.raises(ParameterError) as caught:
+        require_settings(splits, **settings(head_batch=6, runs=0))
+    assert (
+        "Found: runs = 0, not a whole number from 1 up; letters, 4 patients: set 0: 4 training "
+        "rows, set 2: 4 training rows, set 4: 2 training rows, head_batch 6; more: set 0: 2 "
+        "training rows, head_batch 6. What to do: more copies, a smaller head_batch, or larger "
+        "sets."
+    ) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "least"),
+    [("copies", -1, 0), ("copies", 1.5, 0), ("runs", 0, 1), ("epochs", 0, 1), ("head_batch", 0, 1)],
+)
+def test_settings_out_of_range_are_named_as_the_notebooks_do(name, value, least):
+    with pytest.raises(ParameterError) as caught:
+        require_settings({"letters": letters("pp")}, **settings(**{name: value}))
+    assert str(caught.value).endswith(
+        f"Found: {name} = {value}, not a whole number from {least} up."
+    )
 
 
 def test_clips_of_test_patients_are_not_trained_on(asked):
