@@ -219,5 +219,20 @@ def test_manifest_masks_must_exist(tmp_path):
 def test_unknown_kind_and_missing_folder(tmp_path):
     with pytest.raises(DataError, match="Unknown kind"):
         datasets.load_dataset("mri", tmp_path)
-    with pytest.raises(DataError, match="Data folder is missing"):
+    with pytest.raises(DataError, match="Data folder is missing.*name the folder"):
         datasets.load_dataset("hc18", tmp_path / "none")
+
+
+def test_of_an_own_manifest_no_download_is_advised(tmp_path):
+    for root, place in ((tmp_path / "none", "none"), (tmp_path, "manifest.csv")):
+        match = rf"Manifest is missing.*{place}\. .*name the folder that holds manifest\.csv"
+        with pytest.raises(DataError, match=match) as caught:
+            datasets.load_dataset("manifest", root)
+        assert "download" not in str(caught.value)
+    path = write_manifest(tmp_path, "image,label,patient\nimages/d.png,x,1\n")
+    with pytest.raises(DataError, match="put them there .* or drop these rows"):
+        datasets.read_manifest(path)
+    path.write_text("image,label,patient\nimages/a.png,x,1\n")
+    (tmp_path / "images" / "a.png").write_bytes(b"none")
+    with pytest.raises(ImageError, match="put whole files in their place .* or drop their rows"):
+        datasets.read_manifest(path)

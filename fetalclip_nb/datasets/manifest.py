@@ -31,6 +31,13 @@ def read_manifest(path: Path | str, *, labels: tuple[str, ...] = ()) -> Dataset:
     """
     path = Path(path).expanduser()
     path = path / "manifest.csv" if path.is_dir() else path
+    if not path.is_file():
+        raise DataError(
+            "Manifest is missing",
+            where=path,
+            expected=f"a CSV with the columns {', '.join(_REQUIRED)}",
+            fix="name the folder that holds manifest.csv, or the CSV itself",
+        )
     raw = read_csv(path, _REQUIRED)
     reserved = [column for column in ("id", "path") if column in raw]
     if reserved:

@@ -93,7 +93,8 @@ def require_root(root: Path | str, kind: str) -> Path:
             "Data folder is missing",
             where=path,
             expected=f"a folder in the {kind} layout",
-            fix="set data_root, or run `fetalclip-nb data --profile demo` for phantoms",
+            fix="name the folder that holds the data set, or run `fetalclip-nb data --profile demo` "
+            "for phantoms",
         )
     return path.resolve()
 
@@ -167,7 +168,8 @@ def _digests(root: Path, paths: list[str]) -> list[bytes]:
             f"{len(missing)} of {len(paths)} image files are missing",
             where=root,
             found=f"no {listing(missing)}",
-            fix="unpack the data set again or drop these rows from the table",
+            fix="put them there (unpack a downloaded data set again) or drop these rows from the "
+            "table",
         )
     broken = [o for o in outcomes if isinstance(o, ImageError)]
     if broken:
@@ -177,7 +179,8 @@ def _digests(root: Path, paths: list[str]) -> list[bytes]:
             where=root,
             expected="whole PNG or JPEG files",
             found=f"{listing(names)}; the first one: {broken[0]}",
-            fix="delete them and unpack the data set again",
+            fix="put whole files in their place (unpack a downloaded data set again) or drop their "
+            "rows from the table",
         )
     return outcomes
 
