@@ -52,7 +52,7 @@ def test_forest_says_how_many_there_are_where_it_is_asked_to():
 
 def test_bars_show_every_model_however_many_there_are():
     names = [f"m{i}" for i in range(25)]
-    scores = dict.fromkeys(names, {"a": Score(0.5, 0.4, 0.6, 0.5, 9, 9)})
+    scores = {name: {"a": Score(0.5, 0.4, 0.6, 0.5, 9, 9)} for name in names}
     assert len(figures.score_bars(scores, label="F1").axes[0].containers) == 25
     table = strata_table(dict.fromkeys(names, np.array([150])), head_circumference(np.array([150])))
     assert len(figures.strata_bars(table).axes[0].containers) == 25
