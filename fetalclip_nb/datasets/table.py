@@ -93,8 +93,8 @@ def require_root(root: Path | str, kind: str) -> Path:
             "Data folder is missing",
             where=path,
             expected=f"a folder in the {kind} layout",
-            fix="name the folder that holds the data set, or run `fetalclip-nb data --profile demo` "
-            "for phantoms",
+            fix="name the folder that holds the data set, or run `fetalclip-nb data --profile "
+            "demo` for phantoms",
         )
     return path.resolve()
 
