@@ -12,8 +12,9 @@ from timing import Measure, best_of, best_seconds, peak_memory
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from fetalclip_nb.head_data import HeadData, HeadRecipe
 from fetalclip_nb.images import read_square
-from fetalclip_nb.linear_heads import HeadData, HeadRecipe, LinearHeads, train_heads
+from fetalclip_nb.linear_heads import LinearHeads, train_heads
 from fetalclip_nb.models import load_model
 from fetalclip_nb.probe_baselines import logistic_regression, nearest_neighbours
 

@@ -40,6 +40,29 @@ def support_sizes(text: str) -> list[int]:
     return sizes
 
 
+def require_sentences(prompts: Mapping[str, list[str]], classes: Sequence[str]) -> None:
+    """Refuse prompts that leave a class without sentences, before any embedding.
+
+    Args:
+        prompts: Sentences of each class.
+        classes: The task's classes; "other" needs none where prompts have further classes.
+
+    Raises:
+        ParameterError: Naming all such classes.
+
+    >>> require_sentences({"brain": ["A brain."], "femur": ["A femur."]}, ["brain", "other"])
+    """
+    rest = [name for name in prompts if name not in classes]
+    missing = [name for name in classes if name not in prompts and not (name == REST and rest)]
+    if missing:
+        raise ParameterError(
+            "Classes without sentences",
+            expected=listing(classes),
+            found=f"no {listing(missing)}",
+            fix="add sentences of these classes to the prompts",
+        )
+
+
 def zero_shot_logits(
     vectors: np.ndarray,
     encode: Callable[[list[str]], np.ndarray],
@@ -64,12 +87,8 @@ def zero_shot_logits(
     Raises:
         ParameterError: If a class has no sentences.
     """
+    require_sentences(prompts, classes)
     rest = [name for name in prompts if name not in classes]
-    missing = [name for name in classes if name not in prompts and not (name == REST and rest)]
-    if missing:
-        raise ParameterError(
-            "Classes without sentences", expected=listing(classes), found=f"no {listing(missing)}"
-        )
     embedded = zero_shot.class_embeddings(encode, dict(prompts))
     every = zero_shot.zero_shot_logits(zero_shot.normalise(vectors), embedded)
     columns = {name: every[:, i] for i, name in enumerate(prompts)}

@@ -13,7 +13,7 @@ from fetalclip_nb import few_data, linear_heads
 from fetalclip_nb import probe_tables as shown
 from fetalclip_nb.datasets import Dataset
 from fetalclip_nb.errors import ParameterError
-from fetalclip_nb.linear_heads import HeadRecipe
+from fetalclip_nb.head_data import HeadRecipe
 from fetalclip_nb.metrics import Score
 from fetalclip_nb.probe_items import image_items
 from fetalclip_nb.probing import Encoded, fit_heads
@@ -90,11 +90,17 @@ def test_other_with_sentences_of_its_own_takes_no_others():
 
 
 def test_classes_without_sentences_are_refused():
-    images = np.eye(3, dtype=np.float32)
-    with pytest.raises(ParameterError, match="Expected: a, e. Found: no e"):
-        few_data.zero_shot_logits(images, words, SENTENCES, ["a", "e"])
-    with pytest.raises(ParameterError, match="Found: no other"):
-        few_data.zero_shot_logits(images, words, SENTENCES, [*"abcd", "other"])
+    with pytest.raises(ParameterError, match="Expected: a, e. Found: no e.*add sentences"):
+        few_data.require_sentences(SENTENCES, ["a", "e"])
+    with pytest.raises(ParameterError, match="Found: no e, other"):
+        few_data.require_sentences(SENTENCES, [*"abcde", "other"])
+    with pytest.raises(ParameterError, match="Found: no e"):
+        few_data.zero_shot_logits(np.eye(3, dtype=np.float32), None, SENTENCES, ["a", "e"])
+
+
+def test_other_needs_no_sentences_where_further_classes_have_some():
+    few_data.require_sentences(SENTENCES, ["a", "b", "other"])
+    few_data.require_sentences(SENTENCES | {"other": ["third"]}, [*"abcd", "other"])
 
 
 # Sizes and curves
@@ -199,9 +205,9 @@ def test_patients_needed_are_read_off_between_the_sizes_around_zero_shot():
     assert found.low == found.median == found.high
     assert found.sizes == (2, 32)
     never = few_data.patients_needed({2: logits(chance)}, logits(right), items, split)
-    assert never.text == "more than 2 (more than 2 to more than 2)"
+    assert never.text == "more than 2"
     always = few_data.patients_needed({2: logits(right)}, logits(chance), items, split)
-    assert always.text == "at most 2 (at most 2 to at most 2)"
+    assert always.text == "at most 2"
 
 
 # Runs that are cut short

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fetalclip_nb import phantoms
 from fetalclip_nb.datasets import Dataset
 from fetalclip_nb.errors import DataError, ParameterError
 from fetalclip_nb.probe_items import CHD_CLASSES, clip_items, image_items
@@ -83,6 +84,10 @@ def test_without_clip_names_each_image_is_an_item():
     assert items.table.columns.tolist() == ["clip", "patient", "label", "split", "id"]
     assert items.table["clip"].tolist() == items.table["id"].tolist() == ["i0", "i1"]
     assert items.targets.tolist() == [0, 1]
+
+
+def test_phantom_clips_are_labelled_as_the_task_expects():
+    assert CHD_CLASSES == (phantoms.chd.NORMAL, phantoms.chd.DEFECT)
 
 
 def test_labels_outside_of_the_task_are_refused_by_name():

@@ -5,7 +5,7 @@ import pytest
 
 from fetalclip_nb import phantoms
 from fetalclip_nb.datasets import BRAIN_SUBPLANES, brain_subplanes, load_dataset
-from fetalclip_nb.linear_heads import HeadRecipe
+from fetalclip_nb.head_data import HeadRecipe
 from fetalclip_nb.models import load_model
 from fetalclip_nb.probe_items import CHD_CLASSES, clip_items, image_items
 from fetalclip_nb.probe_splits import choose_folds
