@@ -87,15 +87,17 @@ def test_published_facts_are_those_of_the_file(repository):
 
 
 def test_facts_on_heart_disease_can_be_shown_with_and_without_clips(tmp_path):
-    assert shown.chd_facts(SCORE) == {
+    facts = shown.chd_facts(SCORE, "phantoms")
+    assert facts == {
         "chd_auroc": 0.5,
         "chd_interval": "25.0 to 75.0 %",
         "chd_clips": 8,
+        "chd_images_are": "phantoms",
     }
-    missing = shown.chd_facts(None)
-    assert missing.keys() == shown.chd_facts(SCORE).keys()
+    missing = shown.chd_facts(None, "")
+    assert missing.keys() == facts.keys()
     assert missing["chd_auroc"] == "not measured"
-    for number, facts in enumerate([shown.chd_facts(SCORE), missing, shown.split_facts(SPLIT)]):
+    for number, facts in enumerate([facts, missing, shown.split_facts(SPLIT)]):
         folder = tmp_path / str(number)
         origin = {"order": 0, "synthetic": True, "parameters": {}, "provenance": {}}
         save_result(folder, "clip", {"chd/auroc": {"patient": SCORE}}, **origin)
@@ -115,37 +117,53 @@ def test_split_facts_are_of_the_first_fold():
     }
 
 
-def test_subgroups_are_scored_alone_and_left_out_with_one_class():
-    labels = np.array([0, 1, 0, 1, 0, 0, 2, 2])
-    groups = np.array(["m1", "m1", "m1", "m1", "m2", "m2", "m0", "m0"], dtype=object)
-    patients = np.array(list("pqrsptuu"))
-    chosen = np.array([[0, 1, 0, 1, 1, 1, 2, 2], [0, 1, 2, 2, 0, 0, 0, 0]])
-    logits = np.eye(3)[chosen]
-    masks = shown.groups_by(pd.DataFrame({"machine": groups}), machine="", operator="operator ")
+def test_subgroups_are_scored_alone_and_left_out_where_a_class_is_rare():
+    # Machine m1: six patients of class a and six of b; m2: one patient of c; m0: a alone.
+    labels = np.array([0, 1] * 6 + [2, 0] + [0] * 6)
+    groups = np.array(["m1"] * 12 + ["m2"] * 2 + ["m0"] * 6, dtype=object)
+    patients = np.array([f"p{i}" for i in range(20)])
+    chosen = np.stack([labels, labels])
+    chosen[1, :12] = 0
     truth = (labels, patients, ("a", "b", "c"))
+    masks = shown.groups_by(pd.DataFrame({"machine": groups}), machine="", operator="operator ")
+    assert list(masks) == ["m0", "m1", "m2"]
+    logits = np.eye(3)[chosen]
     scores = shown.subgroup_scores(logits, truth, masks, "f1_macro")
-    # m1: all right for the first head; F1 of a = 2/3 and of b = 2/3 for the second.
     assert list(scores) == ["m1"]
-    assert scores["m1"].value == pytest.approx((1 + 2 / 3) / 2)
-    assert (scores["m1"].n, scores["m1"].groups) == (4, 4)
-    labels[-1] = 0
-    both = shown.subgroup_scores(logits, truth, masks, "f1_macro")
-    assert list(both) == ["m0", "m1"]
-    alone = run_scores(logits[:, 6:], labels[6:], patients[6:], ("a", "b", "c"))
-    assert both["m0"] == alone["f1_macro"].score
-    # Head 1: c with F1 2/3 and a with 0; head 2 says a twice: 2/3 and 0.
-    assert both["m0"].value == pytest.approx((2 / 3 + 0) / 2)
+    # All right for the first head; always a for the second: F1 2/3 and 0.
+    assert scores["m1"].value == pytest.approx((1 + (2 / 3 + 0) / 2) / 2)
+    assert (scores["m1"].n, scores["m1"].groups) == (12, 12)
+    alone = run_scores(logits[:, :12], labels[:12], patients[:12], ("a", "b", "c"))
+    assert scores["m1"] == alone["f1_macro"].score
+    table = shown.group_table(truth, masks)
+    assert table.loc["m1"].tolist() == [6, 6, 0, "yes"]
+    assert table.loc["m2"].tolist() == [1, 0, 1, "no"]
+    assert table.loc["m0"].tolist() == [6, 0, 0, "no"]
+
+
+def test_a_patient_counts_once_in_a_subgroup():
+    labels, patients = np.array([0, 1] * 6), np.array(["p", "q"] * 6)
+    everything = {"all": np.ones(12, bool)}
+    truth = (labels, patients, ("a", "b"))
+    assert shown.group_table(truth, everything).loc["all"].tolist() == [1, 1, "no"]
+    assert shown.subgroup_scores(np.eye(2)[labels][None], truth, everything, "auroc") == {}
 
 
 def test_each_defect_is_ranked_against_all_normal_hearts():
-    table = pd.DataFrame({"label": ["n", "d", "n", "d"], "defect": ["", "hole", "", "small"]})
+    table = pd.DataFrame({"label": ["n", "d", "n", "d"], "defect": ["", "hole", "", ""]})
     groups = shown.groups_against(table, "defect", ("n", "d"))
     assert {name: rows.tolist() for name, rows in groups.items()} == {
-        "hole": [True, True, True, False],
-        "small": [True, False, True, True],
+        "defect: not named": [True, False, True, True],
+        "defect: hole": [True, True, True, False],
     }
     assert shown.groups_against(table, "cause", ("n", "d")) == {}
-    logits = np.array([[[0, 1.0], [0, 2.0], [0, 3.0], [0, 4.0]]])
-    truth = (np.array([0, 1, 0, 1]), np.array(list("pqrs")), ("n", "d"))
-    scores = shown.subgroup_scores(logits, truth, groups, "auroc")
-    assert {name: score.value for name, score in scores.items()} == {"hole": 0.5, "small": 1.0}
+
+
+def test_whatever_differs_from_the_paper_is_named():
+    official, own = Split("official", (), ()), Split("own", (), ())
+    paper = dict(shown.PROBING)
+    assert shown.deviation([official], paper) == ""
+    assert shown.deviation([own, own], paper | {"runs": 1}) == "own split, 1 runs"
+    assert shown.deviation([official], paper, shown.FEW_DATA) == (
+        "5 copies, 50 epochs, 64 head_batch"
+    )
