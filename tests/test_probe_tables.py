@@ -87,17 +87,17 @@ def test_published_facts_are_those_of_the_file(repository):
 
 
 def test_facts_on_heart_disease_can_be_shown_with_and_without_clips(tmp_path):
-    facts = shown.chd_facts(SCORE, "phantoms")
-    assert facts == {
+    given = shown.chd_facts(SCORE, "phantoms")
+    assert given == {
         "chd_auroc": 0.5,
         "chd_interval": "25.0 to 75.0 %",
         "chd_clips": 8,
         "chd_images_are": "phantoms",
     }
     missing = shown.chd_facts(None, "")
-    assert missing.keys() == facts.keys()
+    assert missing.keys() == given.keys()
     assert missing["chd_auroc"] == "not measured"
-    for number, facts in enumerate([facts, missing, shown.split_facts(SPLIT)]):
+    for number, facts in enumerate([given, missing, shown.split_facts(SPLIT)]):
         folder = tmp_path / str(number)
         origin = {"order": 0, "synthetic": True, "parameters": {}, "provenance": {}}
         save_result(folder, "clip", {"chd/auroc": {"patient": SCORE}}, **origin)
