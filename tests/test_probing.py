@@ -19,6 +19,7 @@ from fetalclip_nb.linear_heads import train_heads
 from fetalclip_nb.pixels import PixelEncoder
 from fetalclip_nb.probe_baselines import logistic_regression, nearest_neighbours
 from fetalclip_nb.probe_items import clip_items, image_items
+from fetalclip_nb.probe_settings import require_settings
 from fetalclip_nb.probing import (
     Encoded,
     encode,
@@ -26,7 +27,6 @@ from fetalclip_nb.probing import (
     head_seed,
     majority_logits,
     probe,
-    require_settings,
     rival_logits,
 )
 from fetalclip_nb.splits import Fold, Split, own_folds, own_supports
