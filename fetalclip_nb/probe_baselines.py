@@ -94,7 +94,7 @@ def logistic_regression(
 ) -> LogisticProbe:
     """Fit a softmax regression with the L2 penalty of the lowest validation loss.
 
-    It minimises mean cross-entropy + penalty / 2 * |weights|^2 on features scaled to mean 0
+    It minimises mean cross-entropy + ``penalty / 2 * |weights|^2`` on features scaled to mean 0
     and deviation 1 over the training rows; the bias is free. Each fit starts from the next
     stronger penalty's.
 
