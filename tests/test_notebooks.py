@@ -66,6 +66,15 @@ def test_cells_are_few_and_short(source):
             assert len([line for line in cell.source.splitlines() if line.strip()]) <= 15, cell.id
 
 
+def test_commands_can_be_pasted(source):
+    """Two backslashes at a line's end would end the command there."""
+    text = "\n".join(cell.source for cell in cells_of(source, "markdown"))
+    commands = re.findall(r"```bash\n(.*?)```", text, re.S)
+    assert commands
+    for line in "".join(commands).splitlines():
+        assert not line.endswith("\\\\"), line
+
+
 def test_one_parameters_cell_in_papermills_grammar(source):
     tagged = [c for c in cells_of(source) if "parameters" in c.metadata.get("tags", [])]
     assert len(tagged) == 1
