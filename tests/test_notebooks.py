@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import nbformat
+import pandas as pd
 import papermill
 import pytest
 
@@ -228,25 +229,49 @@ def test_gate_refuses_unexecuted_broken_and_stale_copies(executed, repository, t
     refuse(broken, "ended in ValueError: x")
 
 
-def test_probing_runs_without_clips_and_says_so(executed, repository, tmp_path):
-    folder, _ = executed
+def probing(folder, target, repository, **values):
+    """Run the chapter on probing with other clips; returns its texts and what it printed."""
     name = "03_linear_probing"
-    values = {
+    given = {
         "data_root": str(folder / "fetal_planes"),
-        "chd_root": "",
         "models": SMALL,
-        "results_dir": str(tmp_path / "results"),
+        "results_dir": str(target / "results"),
         "cache_dir": str(folder / "cache"),
         **LITTLE[name],
+        **values,
     }
-    source, target = repository / "notebooks" / f"{name}.ipynb", tmp_path / f"{name}.ipynb"
-    outcome = runner.run_notebook(source, target, values, folder=repository)
+    source, executed = repository / "notebooks" / f"{name}.ipynb", target / f"{name}.ipynb"
+    outcome = runner.run_notebook(source, executed, given, folder=repository)
     assert outcome.status == "done", outcome.error
-    texts = results.render_glue(tmp_path / "results", name)
+    texts = results.render_glue(target / "results", name)
+    outputs = [output for cell in cells_of(executed) for output in cell.outputs]
+    return texts, "".join(output.get("text", "") for output in outputs)
+
+
+def test_probing_runs_without_clips_and_says_so(executed, repository, tmp_path):
+    texts, printed = probing(executed[0], tmp_path, repository, chd_root="")
     assert texts["facts/chd_auroc"] == "not measured"
-    assert not [key for key in texts if "(CHD)" in texts[key]]
-    printed = [o.get("text", "") for c in cells_of(target) for o in c.outputs]
-    assert any("No clips were given" in text for text in printed)
+    assert not [text for text in texts.values() if "(CHD)" in text]
+    assert "No clips were given" in printed
+
+
+def test_probing_reads_a_users_own_stills(executed, repository, tmp_path):
+    """A manifest with the four needed columns and nothing else; a still is a clip of one frame."""
+    clips = pd.read_csv(executed[0] / "chd" / "manifest.csv")
+    stills = clips.loc[clips["frame"] == 0, ["image", "label", "patient", "split"]]
+    for image in stills["image"]:
+        path = tmp_path / "own" / image
+        path.parent.mkdir(parents=True)
+        path.write_bytes((executed[0] / "chd" / image).read_bytes())
+    stills.to_csv(tmp_path / "own" / "manifest.csv", index=False)
+    own = {"chd_root": str(tmp_path / "own"), "frames": 1}
+    texts, _ = probing(executed[0], tmp_path, repository, **own)
+    assert texts["facts/chd_clips"] == str((stills["split"] == "test").sum())
+    # Without the phantoms' mark they count as what they are said to be; the planes stay phantoms.
+    assert texts["facts/chd_images_are"] == "real ultrasound images"
+    assert "phantoms" in texts["facts/images_are"]
+    saved = results.load_results(tmp_path / "results" / "03_linear_probing")
+    assert saved[SMALL]["synthetic"] and not saved[f"{SMALL} (CHD)"]["synthetic"]
 
 
 def test_plain_papermill_runs_the_real_heads(shared_data, repository, tmp_path):
