@@ -20,14 +20,14 @@ _BLOCK = 20  # resamples drawn at a time: small enough for the processor's cache
 
 @dataclass(frozen=True)
 class Score:
-    """A value with its percentile interval.
+    """A value with its bootstrap interval (percentiles; mirrored at the value for `ece`).
 
     Attributes:
         value: The score on all images.
         low: Lower end of the interval.
         high: Upper end of the interval.
         mean: Mean over the resamples.
-        n: Number of images.
+        n: Number of items (images or clips).
         groups: Number of resampled units (images or patients).
     """
 

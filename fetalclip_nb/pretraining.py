@@ -89,7 +89,7 @@ class Recipe:
         """The stage of a step, and the step counted from that stage's start.
 
         >>> Recipe(stages=(Stage(10), Stage(5, shared=True))).stage_at(12)
-        (Stage(steps=5, zoom=(0.7, 1.25), shared=True), 2)
+        (Stage(steps=5, zoom=(0.7, 1.25), shared=True, hearts=0), 2)
         """
         for stage in self.stages:
             if step < stage.steps:

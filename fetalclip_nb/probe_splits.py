@@ -163,7 +163,13 @@ def leak_table(released_root: Path) -> pd.DataFrame:
             free = leak_free(*splits)
             found = len(leaking(*splits)), len(free.test)
             rows.append((task, experiment, len(splits[0].test), *found))
-    header = ["task", "experiment", "test patients", "trained on as well", "left without them"]
+    header = [
+        "task",
+        "experiment",
+        "test patients",
+        "trained or validated on as well",
+        "left without them",
+    ]
     return pd.DataFrame(rows, columns=header).set_index(["task", "experiment"])
 
 

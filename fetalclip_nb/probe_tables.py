@@ -7,7 +7,7 @@ import pandas as pd
 
 from fetalclip_nb.metrics import Score
 from fetalclip_nb.published import published, published_tasks
-from fetalclip_nb.results import format_interval
+from fetalclip_nb.results import format_interval, format_value
 from fetalclip_nb.run_scores import RunScores, run_scores
 from fetalclip_nb.splits import Split, rows_of
 
@@ -128,10 +128,16 @@ def chd_facts(auroc: Score | None, images_are: str) -> dict[str, object]:
     """
     if auroc is None:
         nothing = {"chd_auroc": "not measured", "chd_interval": "no clips"}
-        return nothing | {"chd_clips": "no", "chd_images_are": "not given"}
+        nothing |= {"chd_clips": "no", "chd_images_are": "not given"}
+        sentence = "No clips of hearts were given, so heart disease was not measured."
+        return nothing | {"chd_sentence": sentence}
+    interval = format_interval("auroc", auroc.low, auroc.high)
+    value = format_value("auroc", auroc.value)
     return {
+        "chd_sentence": f"The AUROC for heart disease is {value} ({interval}), "
+        f"on {auroc.n:,} clips that are {images_are}.",
         "chd_auroc": auroc.value,
-        "chd_interval": format_interval("auroc", auroc.low, auroc.high),
+        "chd_interval": interval,
         "chd_clips": auroc.n,
         "chd_images_are": images_are,
     }
@@ -140,7 +146,9 @@ def chd_facts(auroc: Score | None, images_are: str) -> dict[str, object]:
 def deviation(
     splits: Iterable[Split], given: Mapping[str, int], paper: Mapping[str, int] = PROBING
 ) -> str:
-    """How a run leaves the paper's protocol, or nothing.
+    """How a run's splits and settings differ from the paper's; empty if they do not.
+
+    Nothing else is compared.
 
     Args:
         splits: What was trained and tested on.
@@ -228,7 +236,7 @@ def groups_by(table: pd.DataFrame, **columns: str) -> dict[str, np.ndarray]:
     {'on a': [True, False], 'on b': [False, True]}
     """
     return {
-        f"{prefix}{value}": (table[name] == value).to_numpy()
+        f"{prefix}{value or 'not named'}": (table[name] == value).to_numpy()
         for name, prefix in columns.items()
         if name in table
         for value in sorted(set(table[name]))

@@ -60,12 +60,13 @@ def encode(
     batch_size: int = 64,
     items: Items | None = None,
 ) -> Encoded:
-    """Embed a whole data set, and augmented copies of all images of patients not tested.
+    """Embed a whole data set, and augmented copies of the images that may be trained on.
 
     Args:
         model: Encoder.
         dataset: A whole data set.
-        test: Patients of the test set: their images are never augmented.
+        test: Patients whom no task trains on (`probe_splits.never_trained`): their images get no
+            copies.
         copies: Augmented copies of each image; 0 for none.
         cache_dir: Folder that all notebooks share.
         seed: Seed of the augmentation.
@@ -78,8 +79,8 @@ def encode(
         `fit_heads` refuses to train on them.
 
     Raises:
-        ParameterError: If copies are asked for and all patients are tested, or the data set is
-            a subset.
+        ParameterError: If copies are asked for and no patient is left to train on, or the data
+            set is a subset.
         CacheError: If the cache holds something else than its key promises.
         ImageError: If an image cannot be decoded.
     """
@@ -237,7 +238,8 @@ def majority_logits(items: Items, split: Split) -> np.ndarray:
     """Logarithm of the class shares among each fold's training items, whatever the image.
 
     Returns:
-        Logits of shape (folds, number tested, C): a floor for every score.
+        Logits of shape (folds, number tested, C): what can be had without looking. Its
+        calibration error is small, for shares are calibrated.
     """
     counts = [
         np.bincount(items.targets[rows_of(items.table, fold.train)], minlength=len(items.classes))

@@ -33,9 +33,9 @@ COMMON = ("profile", "models", "results_dir", "cache_dir", "device", "precision"
 
 RESERVED = (
     *("facts", "glue", "headline", "majority-class", "constant-age", "spacing-only"),
-    *("shuffled-images", "mean-embedding", "black-image"),
+    *("shuffled-images", "mean-embedding", "black-image", "pixels"),
 )
-"""Names of result files and rows that are no models."""
+"""Names of result files and rows that are no models, and what they begin with."""
 
 ENDINGS = (*tables.SUFFIXES, ", logistic regression", ", nearest neighbours")
 """What is appended to a model's name, or to "pixels", for other results made with it."""

@@ -93,6 +93,8 @@ def test_facts_on_heart_disease_can_be_shown_with_and_without_clips(tmp_path):
         "chd_interval": "25.0 to 75.0 %",
         "chd_clips": 8,
         "chd_images_are": "phantoms",
+        "chd_sentence": "The AUROC for heart disease is 50.0 % (25.0 to 75.0 %), on 8 clips "
+        "that are phantoms.",
     }
     missing = shown.chd_facts(None, "")
     assert missing.keys() == given.keys()

@@ -52,7 +52,7 @@ def write_chd(root: str | Path, *, patients: int, seed: int, workers: int | None
 
     Args:
         root: Folder to make; left alone if it already holds this cohort.
-        patients: Number of patients; one in five has two clips.
+        patients: Number of patients; about one in five has two clips.
         seed: Not negative.
         workers: Processes; the number of processors when None.
 

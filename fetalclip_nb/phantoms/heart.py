@@ -16,7 +16,7 @@ DEFECTS = (SEPTAL, HYPOPLASTIC, ENLARGED)
 """Defects that a four-chamber view shows; which one is in ``scene.detail["defect"]``."""
 
 STROKE = 0.12
-"""Share by which a ventricle narrows from the start to the end of its contraction."""
+"""Share by which a ventricle shrinks, in length and width, when it contracts."""
 
 _CHAMBERS = {
     "LV": ((0.36, 0.33), (0.42, 1.0)),
