@@ -11,7 +11,7 @@ from fetalclip_nb.errors import ParameterError, listing
 from fetalclip_nb.learning_curves import Crossing, crossing
 from fetalclip_nb.metrics import Score
 from fetalclip_nb.probe_items import Items
-from fetalclip_nb.probe_tables import percent_text
+from fetalclip_nb.probe_tables import percent_text, task_results
 from fetalclip_nb.results import format_interval
 from fetalclip_nb.run_scores import RunScores, resampled_f1, run_scores
 from fetalclip_nb.splits import Split
@@ -145,20 +145,21 @@ def points_of(
     curves: Mapping[tuple[str, str], Mapping[int, Mapping[str, RunScores]]],
     task: str,
     models: Sequence[str],
-    kind: str = "f1_macro",
 ) -> dict[str, dict[int, RunScores]]:
-    """One score of a task: model to number of patients to scores of the heads."""
-    return {model: {n: found[kind] for n, found in curves[model, task].items()} for model in models}
+    """Macro F1 of a task: model to number of patients to scores of the heads."""
+    return {
+        model: {n: found["f1_macro"] for n, found in curves[model, task].items()}
+        for model in models
+    }
 
 
 def levels_of(
     zero_shot_scores: Mapping[tuple[str, str], Mapping[str, RunScores]],
     task: str,
     models: Sequence[str],
-    kind: str = "f1_macro",
 ) -> dict[str, tuple[float, float, float]]:
-    """Zero-shot value, low and high of each model, as the figure takes them."""
-    found = {model: zero_shot_scores[model, task][kind].score for model in models}
+    """Zero-shot macro F1, low and high of each model, as the figure takes them."""
+    found = {model: zero_shot_scores[model, task]["f1_macro"].score for model in models}
     return {model: (score.value, score.low, score.high) for model, score in found.items()}
 
 
@@ -204,8 +205,7 @@ def size_results(
         points: Number of patients to scores.
         task: Task ("six_planes").
     """
-    return {
-        f"{task}_{n}/{name}": {"patient": found.score}
-        for n, scores in points.items()
-        for name, found in scores.items()
-    }
+    found: dict[str, dict[str, Score]] = {}
+    for n, scores in points.items():
+        found |= task_results(scores, f"{task}_{n}")
+    return found

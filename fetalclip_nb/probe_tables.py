@@ -119,28 +119,19 @@ def published_facts(experiment: str, model: str = "fetalclip") -> dict[str, str]
     return {f"published_{task}": f"{100 * one.value:.2f} %" for task, one in found.items() if one}
 
 
-def chd_facts(auroc: Score | None, images_are: str) -> dict[str, object]:
-    """AUROC of heart disease as the prose shows it, or that it was not measured.
+def chd_sentence(auroc: Score | None, images_are: str) -> str:
+    """What the prose says of heart disease: its AUROC, or that it was not measured.
 
     Args:
         auroc: None where no clips were given.
         images_are: What the prose calls the clips (`tables.kind_of_images`).
     """
     if auroc is None:
-        nothing = {"chd_auroc": "not measured", "chd_interval": "no clips"}
-        nothing |= {"chd_clips": "no", "chd_images_are": "not given"}
-        sentence = "No clips of hearts were given, so heart disease was not measured."
-        return nothing | {"chd_sentence": sentence}
-    interval = format_interval("auroc", auroc.low, auroc.high)
+        return "No clips of hearts were given, so heart disease was not measured."
     value = format_value("auroc", auroc.value)
-    return {
-        "chd_sentence": f"The AUROC for heart disease is {value} ({interval}), "
-        f"on {auroc.n:,} clips that are {images_are}.",
-        "chd_auroc": auroc.value,
-        "chd_interval": interval,
-        "chd_clips": auroc.n,
-        "chd_images_are": images_are,
-    }
+    interval = format_interval("auroc", auroc.low, auroc.high)
+    clips = f"{auroc.n:,} clips that are {images_are}"
+    return f"The AUROC for heart disease is {value} ({interval}), on {clips}."
 
 
 def deviation(

@@ -159,7 +159,6 @@ def test_what_figures_tables_and_files_take_is_named_by_size_task_and_model():
     assert chosen == {m: {n: points[n]["f1_macro"] for n in points} for m in ("y", "x")}
     zero = {("x", "brain"): {"f1_macro": found(0.5), "ece": found(0.1)}}
     assert few_data.levels_of(zero, "brain", ["x"]) == {"x": pytest.approx((0.5, 0.4, 0.6))}
-    assert few_data.levels_of(zero, "brain", ["x"], "ece")["x"][0] == 0.1
     assert few_data.size_texts(points) == {
         "2 patients": "30.0 (20.0–40.0)",
         "16 patients": "60.0 (50.0–70.0)",

@@ -15,7 +15,16 @@ from sklearn.metrics import roc_auc_score
 from fetalclip_nb.clips import gather_clips
 from fetalclip_nb.datasets import read_manifest
 from fetalclip_nb.errors import DataError, ParameterError
-from fetalclip_nb.phantoms import DEFECTS, chd, clips, draw, draw_clip, draw_patient, write_chd
+from fetalclip_nb.phantoms import (
+    DEFECTS,
+    chd,
+    clips,
+    draw,
+    draw_clip,
+    draw_patient,
+    write_chd,
+    writer,
+)
 from fetalclip_nb.phantoms.heart import ENLARGED, HYPOPLASTIC, SEPTAL, STROKE
 
 CHAMBERS = ("LV", "RV", "LA", "RA")
@@ -260,7 +269,7 @@ def test_frames_on_disk_are_those_that_the_clip_draws(cohort):
 
 
 def test_workers_change_nothing_in_clips(cohort, tmp_path, monkeypatch):
-    monkeypatch.setattr(chd, "FEW", 0)
+    monkeypatch.setattr(writer, "FEW", 0)
     again = tmp_path / "chd"
     write_chd(again, patients=24, seed=3, workers=2)
     assert digest(again) == digest(cohort)

@@ -7,7 +7,6 @@ import yaml
 
 from fetalclip_nb import probe_tables as shown
 from fetalclip_nb.metrics import Score
-from fetalclip_nb.results import render_folder, save_facts, save_result
 from fetalclip_nb.run_scores import RunScores, run_scores
 from fetalclip_nb.splits import Fold, Split
 
@@ -86,28 +85,11 @@ def test_published_facts_are_those_of_the_file(repository):
     assert shown.published_facts("segmentation", "mobilefetalclip") == {}
 
 
-def test_facts_on_heart_disease_can_be_shown_with_and_without_clips(tmp_path):
-    given = shown.chd_facts(SCORE, "phantoms")
-    assert given == {
-        "chd_auroc": 0.5,
-        "chd_interval": "25.0 to 75.0 %",
-        "chd_clips": 8,
-        "chd_images_are": "phantoms",
-        "chd_sentence": "The AUROC for heart disease is 50.0 % (25.0 to 75.0 %), on 8 clips "
-        "that are phantoms.",
-    }
-    missing = shown.chd_facts(None, "")
-    assert missing.keys() == given.keys()
-    assert missing["chd_auroc"] == "not measured"
-    for number, facts in enumerate([given, missing, shown.split_facts(SPLIT)]):
-        folder = tmp_path / str(number)
-        origin = {"order": 0, "synthetic": True, "parameters": {}, "provenance": {}}
-        save_result(folder, "clip", {"chd/auroc": {"patient": SCORE}}, **origin)
-        save_facts(folder, facts)
-        texts = render_folder(folder)
-        assert all(texts[f"facts/{name}"] for name in facts)
-        if number == 0:
-            assert texts["facts/chd_auroc"] == texts["headline/chd/auroc"] == "50.0 %"
+def test_the_sentence_on_heart_disease_names_score_clips_or_their_absence():
+    assert shown.chd_sentence(SCORE, "phantoms") == (
+        "The AUROC for heart disease is 50.0 % (25.0 to 75.0 %), on 8 clips that are phantoms."
+    )
+    assert "not measured" in shown.chd_sentence(None, "")
 
 
 def test_split_facts_are_of_the_first_fold():

@@ -1,21 +1,16 @@
 """A synthetic cohort for the detection of congenital heart disease, as a manifest of clips."""
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import pandas as pd
 
 from fetalclip_nb.phantoms.clips import draw_clip
 from fetalclip_nb.phantoms.heart import DEFECTS
 from fetalclip_nb.phantoms.patient import Patient, draw_patient
-from fetalclip_nb.phantoms.writer import FEW, publish, write_png
+from fetalclip_nb.phantoms.writer import in_processes, publish, write_png
 
 CHD_VERSION = 1
 """Raised whenever clips change."""
@@ -64,7 +59,7 @@ def write_chd(root: str | Path, *, patients: int, seed: int, workers: int | None
 
     def fill(folder: Path) -> int:
         clips, table = _plan(patients, seed)
-        _each(partial(_write, folder), clips, workers)
+        in_processes(partial(_write, folder), clips, workers, pictures=len(table))
         table.to_csv(folder / "manifest.csv", index=False)
         return len(table)
 
@@ -89,16 +84,6 @@ def _plan(patients: int, seed: int) -> tuple[list[Clip], pd.DataFrame]:
                 for f in range(FRAMES)
             ]  # fmt: skip
     return clips, pd.DataFrame(rows, columns=_COLUMNS)
-
-
-def _each(task: Callable[[Clip], None], clips: list[Clip], workers: int | None) -> None:
-    workers = min(workers or os.cpu_count() or 1, len(clips))
-    if workers == 1 or len(clips) * FRAMES < FEW:
-        for clip in clips:
-            task(clip)
-        return
-    with ProcessPoolExecutor(workers, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
-        list(pool.map(task, clips, chunksize=8))
 
 
 def _write(root: Path, clip: Clip) -> None:

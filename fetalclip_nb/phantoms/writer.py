@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -20,6 +21,8 @@ from fetalclip_nb.phantoms.picture import Phantom, draw
 
 RECORD = "phantom.json"
 FEW = 48  # pictures below which starting other processes costs more than it saves
+
+_J, _R = TypeVar("_J"), TypeVar("_R")
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,25 @@ def render(jobs: list[Job], root: Path, workers: int | None) -> list[float]:
     """
     for folder in {(root / job.path).parent for job in jobs}:
         folder.mkdir(parents=True, exist_ok=True)
+    return in_processes(partial(_write, root), jobs, workers, pictures=len(jobs))
+
+
+def in_processes(
+    task: Callable[[_J], _R], jobs: list[_J], workers: int | None, *, pictures: int
+) -> list[_R]:
+    """Do every job, in several processes where there are many pictures.
+
+    Args:
+        task: What is done with a job; pickled, so a module's function or a partial of one.
+        jobs: What is to be done.
+        workers: As in `render`.
+        pictures: Pictures that all jobs draw together.
+
+    Returns:
+        What the task returned, in the order of the jobs.
+    """
     workers = min(workers or os.cpu_count() or 1, len(jobs))
-    task = partial(_write, root)
-    if workers == 1 or len(jobs) < FEW:
+    if workers == 1 or pictures < FEW:
         return [task(job) for job in jobs]
     with ProcessPoolExecutor(workers, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
         return list(pool.map(task, jobs, chunksize=max(1, min(16, len(jobs) // (4 * workers)))))
