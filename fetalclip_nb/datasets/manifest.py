@@ -8,6 +8,8 @@ from fetalclip_nb.errors import DataError, listing
 SPLITS = ("train", "validation", "test", "")
 _REQUIRED = ["image", "label", "patient"]
 _NUMBERS = ("pixel_mm", "hc_mm")
+MASK_PREFIX = "mask_"
+"""Columns ``mask_STRUCTURE`` name one mask a structure."""
 
 
 def read_manifest(path: Path | str, *, labels: tuple[str, ...] = ()) -> Dataset:
@@ -16,8 +18,9 @@ def read_manifest(path: Path | str, *, labels: tuple[str, ...] = ()) -> Dataset:
     Args:
         path: A CSV with the columns image (path relative to the CSV's folder), label,
             patient and, where known, split ("train", "validation" or "test"), mask (path of
-            a segmentation), pixel_mm and hc_mm (in mm, for every image or none); or a
-            folder that holds a ``manifest.csv``.
+            a segmentation), mask_STRUCTURE (paths of the masks of each structure, as
+            `mask_tasks.structure_task` reads them), pixel_mm and hc_mm (in mm, for every image
+            or none); or a folder that holds a ``manifest.csv``.
         labels: Labels that the task knows; empty for "any".
 
     Returns:
@@ -104,14 +107,15 @@ def _require_disjoint(table, path: Path) -> None:
 
 
 def _require_masks(table, path: Path) -> None:
-    if "mask" not in table:
-        return
-    given = table.loc[table["mask"] != "", "mask"]
-    _require_inside(given, path, "mask")
+    columns = [c for c in table if c == "mask" or c.startswith(MASK_PREFIX)]
+    given = [mask for column in columns for mask in table[column] if mask]
+    for column in columns:
+        _require_inside(table[column], path, column)
     missing = [mask for mask in given if not (path.parent / mask).is_file()]
     if missing:
         raise DataError(
             f"{len(missing)} of {len(given)} masks are missing",
             where=path,
             found=f"no {listing(missing)}",
+            fix="put them there or correct their paths",
         )

@@ -1,0 +1,177 @@
+"""Reading masks: what is wrong with one is text that is collected, so that all are named."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from fetalclip_nb.datasets.hc18 import fill_outline
+from fetalclip_nb.errors import DataError
+
+RULE = (
+    "for each image one mask a structure, of the image's size: 0 outside, one other value inside; "
+    "black where the structure is absent"
+)
+_DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+class Flaw(NamedTuple):
+    """What is wrong with a mask, and what to do about it."""
+
+    text: str
+    fix: str
+
+
+MISSING = Flaw("file is missing", "put whole files in place of missing or damaged ones")
+NOT_ANNOTATED = Flaw(
+    "no mask is named",
+    "where the structure is absent write a black mask, where nobody looked drop the row",
+)
+_VALUES = "threshold masks to 0 and 255"
+_SIZE = "save each mask at its image's own size"
+
+
+@dataclass(frozen=True)
+class MaskReader:
+    """Masks of a data set's images, by row; it can be sent to other processes.
+
+    Attributes:
+        root: Folder that the files are relative to.
+        structures: C names.
+        sizes: Width and height of each image in pixels.
+        files: The mask files of each image: one a structure ("" where none is named), or one
+            for all structures.
+        decode: Turns a file's bytes and the names of its structures into one array or flaw for
+            each of them; arrays are (height, width), 0 outside and one other value inside.
+    """
+
+    root: Path
+    structures: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]
+    files: tuple[tuple[str, ...], ...]
+    decode: Callable[[bytes, tuple[str, ...]], list[np.ndarray | Flaw]]
+
+    def __call__(self, row: int) -> np.ndarray:
+        """Regions of one image: bool (C, height, width).
+
+        Args:
+            row: Position in the data set's table.
+
+        Raises:
+            DataError: A mask is missing, damaged, of another size or not of two values.
+        """
+        found = self.inspect(row)
+        for name, region in found:
+            if isinstance(region, Flaw):
+                raise DataError(
+                    f"Mask cannot be used: {region.text}",
+                    where=name,
+                    expected=RULE,
+                    fix=region.fix,
+                )
+        return np.stack([region for _, region in found])
+
+    def inspect(self, row: int) -> list[tuple[str, np.ndarray | Flaw]]:
+        """Name of each mask (for a message), and its region or what is wrong with it."""
+        found = []
+        for name, structures in self._parts(row):
+            data = self.data(name)
+            regions = [data] * len(structures) if isinstance(data, Flaw) else None
+            regions = regions or self.decode(data, structures)
+            for structure, values in zip(structures, regions, strict=True):
+                label = self._label(row, name, structure)
+                found.append((label, region_of(values, self.sizes[row])))
+        return found
+
+    def data(self, name: str) -> bytes | Flaw:
+        """A file's bytes, or why there are none."""
+        if not name:
+            return NOT_ANNOTATED
+        try:
+            return (self.root / name).read_bytes()
+        except (FileNotFoundError, IsADirectoryError):
+            return MISSING
+
+    def _parts(self, row: int) -> list[tuple[str, tuple[str, ...]]]:
+        files = self.files[row]
+        if len(files) == len(self.structures):
+            return [(f, (s,)) for f, s in zip(files, self.structures, strict=True)]
+        return [(files[0], self.structures)]
+
+    def _label(self, row: int, name: str, structure: str) -> str:
+        if not name:
+            return f"{structure} of image {row + 1}"
+        return name if len(self.files[row]) == len(self.structures) else f"{name} {structure}"
+
+
+def region_of(values: np.ndarray | Flaw, size: tuple[int, int]) -> np.ndarray | Flaw:
+    """A mask's region as bool (height, width), or what is wrong with the mask.
+
+    Args:
+        values: Grey values (height, width) or colours (height, width, bands); a flaw passes.
+        size: Width and height of the image.
+
+    >>> region_of(np.array([[0, 7]]), (2, 1)).tolist()
+    [[False, True]]
+    >>> region_of(np.array([[0, 7, 9]]), (3, 1)).text
+    'values 0, 7, 9'
+    >>> region_of(np.array([[0, 7]]), (3, 1)).text
+    'size 2x1, its image 3x1'
+    """
+    if isinstance(values, Flaw):
+        return values
+    height, width = values.shape[:2]
+    if (width, height) != tuple(size):
+        return Flaw(f"size {width}x{height}, its image {size[0]}x{size[1]}", _SIZE)
+    colours = values.reshape(height * width, -1)
+    inside = colours.any(axis=1)
+    if inside.any() and (colours[inside] != colours[inside.argmax()]).any():
+        return Flaw(f"values {_values(colours)}", _VALUES)
+    return inside.reshape(height, width)
+
+
+def decode_image(data: bytes, structures: tuple[str, ...]) -> list[np.ndarray | Flaw]:
+    """Values of a mask that is an image: grey (height, width) or colours (height, width, 3)."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            return [_pixels(image)]
+    except _DAMAGE:
+        return [Flaw("damaged, or no image", MISSING.fix)]
+
+
+def decode_outline(data: bytes, structures: tuple[str, ...]) -> list[np.ndarray | Flaw]:
+    """The inside of an outline that is an image; a filled region stays as it is.
+
+    Like `read_head_mask`, it takes what is brighter than 127 for the outline.
+    """
+    (values,) = decode_image(data, structures)
+    if isinstance(values, Flaw):
+        return [values]
+    bright = np.asarray(Image.fromarray(values).convert("L")) > 127
+    if not bright.any():
+        return [Flaw("no outline in it", "draw the outline or drop the row")]
+    return [fill_outline(bright)]
+
+
+def _pixels(image: Image.Image) -> np.ndarray | Flaw:
+    """Grey values or colours; of a palette, the colours that are seen."""
+    if image.mode == "1":
+        return np.asarray(image)
+    if image.mode in ("P", "PA", "LA", "RGBA", "CMYK") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        if image.getextrema()[3][0] < 255:
+            return Flaw("partly transparent", "save masks without transparency")
+        image = image.convert("RGB")
+    return np.asarray(image)
+
+
+def _values(colours: np.ndarray) -> str:
+    found = np.unique(colours, axis=0)
+    texts = [" ".join(map(str, colour.tolist())) for colour in found[:10]]
+    more = f" and {len(found) - 10} more" if len(found) > 10 else ""
+    return ", ".join(texts) + more

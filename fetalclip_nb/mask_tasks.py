@@ -1,0 +1,182 @@
+"""What a segmentation probe learns: images, the structures in them and their checked masks."""
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fetalclip_nb.datasets import Dataset, read_manifest
+from fetalclip_nb.datasets.manifest import MASK_PREFIX
+from fetalclip_nb.datasets.masks import (
+    RULE,
+    Flaw,
+    MaskReader,
+    decode_image,
+    decode_outline,
+)
+from fetalclip_nb.errors import DataError, listing
+from fetalclip_nb.images import image_size
+from fetalclip_nb.probe_items import Items, image_items
+
+STRUCTURES = {
+    "head": ("head",),
+    "abdomen": ("stomach", "abdominal_circumference", "spine"),
+    "four_chamber": ("thorax", "aorta", "spine", "heart", "LV", "LA", "RA", "RV", "IVS"),
+}
+"""Structures of each task in the protocol, in its order."""
+
+LAYOUTS = "a manifest.csv with columns mask_STRUCTURE"
+
+
+@dataclass(frozen=True)
+class MaskTask:
+    """Images, and a mask of each structure for each of them.
+
+    Attributes:
+        name: "head", "abdomen", "four_chamber" or a user's own.
+        dataset: The images, in the order of the rows.
+        structures: C names.
+        read: Gives the regions of one row, bool (C, height, width) at the image's own size.
+        fingerprint: 16 hexadecimal digits over data set, structures and bytes of all masks.
+        areas: Pixels of each structure in each image, int64 of shape (N, C); 0 where absent.
+        stand_in: What the data set stands in for the paper's private one as, "" if it does not;
+            to be shown wherever its results are.
+    """
+
+    name: str
+    dataset: Dataset
+    structures: tuple[str, ...]
+    read: Callable[[int], np.ndarray]
+    fingerprint: str
+    areas: np.ndarray = field(compare=False, repr=False)
+    stand_in: str = ""
+
+    @property
+    def items(self) -> Items:
+        """One item an image, all of one class: splits are by patient, not by label."""
+        labelled = self.dataset.table.assign(label=self.name)
+        return image_items(self.name, replace(self.dataset, table=labelled), (self.name,))
+
+    def summary(self) -> pd.DataFrame:
+        """One row a structure: images that show it, images in which it is absent (black masks)."""
+        shown = (self.areas > 0).sum(axis=0)
+        columns = {
+            "structure": self.structures,
+            "images": shown,
+            "absent": len(self.areas) - shown,
+        }
+        return pd.DataFrame(columns)
+
+
+def head_task(dataset: Dataset) -> MaskTask:
+    """Segmentation of the fetal head, every annotation checked.
+
+    Args:
+        dataset: As given by `datasets.read_hc18`. Outlines are filled.
+
+    Raises:
+        DataError: Annotations that are missing, damaged, empty or of another size than their
+            images (all of them are counted, the first ten are named).
+
+    Source: FetalCLIP (arXiv 2502.14807), segmentation probing; HC18 (Zenodo 1327317).
+    """
+    sizes = tuple(zip(dataset.table["width"], dataset.table["height"], strict=True))
+    files = tuple((name,) for name in dataset.table["annotation"])
+    return _checked(
+        "head", dataset, MaskReader(dataset.root, ("head",), sizes, files, decode_outline)
+    )
+
+
+def structure_task(name: str, root: Path | str) -> MaskTask:
+    """Segmentation of several structures, every mask checked.
+
+    Masks are filled regions, not outlines. A mask that is black says that its structure is
+    absent in that image.
+
+    Args:
+        name: "abdomen", "four_chamber" or a name of your own.
+        root: Folder with a ``manifest.csv`` that has columns ``mask_STRUCTURE``, or that CSV.
+
+    Returns:
+        A task with the structures that the data set has: those of the protocol first.
+
+    Raises:
+        DataError: None of these layouts; masks that are missing, damaged, of another size than
+            their images or not of two values, empty cells (all of them are counted, the first
+            ten are named); a structure that no image shows; what the data set's reader refuses.
+
+    Source: FetalCLIP (arXiv 2502.14807), segmentation probing.
+    """
+    root = Path(root).expanduser()
+    return _manifest_task(name, root)
+
+
+def _manifest_task(name: str, root: Path) -> MaskTask:
+    dataset = read_manifest(root)
+    columns = [c for c in dataset.table if c.startswith(MASK_PREFIX) and c != MASK_PREFIX]
+    if not columns:
+        raise DataError(
+            "Manifest names no masks of structures",
+            where=root,
+            expected="columns mask_STRUCTURE, such as mask_stomach",
+            found=listing(dataset.table.columns),
+            fix="add a column for each structure with the paths of its masks",
+        )
+    structures = ordered(name, [column.removeprefix(MASK_PREFIX) for column in columns])
+    paths = dataset.table[[MASK_PREFIX + structure for structure in structures]]
+    files = tuple(paths.itertuples(index=False, name=None))
+    sizes = tuple(image_size(path) for path in dataset.paths)
+    return _checked(name, dataset, MaskReader(dataset.root, structures, sizes, files, decode_image))
+
+
+def ordered(task: str, structures: list[str]) -> tuple[str, ...]:
+    """Structures as the protocol orders them, others after them by alphabet.
+
+    >>> ordered("abdomen", ["vein", "spine", "artery", "stomach"])
+    ('stomach', 'spine', 'artery', 'vein')
+    """
+    known = [name for name in STRUCTURES.get(task, ()) if name in structures]
+    return (*known, *sorted(set(structures) - set(known)))
+
+
+def _checked(name: str, dataset: Dataset, reader: MaskReader, stand_in: str = "") -> MaskTask:
+    """Read every mask once: refuse all that cannot be used, measure and fingerprint the rest."""
+    with ThreadPoolExecutor() as pool:
+        outcomes = list(pool.map(lambda row: _examined(reader, row), range(len(dataset))))
+    flaws = [(label, flaw) for _, _, found in outcomes for label, flaw in found]
+    if flaws:
+        raise DataError(
+            f"{len(flaws)} of {len(dataset) * len(reader.structures)} masks cannot be used",
+            where=dataset.root,
+            expected=RULE,
+            found=listing(f"{label}: {flaw.text}" for label, flaw in flaws),
+            fix="; ".join(dict.fromkeys(flaw.fix for _, flaw in flaws)),
+        )
+    areas = np.array([areas for areas, _, _ in outcomes], dtype=np.int64)
+    absent = [s for s, shown in zip(reader.structures, areas.any(axis=0), strict=True) if not shown]
+    if absent:
+        raise DataError(
+            "Structures are in no image: all their masks are black",
+            where=dataset.root,
+            expected="each structure in at least one image",
+            found=f"no {listing(absent)}",
+            fix="leave out the masks of these structures",
+        )
+    parts = [dataset.fingerprint.encode(), "\n".join(reader.structures).encode()]
+    parts += [digest for _, digest, _ in outcomes]
+    fingerprint = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+    return MaskTask(name, dataset, reader.structures, reader, fingerprint, areas, stand_in)
+
+
+def _examined(reader: MaskReader, row: int) -> tuple[list[int], bytes, list[tuple[str, Flaw]]]:
+    """Areas of one image's regions, hash of its mask files, and flaws with their names."""
+    found = reader.inspect(row)
+    flaws = [(label, region) for label, region in found if isinstance(region, Flaw)]
+    areas = [0 if isinstance(region, Flaw) else int(region.sum()) for _, region in found]
+    data = [reader.data(name) for name in reader.files[row]]
+    digests = [hashlib.sha256(part).digest() for part in data if isinstance(part, bytes)]
+    return areas, b"".join(digests), flaws
