@@ -6,6 +6,8 @@ four times. The protocol gives blocks, filters and parameter counts, not the arr
 one that has these very counts.
 """
 
+import itertools
+
 import torch
 from torch import nn
 
@@ -54,7 +56,7 @@ class Decoder(nn.Module):
             ]
         )
         channels = [8 * f, 4 * f, 2 * f, f, f // 2]
-        steps = list(zip(channels[:-1], channels[1:], strict=True))
+        steps = list(itertools.pairwise(channels))
         self.ups = nn.ModuleList([_up(above, here, 2) for above, here in steps])
         self.joins = nn.ModuleList([_join(here, 3 if here > f // 2 else 2) for _, here in steps])
         self.head = nn.Conv2d(f // 2, structures, 1)
