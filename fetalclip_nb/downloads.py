@@ -68,9 +68,9 @@ def prepare_dataset(
     The downloaded archives stay beside it, in ``<folder>.downloads``; delete them at will.
 
     Args:
-        name: "fetal_planes" or "hc18".
-        folder: Root of the data set: it holds ``Images`` and ``FETAL_PLANES_DB_data.csv``, or
-            ``training_set`` and its CSV, afterwards. If it does already, nothing is fetched.
+        name: "fetal_planes", "hc18", "fass" or "focus".
+        folder: Root of the data set: it holds what the entry's layout names afterwards, such as
+            ``Images`` and ``FETAL_PLANES_DB_data.csv``. If it does already, nothing is fetched.
         accept_hash_mismatch: As in `fetch`.
         base_url: As in `fetch`.
 
@@ -153,7 +153,7 @@ def _download(entry: Entry, file: RemoteFile, target: Path, url: str, accept: bo
         rejected.replace(target)  # the very file whose hash the message named
         return
     log.info("Downloading %s (%s), %s", file.path, entry.licence, url)
-    transfer(url, part, size=file.bytes, resume=bool(file.hash))
+    transfer(url, part, size=file.bytes, resume=bool(file.hash and file.bytes))
     try:
         _require_content(file, part)
     except DownloadError:
@@ -189,7 +189,7 @@ def _require_match(file: RemoteFile, path: Path, target: Path, accept: bool) -> 
     raise DownloadError(
         "File is not the registered one",
         where=target,
-        expected=f"{file.bytes} bytes {file.hash}{doubt}".strip(),
+        expected=f"{file.bytes or 'any number of'} bytes {file.hash}{doubt}".strip(),
         found=f"{size} bytes {found}".strip(),
         fix=f"delete it and fetch it again from {file.url}; if you trust what is there, pass "
         "accept_hash_mismatch=True (fetalclip-nb download --accept-hash-mismatch)",

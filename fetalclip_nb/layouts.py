@@ -2,12 +2,13 @@
 
 A layout maps each name below the root to the pattern of the files in that folder, or to "file".
 Archives wrap their folders differently (an extra top folder, a doubled one, none): what counts is
-where the files of the pattern lie.
+where the files of the pattern lie. Where several folders hold such files, it is the one whose path
+ends as the name does ("training/images").
 """
 
 import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from fetalclip_nb.archives import is_archive, unpack
 from fetalclip_nb.errors import DataError, listing
@@ -69,7 +70,9 @@ def lay_out(sources: Sequence[Path], layout: Mapping[str, str], root: Path) -> N
             else:
                 shutil.copyfile(source, pool / source.name)
         for name, pattern in layout.items():
-            _find(pool, name, pattern, sources).replace(made / name)
+            found = _find(pool, name, pattern, sources)
+            (made / name).parent.mkdir(parents=True, exist_ok=True)
+            found.replace(made / name)
         if root.exists():
             root.rmdir()  # Windows does not rename onto a folder
         made.replace(root)
@@ -82,18 +85,24 @@ def _present(path: Path, pattern: str) -> bool:
 
 
 def _find(pool: Path, name: str, pattern: str, sources: Sequence[Path]) -> Path:
-    """The one file of this name, or the one folder that holds files of this pattern."""
+    """The one file of this name, or the one folder that holds files of this pattern.
+
+    Of several folders, those whose path ends as the name does.
+    """
     found = [
         path
         for path in pool.rglob(name if pattern == FILE else pattern)
         if path.is_file() and "__MACOSX" not in path.parts
     ]
     places = {path if pattern == FILE else path.parent for path in found}
+    end = PurePath(name).parts
+    places = {place for place in places if place.parts[-len(end) :] == end} or places
     if len(places) != 1:
         raise DataError(
             "Archive does not hold what the data set needs",
             where=listing(source.name for source in sources),
-            expected=f"one file {name}" if pattern == FILE else f"one folder with {pattern}",
+            expected=f"one {'file' if pattern == FILE else 'folder'} {name}"
+            + ("" if pattern == FILE else f" with {pattern}"),
             found=listing(sorted(str(place.relative_to(pool)) for place in places)) or "none",
             fix=f"unpack it by hand so that {name} lies in the data set's folder",
         )

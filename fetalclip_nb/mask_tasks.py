@@ -1,7 +1,7 @@
 """What a segmentation probe learns: images, the structures in them and their checked masks."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fetalclip_nb.datasets import Dataset, read_manifest
+from fetalclip_nb.datasets import Dataset, fass, focus, read_fass, read_focus, read_manifest
 from fetalclip_nb.datasets.manifest import MASK_PREFIX
 from fetalclip_nb.datasets.masks import (
     RULE,
     Flaw,
     MaskReader,
+    decode_bright,
     decode_image,
     decode_outline,
 )
@@ -29,7 +30,14 @@ STRUCTURES = {
 }
 """Structures of each task in the protocol, in its order."""
 
-LAYOUTS = "a manifest.csv with columns mask_STRUCTURE"
+LAYOUTS = (
+    "manifest.csv with columns mask_STRUCTURE; "
+    f"or FASS ({fass.IMAGES}/, {fass.ARRAYS}/); "
+    f"or FOCUS ({', '.join(focus.SPLITS)}, each with {focus.IMAGES}/ and {focus.MASKS}/)"
+)
+"""What a folder of masks may look like."""
+
+STAND_IN = "{}, a stand-in, not a reproduction"
 
 
 @dataclass(frozen=True)
@@ -43,8 +51,8 @@ class MaskTask:
         read: Gives the regions of one row, bool (C, height, width) at the image's own size.
         fingerprint: 16 hexadecimal digits over data set, structures and bytes of all masks.
         areas: Pixels of each structure in each image, int64 of shape (N, C); 0 where absent.
-        stand_in: What the data set stands in for the paper's private one as, "" if it does not;
-            to be shown wherever its results are.
+        stand_in: That the data set stands in for the paper's private one, "" if it does not; to
+            be shown wherever its results are.
     """
 
     name: str
@@ -84,11 +92,8 @@ def head_task(dataset: Dataset) -> MaskTask:
 
     Source: FetalCLIP (arXiv 2502.14807), segmentation probing; HC18 (Zenodo 1327317).
     """
-    sizes = tuple(zip(dataset.table["width"], dataset.table["height"], strict=True))
     files = tuple((name,) for name in dataset.table["annotation"])
-    return _checked(
-        "head", dataset, MaskReader(dataset.root, ("head",), sizes, files, decode_outline)
-    )
+    return _checked("head", dataset, _reader(dataset, ("head",), files, decode_outline))
 
 
 def structure_task(name: str, root: Path | str) -> MaskTask:
@@ -99,20 +104,33 @@ def structure_task(name: str, root: Path | str) -> MaskTask:
 
     Args:
         name: "abdomen", "four_chamber" or a name of your own.
-        root: Folder with a ``manifest.csv`` that has columns ``mask_STRUCTURE``, or that CSV.
+        root: A folder in one of `LAYOUTS`, or a manifest: the layout decides how it is read.
 
     Returns:
         A task with the structures that the data set has: those of the protocol first.
 
     Raises:
-        DataError: None of these layouts; masks that are missing, damaged, of another size than
+        DataError: None of the layouts; masks that are missing, damaged, of another size than
             their images or not of two values, empty cells (all of them are counted, the first
             ten are named); a structure that no image shows; what the data set's reader refuses.
 
     Source: FetalCLIP (arXiv 2502.14807), segmentation probing.
     """
     root = Path(root).expanduser()
-    return _manifest_task(name, root)
+    if root.suffix == ".csv" or (root / "manifest.csv").is_file():
+        return _manifest_task(name, root)
+    if (root / fass.IMAGES).is_dir() and (root / fass.ARRAYS).is_dir():
+        return _fass_task(name, root)
+    if any((root / folder / focus.MASKS).is_dir() for folder in focus.SPLITS):
+        return _focus_task(name, root)
+    found = listing(sorted(p.name for p in root.iterdir())) if root.is_dir() else "no such folder"
+    raise DataError(
+        "Folder holds no masks in a known layout",
+        where=root,
+        expected=LAYOUTS,
+        found=found or "nothing",
+        fix="name the folder that directly holds these, or write a manifest.csv",
+    )
 
 
 def _manifest_task(name: str, root: Path) -> MaskTask:
@@ -127,20 +145,47 @@ def _manifest_task(name: str, root: Path) -> MaskTask:
             fix="add a column for each structure with the paths of its masks",
         )
     structures = ordered(name, [column.removeprefix(MASK_PREFIX) for column in columns])
+    return _checked(name, dataset, _columns_reader(dataset, structures, decode_image))
+
+
+def _fass_task(name: str, root: Path) -> MaskTask:
+    dataset = read_fass(root)
+    files = tuple((path,) for path in dataset.table["arrays"])
+    structures = ordered(name, fass.STRUCTURES)
+    reader = _reader(dataset, structures, files, fass.decode_arrays)
+    return _checked(name, dataset, reader, STAND_IN.format("FASS"))
+
+
+def _focus_task(name: str, root: Path) -> MaskTask:
+    dataset = read_focus(root)
+    # No record says which values these masks have; public code cuts them at 127.
+    reader = _columns_reader(dataset, ordered(name, focus.STRUCTURES), decode_bright)
+    return _checked(name, dataset, reader, STAND_IN.format("FOCUS"))
+
+
+def _columns_reader(dataset: Dataset, structures: tuple[str, ...], decode: Callable) -> MaskReader:
+    """Masks whose paths are in the table's columns mask_STRUCTURE."""
     paths = dataset.table[[MASK_PREFIX + structure for structure in structures]]
     files = tuple(paths.itertuples(index=False, name=None))
+    return _reader(dataset, structures, files, decode)
+
+
+def _reader(
+    dataset: Dataset, structures: tuple[str, ...], files: tuple, decode: Callable
+) -> MaskReader:
     sizes = tuple(image_size(path) for path in dataset.paths)
-    return _checked(name, dataset, MaskReader(dataset.root, structures, sizes, files, decode_image))
+    return MaskReader(dataset.root, structures, tuple(dataset.table["id"]), sizes, files, decode)
 
 
-def ordered(task: str, structures: list[str]) -> tuple[str, ...]:
+def ordered(task: str, structures: Iterable[str]) -> tuple[str, ...]:
     """Structures as the protocol orders them, others after them by alphabet.
 
     >>> ordered("abdomen", ["vein", "spine", "artery", "stomach"])
     ('stomach', 'spine', 'artery', 'vein')
     """
-    known = [name for name in STRUCTURES.get(task, ()) if name in structures]
-    return (*known, *sorted(set(structures) - set(known)))
+    found = set(structures)
+    known = [name for name in STRUCTURES.get(task, ()) if name in found]
+    return (*known, *sorted(found - set(known)))
 
 
 def _checked(name: str, dataset: Dataset, reader: MaskReader, stand_in: str = "") -> MaskTask:

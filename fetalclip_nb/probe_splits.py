@@ -24,6 +24,8 @@ from fetalclip_nb.splits import (
 RELEASED_TASKS = ("six_planes", "brain_subplanes", "head")
 CHOICES = ("auto", "official", "own")
 _FOLDERS = ("probing/", "few_data_training/")
+_OFFICIAL = {"fetal_planes": ("FETAL_PLANES_DB", "six_planes"), "hc18": ("HC18", "head")}
+"""Kinds of data set that the authors split: name, and task whose tested patients are all there."""
 
 
 def splits_available(folder: Path | None) -> bool:
@@ -49,9 +51,9 @@ def choose_folds(
     """The folds of a probing task, checked.
 
     Args:
-        choice: "official", "own", or "auto": official for real FETAL_PLANES_DB images where
-            the authors' files are in ``released_root`` and the data set has all patients whom
-            they test.
+        choice: "official", "own", or "auto": official for real FETAL_PLANES_DB or HC18 images
+            where the authors' files are in ``released_root`` and the data set has all patients
+            whom they test.
         items: The task.
         dataset: The whole data set that the items are from.
         released_root: Folder in the layout of the authors' repository; None for own splits.
@@ -125,6 +127,29 @@ def choose_supports(
     return supports
 
 
+def official_head(items: Items, dataset: Dataset, released_root: Path) -> tuple[Split, Split]:
+    """The authors' folds of the head task as released, and without test patients that leak.
+
+    Both have the same folds, so one set of decoders can be scored on either test set: train with
+    the first one and pick `Items.tested` of the second among the tested images. Of the released
+    161 test patients 18 are trained or validated on as well.
+
+    Args:
+        items: The head task's.
+        dataset: Real HC18 images with all patients of the split.
+        released_root: Folder in the layout of the authors' repository.
+
+    Returns:
+        The split as released (``source`` "official"), and the leak-free one.
+
+    Raises:
+        DataError: As in `choose_folds` with "official".
+        DownloadError: As in `choose_folds`.
+    """
+    free = choose_folds("official", items, dataset, released_root, seed=0)
+    return official_folds(released_root, items.name), free
+
+
 def never_trained(tasks: Mapping[str, Items], splits: Mapping[str, Split]) -> list[str]:
     """Patients whom no task trains on: their images need no augmented copies.
 
@@ -183,24 +208,26 @@ def is_official(choice: str, dataset: Dataset, released_root: Path | None) -> bo
 
     Raises:
         ParameterError: Unknown choice.
-        DataError: Official splits are asked for other images than the real FETAL_PLANES_DB's.
+        DataError: Official splits are asked for other images than those of the real
+            FETAL_PLANES_DB or HC18.
     """
     if choice not in CHOICES:
         raise ParameterError(
             "Unknown choice of splits", where="splits", expected=", ".join(CHOICES), found=choice
         )
-    real = dataset.name == "fetal_planes" and not dataset.synthetic
+    real = dataset.name in _OFFICIAL and not dataset.synthetic
     if choice == "official" and not real:
+        names = [name for name, _ in _OFFICIAL.values()]
         raise DataError(
             "Official splits name patients of another data set",
             where=dataset.root,
-            expected="the real FETAL_PLANES_DB",
+            expected=f"the real {' or '.join(names)}",
             found="phantoms" if dataset.synthetic else f"a data set of the kind {dataset.name}",
             fix="set splits to own or auto",
         )
     if choice == "auto" and real and splits_available(released_root):
-        # Another clinic's images may lie in the same layout.
-        tested = official_folds(released_root, "six_planes").test
+        # Another clinic's images may lie in the same layout, or a part of the real ones.
+        tested = official_folds(released_root, _OFFICIAL[dataset.name][1]).test
         return set(tested) <= set(dataset.table["patient"])
     return choice == "official"
 

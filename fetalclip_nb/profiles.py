@@ -13,7 +13,7 @@ PACKAGED = Path(__file__).parent / "_profiles"
 
 _KEYS = ("name", "description", "device", "precision", "data", "models", "notebooks")
 _SOURCE_KEYS = ("kind", "root", "phantoms", "download")
-_KINDS = ("fetal_planes", "hc18", "manifest", "released")
+_KINDS = ("fetal_planes", "hc18", "manifest", "fass", "focus", "released")
 DEMO = "demo"
 """Name of the profile whose phantoms stand in for a data set, and the word for them in place
 of a folder: they are drawn when they are missing."""

@@ -53,8 +53,8 @@ class Entry:
         page: Where its publisher describes it.
         files: The files to download.
         doi: DOI of the record itself, "" if it has none.
-        layout: For a data set: name below its root -> pattern of the files in that folder,
-            or "file".
+        layout: For a data set: name or path below its root -> pattern of the files in that
+            folder, or "file".
     """
 
     name: str

@@ -42,6 +42,7 @@ class MaskReader:
     Attributes:
         root: Folder that the files are relative to.
         structures: C names.
+        ids: Name of each image, for messages.
         sizes: Width and height of each image in pixels.
         files: The mask files of each image: one a structure ("" where none is named), or one
             for all structures.
@@ -51,6 +52,7 @@ class MaskReader:
 
     root: Path
     structures: tuple[str, ...]
+    ids: tuple[str, ...]
     sizes: tuple[tuple[int, int], ...]
     files: tuple[tuple[str, ...], ...]
     decode: Callable[[bytes, tuple[str, ...]], list[np.ndarray | Flaw]]
@@ -80,8 +82,10 @@ class MaskReader:
         found = []
         for name, structures in self._parts(row):
             data = self.data(name)
-            regions = [data] * len(structures) if isinstance(data, Flaw) else None
-            regions = regions or self.decode(data, structures)
+            if isinstance(data, Flaw):
+                regions = [data] * len(structures)
+            else:
+                regions = self.decode(data, structures)
             for structure, values in zip(structures, regions, strict=True):
                 label = self._label(row, name, structure)
                 found.append((label, region_of(values, self.sizes[row])))
@@ -104,7 +108,7 @@ class MaskReader:
 
     def _label(self, row: int, name: str, structure: str) -> str:
         if not name:
-            return f"{structure} of image {row + 1}"
+            return f"{structure} of {self.ids[row]}"
         return name if len(self.files[row]) == len(self.structures) else f"{name} {structure}"
 
 
@@ -144,17 +148,21 @@ def decode_image(data: bytes, structures: tuple[str, ...]) -> list[np.ndarray | 
         return [Flaw("damaged, or no image", MISSING.fix)]
 
 
-def decode_outline(data: bytes, structures: tuple[str, ...]) -> list[np.ndarray | Flaw]:
-    """The inside of an outline that is an image; a filled region stays as it is.
-
-    Like `read_head_mask`, it takes what is brighter than 127 for the outline.
-    """
+def decode_bright(data: bytes, structures: tuple[str, ...]) -> list[np.ndarray | Flaw]:
+    """What is brighter than 127 in a mask that is an image, bool (height, width)."""
     (values,) = decode_image(data, structures)
     if isinstance(values, Flaw):
         return [values]
-    bright = np.asarray(Image.fromarray(values).convert("L")) > 127
+    return [np.asarray(Image.fromarray(values).convert("L")) > 127]
+
+
+def decode_outline(data: bytes, structures: tuple[str, ...]) -> list[np.ndarray | Flaw]:
+    """The inside of an outline that is brighter than 127; a filled region stays as it is."""
+    (bright,) = decode_bright(data, structures)
+    if isinstance(bright, Flaw):
+        return [bright]
     if not bright.any():
-        return [Flaw("no outline in it", "draw the outline or drop the row")]
+        return [Flaw("no outline in it", "draw missing outlines or drop their rows")]
     return [fill_outline(bright)]
 
 
