@@ -64,8 +64,8 @@ def image_embeddings(
             found=f"{len(dataset)} images picked from {dataset.name}",
             fix="embed the whole data set, then pick the subset's rows with Embeddings.of",
         )
-    pictures = _Pictures(dataset, model.preprocess)
-    return _cached(model, pictures, _meta(model, dataset), cache_dir, batch_size, workers)
+    pictures = Pictures(dataset, model.preprocess)
+    return _cached(model, pictures, image_meta(model, dataset), cache_dir, batch_size, workers)
 
 
 def augmented_embeddings(
@@ -112,8 +112,8 @@ def augmented_embeddings(
         )
     vectors = []
     for copy in range(copies):
-        pictures = _Pictures(dataset, model.preprocess, augmentation, copy)
-        meta = _augmented_meta(model, dataset, augmentation, copy)
+        pictures = Pictures(dataset, model.preprocess, augmentation, copy)
+        meta = image_meta(model, dataset, augmentation, copy)
         found = _cached(model, pictures, meta, cache_dir, batch_size, workers)
         vectors.append(found.vectors)
     return np.stack(vectors)
@@ -155,8 +155,15 @@ def black_embedding(model: Model) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
-class _Pictures(torch.utils.data.Dataset):
-    """Images as the encoder takes them, for a loader's worker processes."""
+class Pictures(torch.utils.data.Dataset):
+    """Images as an encoder takes them: squared, augmented where asked, preprocessed.
+
+    Args:
+        dataset: The images, in the order of its table.
+        preprocess: PIL image to tensor.
+        augmentation: How far images are changed; None for not at all.
+        copy: Number of the augmented copy.
+    """
 
     def __init__(
         self,
@@ -172,7 +179,12 @@ class _Pictures(torch.utils.data.Dataset):
         self.augmentation = augmentation
         self.copy = copy
 
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.paths)
+
     def __getitem__(self, row: int) -> torch.Tensor:
+        """What the encoder is given for the image of a row."""
         image = read_square(self.paths[row])
         if self.augmentation is not None:
             image = augmented(image, self.augmentation, name=self.names[row], copy=self.copy)
@@ -181,7 +193,7 @@ class _Pictures(torch.utils.data.Dataset):
 
 def _cached(
     model: ImageEncoder,
-    pictures: _Pictures,
+    pictures: Pictures,
     meta: dict,
     cache_dir: Path,
     batch_size: int,
@@ -196,17 +208,40 @@ def _cached(
 def _embed(
     model: ImageEncoder, pictures: Subset, batch_size: int, workers: int | None
 ) -> np.ndarray:
-    on_gpu = model.device.startswith("cuda")
+    loader = picture_batches(pictures, model.device, batch_size=batch_size, workers=workers)
+    return np.concatenate([model.encode_images(batch) for batch in loader])
+
+
+def picture_batches(
+    pictures: torch.utils.data.Dataset, device: str, *, batch_size: int, workers: int | None
+) -> DataLoader:
+    """Batches of pictures in their order, decoded in other processes where that helps.
+
+    Args:
+        pictures: `Pictures` or a subset of them.
+        device: The encoder's device.
+        batch_size: Images a batch; the last one may have fewer.
+        workers: Decoding processes; None for none on a CPU and up to 8 beside a GPU.
+    """
+    on_gpu = device.startswith("cuda")
     if workers is None:
         workers = min(8, os.cpu_count() or 1) if on_gpu else 0
-    loader = DataLoader(
+    return DataLoader(
         pictures,
         batch_size=batch_size,
         num_workers=workers,
         pin_memory=on_gpu,
         worker_init_fn=use_one_thread,
     )
-    return np.concatenate([model.encode_images(batch) for batch in loader])
+
+
+def image_meta(
+    model: ImageEncoder, dataset: Dataset, augmentation: Augmentation | None = None, copy: int = 0
+) -> dict:
+    """What a cache has to know of encoded images: encoder, preparation, data set, augmentation."""
+    if augmentation is None:
+        return _meta(model, dataset)
+    return _augmented_meta(model, dataset, augmentation, copy)
 
 
 def _meta(model: ImageEncoder, dataset: Dataset) -> dict:
