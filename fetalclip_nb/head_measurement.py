@@ -41,16 +41,20 @@ class Ellipse:
 def fit_ellipse(mask: np.ndarray) -> Ellipse | None:
     """The ellipse through the boundary of the largest region.
 
-    Least squares through the centres of its outermost pixels. Pixels at the image's own border
-    are left out: there the picture ends, not the head. On HC18 these centres are where the
-    annotation was drawn; the region's outer edge lies half a pixel farther out, and so does an
-    ellipse of the region's area.
+    Least squares through the centres of its outermost pixels: where an outline was drawn that
+    has been filled since. The region's outer edge lies half a pixel farther out, and so does
+    the ellipse that has the region's moments. Pixels at the image's own border are left out:
+    there the picture ends, not the head.
 
     Args:
         mask: Boolean, shape (height, width); holes and smaller regions do not matter.
 
     Returns:
-        The ellipse; None where the mask is empty or its region is too thin or small for one.
+        The ellipse; None where the mask is empty, or the ellipse would be thinner than two
+        pixels or longer than the image's diagonal.
+
+    Raises:
+        ShapeError: If it is no mask.
 
     Source: Fitzgibbon, Pilu and Fisher, 10.1109/34.765658 (``cv2.fitEllipseDirect``).
     """
@@ -58,7 +62,8 @@ def fit_ellipse(mask: np.ndarray) -> Ellipse | None:
     if len(outline) < _FEWEST:
         return None
     (x, y), (one, two), angle = cv2.fitEllipseDirect(outline)
-    if not np.isfinite([x, y, one, two, angle]).all() or min(one, two) < 1:
+    # Not a number fails these comparisons too.
+    if not (min(one, two) >= 2 and max(one, two) <= np.hypot(*np.shape(mask))):
         return None
     # The angle given is that of the first axis, whichever is the longer.
     angle = angle if one >= two else angle + 90

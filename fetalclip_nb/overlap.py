@@ -38,6 +38,22 @@ def counts(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     return np.stack([np.count_nonzero(one, axis=(2, 3)) for one in outcomes], axis=-1)
 
 
+def image_dice(counts: np.ndarray) -> np.ndarray:
+    """Dice coefficient of each image and structure, NaN where the structure is absent.
+
+    Args:
+        counts: As given by `counts`, shape (..., 3).
+
+    Returns:
+        2 TP / (2 TP + FP + FN), float64 of shape (...).
+
+    >>> image_dice(np.array([[1, 1, 1], [0, 0, 4], [0, 5, 0]])).tolist()
+    [0.5, 0.0, nan]
+    """
+    hits, false, missed = np.moveaxis(np.asarray(counts), -1, 0)
+    return ratio(2 * hits, np.where(hits + missed > 0, 2 * hits + false + missed, 0))
+
+
 def hausdorff95(predicted: np.ndarray, true: np.ndarray, pixel_mm: np.ndarray) -> np.ndarray:
     """95th-percentile Hausdorff distance of each image and structure.
 
@@ -119,8 +135,9 @@ def overlap_scores(
     hits, false, missed = np.moveaxis(_counts(counts, structures), -1, 0)
     present = hits + missed > 0
     shown = np.flatnonzero(present[0].any(0))
-    each = np.where(present, ratio(2 * hits, 2 * hits + false + missed), 0)
-    items = np.stack([2 * hits, 2 * hits + false + missed, each, present], axis=-1)
+    whole = 2 * hits + false + missed
+    each = np.nan_to_num(image_dice(counts))
+    items = np.stack([2 * hits, whole, each, present], axis=-1)
 
     def statistic(sums: np.ndarray) -> dict[str, np.ndarray]:
         dice, whole, image_dice, images = np.moveaxis(sums[..., shown, :], -1, 0)

@@ -20,8 +20,14 @@ HEADLINE = "headline"
 
 _VERSIONS = ("torch", "open_clip_torch", "numpy", "scikit-learn", "pandas")
 _KEYS = ("notebook", "model", "order", "kind", "synthetic", "scores", "parameters", "provenance")
-DAYS = "age_error_days"
-"""The one metric that is no fraction: a median error in days."""
+UNITS = {
+    **dict.fromkeys(("hd95", "hc_mae_mm", "hc_bias_mm", "hc_low_mm", "hc_high_mm"), "mm"),
+    **dict.fromkeys(("age_error_days", "age_mae_days", "age_bias_days"), "days"),
+    **dict.fromkeys(("age_low_days", "age_high_days"), "days"),
+}
+"""Units of the metrics that are no fractions, by the part of a metric's name that says so."""
+
+_DECIMALS = {"days": 1, "mm": 2}
 
 Scores = Mapping[str, Mapping[str, Score]]
 """Metric name to {"patient": score, "image": score}: the unit that was resampled."""
@@ -141,13 +147,39 @@ def _fact_text(value: object) -> str:
     return f"{100 * value:.1f} %" if isinstance(value, float) else str(value)
 
 
+def unit_of(metric: str) -> str:
+    """The unit a metric is shown in: "days", "mm" or "%".
+
+    >>> unit_of("head/hd95/head"), unit_of("head/dsc")
+    ('mm', '%')
+    """
+    return next((UNITS[part] for part in metric.split("/") if part in UNITS), "%")
+
+
+def format_number(metric: str, value: float, decimals: int = 1) -> str:
+    """A value in the unit of its metric, without the unit.
+
+    Args:
+        metric: Name of the score, after a task's name or not.
+        value: As in the result file.
+        decimals: Of a percentage; days have one and millimetres two.
+
+    >>> format_number("vpr", 0.83421, 2), format_number("hc_bias_mm", -0.001)
+    ('83.42', '0.00')
+    """
+    unit = unit_of(metric)
+    decimals = _DECIMALS.get(unit, decimals)
+    # Adding 0 turns what rounds to -0 into 0.
+    return f"{round(100 * value if unit == '%' else value, decimals) + 0.0:.{decimals}f}"
+
+
 def format_value(metric: str, value: float) -> str:
     """A value with its unit.
 
     >>> format_value("vpr", 0.83421), format_value("age_error_days", 9.0)
     ('83.4 %', '9.0 days')
     """
-    return f"{value:.1f} days" if metric == DAYS else f"{100 * value:.1f} %"
+    return f"{format_number(metric, value)} {unit_of(metric)}"
 
 
 def format_interval(metric: str, low: float, high: float) -> str:
@@ -156,9 +188,7 @@ def format_interval(metric: str, low: float, high: float) -> str:
     >>> format_interval("vpr", 0.8096, 0.8587)
     '81.0 to 85.9 %'
     """
-    if metric == DAYS:
-        return f"{low:.1f} to {high:.1f} days"
-    return f"{100 * low:.1f} to {100 * high:.1f} %"
+    return f"{format_number(metric, low)} to {format_number(metric, high)} {unit_of(metric)}"
 
 
 def provenance(**details: object) -> dict:

@@ -7,7 +7,7 @@ import pandas as pd
 from fetalclip_nb.datasets.table import Dataset
 from fetalclip_nb.metrics import Score
 from fetalclip_nb.published import Published, published_scores
-from fetalclip_nb.results import DAYS, format_interval, format_value, slug
+from fetalclip_nb.results import format_interval, format_number, format_value, slug
 
 SUFFIXES = (" (CHD)", " (released outputs)")
 """Endings of a result's name that say what was measured, not with which model."""
@@ -36,8 +36,8 @@ def comparison_table(
             of a difference, except for the authors' own released outputs.
 
     Returns:
-        A table of texts, indexed by model; scores in percent (or days) with two decimals, as
-        the paper gives them. Image intervals have a column where any is known.
+        A table of texts, indexed by model; scores in percent (or days, or mm) with two
+        decimals, as the paper gives them. Image intervals have a column where any is known.
     """
     known = published_scores(task) if task else {}
     rows = []
@@ -75,7 +75,7 @@ def _comparison_row(
 
 
 def _number(metric: str, value: float) -> str:
-    return f"{value:.1f}" if metric == DAYS else f"{100 * value:.2f}"
+    return format_number(metric, value, decimals=2)
 
 
 def _range(metric: str, score: dict | None) -> str:
@@ -161,7 +161,7 @@ def scores_of(results: Mapping[str, dict], metric: str) -> dict[str, Score]:
 
 
 def plain_table(scores: Mapping[str, Mapping[str, Score]], metrics: Sequence[str]) -> pd.DataFrame:
-    """Values with intervals as texts, in percent or days: one row a predictor."""
+    """Values with intervals as texts, in percent, days or mm: one row a predictor."""
 
     def text(metric: str, score: Score) -> str:
         return f"{_number(metric, score.value)} ({_range(metric, vars(score))})"
