@@ -198,7 +198,7 @@ def _checked(name: str, dataset: Dataset, reader: MaskReader, stand_in: str = ""
             f"{len(flaws)} of {len(dataset) * len(reader.structures)} masks cannot be used",
             where=dataset.root,
             expected=RULE,
-            found=listing(f"{label}: {flaw.text}" for label, flaw in flaws),
+            found=listing(dict.fromkeys(f"{label}: {flaw.text}" for label, flaw in flaws)),
             fix="; ".join(dict.fromkeys(flaw.fix for _, flaw in flaws)),
         )
     areas = np.array([areas for areas, _, _ in outcomes], dtype=np.int64)

@@ -17,6 +17,8 @@ TINY_CONFIG = {
         "layers": 2,
     },
 }
+FASS_IMAGES = ("P0149_IMG1", "P01_IMG1", "P01_IMG2")
+FOCUS_COUNTS = {"training": 3, "validation": 1, "testing": 2}
 PLANES_HEADER = "Image_name;Patient_num;Plane;Brain_plane;Operator;US_Machine;Train "
 
 
@@ -53,6 +55,42 @@ def write_heads(root: Path, n: int = 6) -> Path:
         write_image(root / "training_set" / f"{name}.png", seed=i)
         lines.append(f"{name}.png,{0.1 + 0.01 * i},{90 + 50 * i}")
     (root / "training_set_pixel_size_and_HC.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def write_fass(root: Path) -> dict[str, dict[str, np.ndarray]]:
+    """Three images of two patients; returns the masks by image and structure."""
+    masks = {}
+    for i, name in enumerate(FASS_IMAGES):
+        write_image(root / "IMAGES" / f"{name}.png", mode=("RGB", "L", "RGB")[i], seed=i)
+        regions = {s: np.zeros((30, 40), np.uint8) for s in ("artery", "liver", "stomach", "vein")}
+        for k, region in enumerate(regions.values()):
+            region[i : i + 5 + k, 3:20] = 1
+        masks[name] = regions
+        save_fass(root, name, {"image": np.zeros((30, 40, 3), np.uint8), "structures": regions})
+    return masks
+
+
+def save_fass(root: Path, name: str, content: object) -> Path:
+    """A file of FASS masks, as NumPy pickles it."""
+    path = root / "ARRAY_FORMAT" / f"{name}.npy"
+    path.parent.mkdir(exist_ok=True)
+    np.save(path, content, allow_pickle=True)
+    return path
+
+
+def write_focus(root: Path) -> Path:
+    """Images whose numbers start again in each folder, thorax and heart as nested boxes."""
+    for k, (folder, count) in enumerate(FOCUS_COUNTS.items()):
+        (root / folder / "annfiles_mask").mkdir(parents=True)
+        (root / folder / "annfiles_ellipse").mkdir()
+        for i in range(1, count + 1):
+            write_image(root / folder / "images" / f"{i:03d}.png", seed=10 * k + i)
+            for part, margin in (("thorax", 2), ("cardiac", 8)):
+                values = np.zeros((30, 40), np.uint8)
+                values[margin : 28 - i, margin : 36 - k] = 255
+                path = root / folder / "annfiles_mask" / f"{i:03d}-{part}.png"
+                Image.fromarray(values).convert("RGB" if k else "L").save(path)
     return root
 
 

@@ -216,6 +216,21 @@ def test_manifest_masks_must_exist(tmp_path):
         datasets.read_manifest(path)
 
 
+def test_manifest_masks_of_all_structures_must_exist_inside_the_folder(tmp_path):
+    path = write_manifest(
+        tmp_path,
+        "image,label,patient,mask_heart,mask_spine\nimages/a.png,x,1,h.png,images/b.png\n"
+        "images/b.png,x,2,,s.png\n",
+    )
+    with pytest.raises(DataError, match=r"2 of 3 masks are missing.*no h\.png, s\.png.*put them"):
+        datasets.read_manifest(path)
+    path.write_text(path.read_text().replace(",h.png", ",/h.png"))
+    with pytest.raises(DataError, match=r"lead out of the manifest.*column mask_heart.*/h\.png"):
+        datasets.read_manifest(path)
+    path.write_text("image,label,patient,mask_heart\nimages/a.png,x,1,\n")
+    assert datasets.read_manifest(path).table["mask_heart"].tolist() == [""]
+
+
 def test_unknown_kind_and_missing_folder(tmp_path):
     with pytest.raises(DataError, match="Unknown kind"):
         datasets.load_dataset("mri", tmp_path)

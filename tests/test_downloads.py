@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from fetalclip_nb import downloads
 from fetalclip_nb.datasets import load_dataset
 from fetalclip_nb.downloads import fetch, is_lfs_pointer, prepare_dataset, require_not_lfs_pointer
 from fetalclip_nb.errors import DataError, DownloadError
+from fetalclip_nb.mask_tasks import structure_task
 from fetalclip_nb.registry import Entry, RemoteFile, file_hash, registered, registry
 
 CONTENT = bytes(i * i % 251 for i in range(300_000))
@@ -250,6 +252,22 @@ def test_size_counts_where_no_hash_is_known(server, thing, monkeypatch):
         get(server, thing)
 
 
+def test_file_of_known_hash_and_unknown_size(server, thing, monkeypatch):
+    unsized = replace(remote("thing.bin"), bytes=None)
+    monkeypatch.setitem(registry(), "thing", entry_of("thing", [unsized]))
+    server.cut_at = 200_000
+    # What came cannot be told from a whole file without its size: it starts anew, and says so.
+    with pytest.raises(DownloadError, match=r"broke off.*What to do: run it again\.$"):
+        get(server, thing)
+    server.cut_at = 0
+    assert get(server, thing).read_bytes() == CONTENT
+    assert [asked for _, asked in server.requests] == ["", ""]
+    server.content["/files/thing.bin"] = b"else"
+    thing.unlink()
+    with pytest.raises(DownloadError, match=r"Expected: any number of bytes sha256:"):
+        get(server, thing)
+
+
 def test_damaged_file_on_disk_is_refused_before_use(server, thing):
     get(server, thing)
     thing.write_bytes(CONTENT[:-1] + b"?")
@@ -417,6 +435,39 @@ def test_hc18_becomes_readable(server, monkeypatch, tmp_path, prefix):
     (tmp_path / "data").mkdir()  # an empty folder is fine
     root = prepare_dataset("hc18", tmp_path / "data", base_url=server.url)
     assert len(load_dataset("hc18", root).table) == 6
+
+
+@pytest.mark.parametrize("prefix", ["", "Fetal Abdominal Structures/", "a/b/"])
+def test_fass_becomes_readable(server, monkeypatch, tmp_path, prefix):
+    helpers.write_fass(tmp_path / "source")
+    helpers.write_image(tmp_path / "source" / "figure.png")  # pictures in another folder too
+    serve(server, monkeypatch, "fass", {"FASS.zip": zipped(tmp_path / "source", prefix)})
+    root = prepare_dataset("fass", tmp_path / "data", base_url=server.url)
+    assert structure_task("abdomen", root).areas.shape == (3, 4)
+    assert visible(root) == ["ARRAY_FORMAT", "IMAGES"]
+
+
+@pytest.mark.parametrize("prefix", ["", "FOCUS-dataset/", "a/training/"])
+def test_focus_becomes_readable(server, monkeypatch, tmp_path, prefix):
+    source = helpers.write_focus(tmp_path / "source")
+    serve(server, monkeypatch, "focus", {"FOCUS-dataset.zip": zipped(source, prefix)})
+    root = prepare_dataset("focus", tmp_path / "data", base_url=server.url)
+    task = structure_task("four_chamber", root)
+    assert task.fingerprint == structure_task("four_chamber", source).fingerprint
+    assert visible(root) == ["testing", "training", "validation"]
+    assert prepare_dataset("focus", root, base_url="http://127.0.0.1:9") == root
+
+
+def test_archive_with_one_split_twice_or_without_one(server, monkeypatch, tmp_path):
+    source = helpers.write_focus(tmp_path / "source")
+    shutil.copytree(source / "testing", source / "old" / "testing")
+    serve(server, monkeypatch, "focus", {"FOCUS-dataset.zip": zipped(source)})
+    match = (
+        r"one folder testing/images with \*\.png\. Found: 0/old/testing/images, 0/testing/images"
+    )
+    with pytest.raises(DataError, match=match):
+        prepare_dataset("focus", tmp_path / "data", base_url=server.url)
+    assert not (tmp_path / "data").exists()
 
 
 def test_archive_without_the_table(server, monkeypatch, tmp_path):

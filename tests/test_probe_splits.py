@@ -11,10 +11,17 @@ import pytest
 from helpers import write_image
 
 from fetalclip_nb import probe_splits
-from fetalclip_nb.datasets import SIX_PLANES, Dataset, read_manifest
+from fetalclip_nb.datasets import SIX_PLANES, Dataset, read_hc18, read_manifest
 from fetalclip_nb.errors import DataError, FetalClipError, ParameterError
+from fetalclip_nb.mask_tasks import head_task
 from fetalclip_nb.probe_items import CHD_CLASSES, clip_items, image_items
-from fetalclip_nb.probe_splits import choose_folds, choose_supports, is_official, splits_available
+from fetalclip_nb.probe_splits import (
+    choose_folds,
+    choose_supports,
+    is_official,
+    official_head,
+    splits_available,
+)
 from fetalclip_nb.splits import Fold, Split, own_folds, own_supports
 
 
@@ -128,6 +135,75 @@ def test_a_partial_folder_is_no_obstacle_to_own_splits(official_patients, copied
         assert found[2].source == "own"
     with pytest.raises(DataError, match="Released file is missing"):
         choose_folds("official", task, data, folder, seed=0)
+
+
+# HC18
+
+
+@pytest.fixture(scope="session")
+def head_patients(released):
+    """Patients of the official head split as released: test, and train or validation."""
+    folder = released / "probing" / "segmentation_hc"
+    test = [f"{int(p):03d}" for p in json.loads((folder / "test_id.json").read_text())]
+    train, validation = json.loads((folder / "train_val_split.json").read_text())["0"]
+    return test, sorted({*train, *validation})
+
+
+def heads_of(patients, *, synthetic=False, name="hc18"):
+    """A data set with two images a patient, and the head task's items."""
+    rows = [(f"{patient}_{i}", patient, "head", "") for patient in patients for i in range(2)]
+    table = pd.DataFrame(rows, columns=["id", "patient", "label", "split"])
+    data = Dataset(name, Path("heads"), table, synthetic, "0")
+    return data, image_items("head", data, ("head",))
+
+
+def test_real_heads_take_the_official_folds_without_the_leak(head_patients, released):
+    test, rest = head_patients
+    data, task = heads_of(sorted({*test, *rest}))
+    assert (len(test), len({*test} & {*rest})) == (161, 18)
+    for choice in ("auto", "official"):
+        split = choose_folds(choice, task, data, released, seed=0)
+        assert (split.source, len(split.folds)) == ("official, leak-free", 5)
+        assert {*split.test} == {*test} - {*rest}
+        assert task.tested(split).sum() == 143 * 2
+    supports = choose_supports("auto", task, data, released, sizes=[1, 32], seed=0)
+    assert {(s.source, len(s.test)) for s in supports.values()} == {("official, leak-free", 148)}
+
+
+def test_both_test_sets_of_the_official_head_split_have_the_same_folds(head_patients, released):
+    test, rest = head_patients
+    data, task = heads_of(sorted({*test, *rest}))
+    given, free = official_head(task, data, released)
+    assert (given.source, free.source) == ("official", "official, leak-free")
+    assert (list(given.test), len(free.test)) == (test, 143)
+    assert given.folds == free.folds
+    assert not task.tested(free)[~task.tested(given)].any()
+    data, task = heads_of(test[:100] + rest)
+    with pytest.raises(DataError, match="patients of the split without images"):
+        official_head(task, data, released)
+
+
+def test_a_part_of_hc18_or_other_heads_take_own_folds(head_patients, released, tmp_path):
+    test, rest = head_patients
+    for patients, changes in (
+        (test[:-1] + rest, {}),
+        (test + rest, {"synthetic": True}),
+        (test + rest, {"name": "manifest"}),
+    ):
+        data, task = heads_of(sorted({*patients}), **changes)
+        assert choose_folds("auto", task, data, released, seed=0).source == "own"
+    data, task = heads_of(sorted({*test, *rest}))
+    assert choose_folds("auto", task, data, tmp_path, seed=0).source == "own"
+    data, task = heads_of(test, synthetic=True)
+    with pytest.raises(DataError, match="Expected: the real FETAL_PLANES_DB or HC18. Found: phan"):
+        choose_folds("official", task, data, released, seed=0)
+
+
+def test_real_part_of_hc18_takes_own_folds(shared_data, released):
+    task = head_task(read_hc18(shared_data / "hc18"))
+    split = choose_folds("auto", task.items, task.dataset, released, seed=0)
+    assert (split.source, len(split.folds)) == ("own", 5)
+    assert 28 <= len(split.test) <= 36  # a fifth of 160 patients
 
 
 def test_own_folds_are_taken_where_they_are_asked_for(official_patients, released):

@@ -87,7 +87,8 @@ class MaskReader:
             else:
                 regions = self.decode(data, structures)
             for structure, values in zip(structures, regions, strict=True):
-                label = self._label(row, name, structure)
+                whole = values is regions[0] is regions[-1]  # one flaw of the whole file
+                label = self._label(row, name, structure, whole)
                 found.append((label, region_of(values, self.sizes[row])))
         return found
 
@@ -106,10 +107,12 @@ class MaskReader:
             return [(f, (s,)) for f, s in zip(files, self.structures, strict=True)]
         return [(files[0], self.structures)]
 
-    def _label(self, row: int, name: str, structure: str) -> str:
+    def _label(self, row: int, name: str, structure: str, whole: bool) -> str:
+        """A mask's name in a message: the file, and the structure where it holds several."""
         if not name:
             return f"{structure} of {self.ids[row]}"
-        return name if len(self.files[row]) == len(self.structures) else f"{name} {structure}"
+        alone = whole or len(self.files[row]) == len(self.structures)
+        return name if alone else f"{name} {structure}"
 
 
 def region_of(values: np.ndarray | Flaw, size: tuple[int, int]) -> np.ndarray | Flaw:
@@ -169,7 +172,7 @@ def decode_outline(data: bytes, structures: tuple[str, ...]) -> list[np.ndarray 
 def _pixels(image: Image.Image) -> np.ndarray | Flaw:
     """Grey values or colours; of a palette, the colours that are seen."""
     if image.mode == "1":
-        return np.asarray(image)
+        return np.asarray(image.convert("L"))  # its own bytes are not what NumPy takes for True
     if image.mode in ("P", "PA", "LA", "RGBA", "CMYK") or "transparency" in image.info:
         image = image.convert("RGBA")
         if image.getextrema()[3][0] < 255:
