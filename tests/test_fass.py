@@ -138,7 +138,7 @@ def test_other_values_and_sizes_are_named(tmp_path):
 
 def test_plain_array_is_no_fass_file(tmp_path):
     path = tmp_path / "a.npy"
-    np.save_fass(path, np.zeros((3, 4), np.uint8))
+    np.save(path, np.zeros((3, 4), np.uint8))
     (flaw,) = decode_arrays(path.read_bytes(), ("liver",))
     assert flaw.text == "damaged, or no FASS file"
 
