@@ -235,13 +235,14 @@ def tap_features(
     return stored_arrays(cache_dir, "taps", meta, len(dataset), compute, chunk=batch_size)
 
 
-def on_grid(taps: np.ndarray, grid: int) -> torch.Tensor:
+def on_grid(taps: np.ndarray, grid: int, device: str = "cpu") -> torch.Tensor:
     """Stored features as a decoder takes them.
 
     Args:
         taps: Features of shape (N, 4, g, g, width), as `tap_features` stores them.
         grid: Side of the decoder's grid; another one than g is reached by bilinear resampling
             (corners not aligned).
+        device: Where the features go, in 16 bits, before all else is done to them.
 
     Returns:
         float32 of shape (N, 4, width, grid, grid).
@@ -259,8 +260,9 @@ def on_grid(taps: np.ndarray, grid: int) -> torch.Tensor:
             found=taps.shape,
         )
     # Copied: a memory map cannot be written to, which torch does not know.
-    maps = torch.from_numpy(np.array(taps)).float().permute(0, 1, 4, 2, 3)
-    return _resampled(maps.flatten(0, 1), grid).unflatten(0, maps.shape[:2]).contiguous()
+    stored = torch.from_numpy(np.array(taps)).to(device)
+    maps = stored.float().permute(0, 1, 4, 2, 3)
+    return _resampled(maps.flatten(0, 1), grid).unflatten(0, maps.shape[:2])
 
 
 def _features(

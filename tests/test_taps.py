@@ -249,6 +249,12 @@ def test_features_are_read_from_the_disk_without_a_warning(tmp_path):
     assert np.array_equal(found.permute(0, 1, 3, 4, 2).numpy(), taps[1:])
 
 
+def test_features_go_to_the_device():
+    taps = np.zeros((2, 4, 3, 3, 5), dtype=np.float16)
+    assert on_grid(taps, 14).device.type == "cpu"
+    assert on_grid(taps, 14, "meta").device.type == "meta"
+
+
 @pytest.mark.parametrize("shape", [(2, 4, 3, 3), (2, 4, 3, 4, 5)])
 def test_features_off_a_square_grid_are_refused(shape):
     with pytest.raises(ShapeError, match="square grid.*N, 4, g, g, width"):
