@@ -134,11 +134,11 @@ def region_of(values: np.ndarray | Flaw, size: tuple[int, int]) -> np.ndarray | 
     height, width = values.shape[:2]
     if (width, height) != tuple(size):
         return Flaw(f"size {width}x{height}, its image {size[0]}x{size[1]}", _SIZE)
-    colours = values.reshape(height * width, -1)
-    inside = colours.any(axis=1)
-    if inside.any() and (colours[inside] != colours[inside.argmax()]).any():
-        return Flaw(f"values {_values(colours)}", _VALUES)
-    return inside.reshape(height, width)
+    inside = values.any(axis=2) if values.ndim == 3 else values != 0
+    found = values[inside]
+    if len(found) and (found != found[0]).any():
+        return Flaw(f"values {_values(values)}", _VALUES)
+    return inside
 
 
 def decode_image(data: bytes, structures: tuple[str, ...]) -> list[np.ndarray | Flaw]:
@@ -181,8 +181,8 @@ def _pixels(image: Image.Image) -> np.ndarray | Flaw:
     return np.asarray(image)
 
 
-def _values(colours: np.ndarray) -> str:
-    found = np.unique(colours, axis=0)
-    texts = [" ".join(map(str, colour.tolist())) for colour in found[:10]]
+def _values(values: np.ndarray) -> str:
+    found = np.unique(values.reshape(-1, *values.shape[2:]), axis=0)
+    texts = [" ".join(map(str, np.atleast_1d(value))) for value in found[:10]]
     more = f" and {len(found) - 10} more" if len(found) > 10 else ""
     return ", ".join(texts) + more
