@@ -102,8 +102,13 @@ def test_overlays_show_each_image_with_its_own_outlines_and_title():
         assert (axis.images[0].get_array() == image).all()
     assert [len(axis.collections) for axis in figure.axes] == [4, 2, 2, 4, 0, 0]
     assert texts(figure.legends[0]) == ["1  a b", "2  LV", "annotated", "predicted"]
-    lines = [lines.get_linestyle()[0][1] is None for lines in figure.axes[0].collections]
-    assert lines == [True, False] * 2
+    solid = [
+        [lines.get_linestyle()[0][1] is None for lines in axis.collections]
+        for axis in figure.axes[:3]
+    ]
+    assert solid == [[True, False] * 2, [True, False], [True, True]]
+    left = [lines.get_paths()[0].get_extents().x0 for lines in figure.axes[0].collections]
+    assert left == [3.5, 5.5] * 2
 
 
 def test_overlays_leave_no_empty_column():
@@ -213,6 +218,7 @@ def test_losses_of_one_epoch_or_none_draw():
     axis = segmentation_figures.losses(runs, label="loss").axes[0]
     assert [len(line.get_xdata()) for line in axis.lines] == [1, 0]
     assert axis.lines[0].get_marker() not in ("", "None", None)
+    axis.figure.canvas.draw()  # where spacings of markers are looked at
 
 
 # structure_bars
