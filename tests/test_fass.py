@@ -97,7 +97,9 @@ def test_malicious_file_is_refused_and_runs_nothing(tmp_path, place):
     assert not witness.exists()
 
 
-@pytest.mark.parametrize("name", ["builtins.eval", "numpy.load", "numpy.core.multiarray.fromfile"])
+@pytest.mark.parametrize(
+    "name", ["builtins.eval", "numpy.load", "numpy.core.multiarray.fromfile", "posix.scalar"]
+)
 def test_only_what_rebuilds_arrays_is_allowed(name):
     module, _, function = name.rpartition(".")
     body = f"c{module}\n{function}\n.".encode()
@@ -113,6 +115,7 @@ def test_every_kind_of_bad_file_is_named_at_once(tmp_path):
     path.write_bytes(path.read_bytes()[:-40])
     (tmp_path / "ARRAY_FORMAT" / f"{FASS_IMAGES[1]}.npy").unlink()
     other = {"liver": masks[FASS_IMAGES[2]]["liver"] * 1, "vein": np.zeros((3, 4)), "artery": None}
+    other["stomach"] = masks[FASS_IMAGES[2]]["stomach"][..., None]
     other["liver"][0, 0] = 7
     save_fass(tmp_path, FASS_IMAGES[2], {"structures": other})
     with pytest.raises(DataError) as caught:
@@ -134,6 +137,13 @@ def test_other_values_and_sizes_are_named(tmp_path):
     save_fass(tmp_path, FASS_IMAGES[2], {"structures": other})
     with pytest.raises(DataError, match=r"2 of 12 .*liver: values 0, 1, 7, 8, .*vein: size 4x3"):
         structure_task("abdomen", tmp_path)
+
+
+def test_order_of_the_structures_is_in_the_fingerprint(tmp_path):
+    write_fass(tmp_path)
+    first, second = (structure_task(name, tmp_path) for name in ("abdomen", "own"))
+    assert second.structures == ("artery", "liver", "stomach", "vein")
+    assert first.fingerprint != second.fingerprint
 
 
 def test_plain_array_is_no_fass_file(tmp_path):

@@ -101,6 +101,18 @@ def test_masks_of_any_kind_of_image_are_the_same_region(tmp_path, mode, value):
     np.testing.assert_array_equal(structure_task("abdomen", tmp_path).read(0)[0], inside)
 
 
+def test_of_a_palette_the_colours_count(tmp_path):
+    write_organs(tmp_path, structures=("spine",))
+    values = np.full((30, 40), 3, np.uint8)
+    values[3:9, 4:30] = 0
+    values[9:12, 4:30] = 1
+    image = Image.fromarray(values, "P")
+    image.putpalette([9, 200, 9, 9, 200, 9, 50, 50, 50, 0, 0, 0])
+    image.save(tmp_path / "masks" / "0_spine.png")
+    region = structure_task("abdomen", tmp_path).read(0)[0]
+    assert region[3:12, 4:30].all() and region.sum() == 9 * 26
+
+
 def test_head_outlines_are_filled(tmp_path):
     data = read_hc18(write_outlined(tmp_path))
     task = head_task(data)
