@@ -134,17 +134,16 @@ def overlap_scores(
     """
     hits, false, missed = np.moveaxis(_counts(counts, structures), -1, 0)
     present = hits + missed > 0
-    shown = np.flatnonzero(present[0].any(0))
     whole = 2 * hits + false + missed
     each = np.nan_to_num(image_dice(counts))
     items = np.stack([2 * hits, whole, each, present], axis=-1)
 
     def statistic(sums: np.ndarray) -> dict[str, np.ndarray]:
-        dice, whole, image_dice, images = np.moveaxis(sums[..., shown, :], -1, 0)
+        dice, whole, image_dice, images = np.moveaxis(sums, -1, 0)
         whole = np.where(images > 0, whole, 0)
         found = {"dsc": ratio(dice, whole), "image_dsc": ratio(image_dice, images)}
         means = {kind: mean_of_defined(values) for kind, values in found.items()}
-        return means | _by_structure(found, [structures[i] for i in shown])
+        return means | _by_structure(found, structures)
 
     images = {f"image_dsc/{name}": int(present[0, :, i].sum()) for i, name in enumerate(structures)}
     items = items.swapaxes(0, 1)

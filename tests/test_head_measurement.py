@@ -48,7 +48,7 @@ def test_holes_and_smaller_regions_do_not_matter():
     head = drawn(Ellipse(150, 100, 80, 60, 20), 300, 200)
     broken = head.copy()
     broken[90:110, 100:190] = False
-    broken[5:20, 5:40] = True
+    broken[5:20, 5:40] = broken[5:20, 250:290] = broken[180:195, 250:290] = True
     assert heads.fit_ellipse(broken) == heads.fit_ellipse(head) is not None
 
 
@@ -126,12 +126,12 @@ def test_coarse_logits_of_real_heads_give_the_circumference_of_the_mask(annotate
 
 
 def test_logits_are_cut_to_the_image_itself():
-    head = drawn(Ellipse(60, 40, 50, 30, 0), 120, 80)
+    head = drawn(Ellipse(60, 25, 40, 15, 0), 120, 50)
     wide, tall = as_logits(head, 120), as_logits(head.T, 120)
     # A false region in the black borders is larger than the head, and outside the image.
-    wide[:19] = wide[101:] = tall[:, :19] = tall[:, 101:] = 5
+    wide[:34] = wide[86:] = tall[:, :34] = tall[:, 86:] = 5
     found = heads.head_circumferences(
-        np.stack([wide, tall]), np.array([[120, 80], [80, 120]]), np.array([0.5, 0.5])
+        np.stack([wide, tall]), np.array([[120, 50], [50, 120]]), np.array([0.5, 0.5])
     )
     expected = 0.5 * heads.circumference(heads.fit_ellipse(head))
     assert found == pytest.approx([expected] * 2, rel=1e-6)

@@ -95,6 +95,7 @@ def test_found_table_is_the_mean_over_decoders():
     assert row.to_list() == [2, 1.5, 2, 0.5]
 
 
+@pytest.mark.filterwarnings("error")
 def test_pooled_and_image_scores_by_hand():
     # Structure a: one large good image, one small bad one, one without it that is outlined.
     # Structure b: only in the last image. Structure c: in none.

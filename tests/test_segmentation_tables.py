@@ -80,6 +80,7 @@ def test_image_table_is_the_mean_over_decoders_of_each_image_and_structure():
     distances = np.array([[[1, np.nan], [2, np.nan]], [[3, np.nan], [np.nan, 5]]])
     rows = shown.image_table(table, ["a", "b"], np.array([one, other]), distances)
     assert rows.columns.tolist() == ["id", "patient", "structure", "true_pixels", "dsc", "hd95_mm"]
+    assert rows.index.tolist() == [0, 1, 2, 3]
     assert rows.fillna(-1).to_numpy().tolist() == [
         ["i", "p", "a", 2, 0.75, 2],
         ["i", "p", "b", 0, -1, -1],
