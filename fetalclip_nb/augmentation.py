@@ -137,6 +137,26 @@ def augmented(
     return _moved(_equalised(_coloured(image, draw.colours), draw.clip_limit), draw)
 
 
+def augmented_masks(
+    masks: np.ndarray, augmentation: Augmentation, *, name: str, copy: int
+) -> np.ndarray:
+    """Regions of an image after the shift and rotation that `augmented` applies to it.
+
+    Args:
+        masks: Boolean, shape (C, height, width), of the image as `augmented` is given it.
+        augmentation: As for the image.
+        name: As for the image.
+        copy: As for the image.
+
+    Returns:
+        Boolean of the same shape; what comes in from outside belongs to no region.
+    """
+    draw = _draw(augmentation, name, copy)
+    grey = [Image.fromarray(mask.astype(np.uint8) * 255) for mask in masks]
+    moved = [_moved(mask, draw, InterpolationMode.NEAREST) for mask in grey]
+    return np.stack([np.asarray(mask) > 0 for mask in moved])
+
+
 def use_one_thread(_worker: int = 0) -> None:
     """Keep OpenCV to one thread in a worker process, of which there are many already.
 
@@ -185,14 +205,16 @@ def _equalised(image: Image.Image, clip_limit: float | None) -> Image.Image:
     return Image.fromarray(cv2.cvtColor(values, cv2.COLOR_YCrCb2RGB))
 
 
-def _moved(image: Image.Image, draw: _Draw) -> Image.Image:
+def _moved(
+    image: Image.Image, draw: _Draw, interpolation: InterpolationMode = InterpolationMode.BILINEAR
+) -> Image.Image:
     return functional.affine(
         image,
         angle=draw.angle,
         translate=[share * size for share, size in zip(draw.shift, image.size, strict=True)],
         scale=1.0,
         shear=[0.0, 0.0],
-        interpolation=InterpolationMode.BILINEAR,
+        interpolation=interpolation,
         fill=0,
     )
 

@@ -19,6 +19,8 @@ class DecoderRecipe:
         epochs: Passes over the training rows, augmented copies included.
         patience: Epochs without a lower validation loss after which training stops; 0 for
             never, as in the protocol.
+        decay: Whether the learning rate falls to zero along half a cosine over all steps, which
+            short schedules need; constant in the protocol.
 
     Source: Protocol of the paper's segmentation probing.
     """
@@ -29,6 +31,16 @@ class DecoderRecipe:
     batch_size: int = 8
     epochs: int = 100
     patience: int = 0
+    decay: bool = False
+
+    def rate(self, done: float) -> float:
+        """Learning rate when a share (0 to 1) of all steps is done.
+
+        >>> DecoderRecipe(learning_rate=0.1).rate(0.9), DecoderRecipe(decay=True).rate(1)
+        (0.1, 0.0)
+        """
+        factor = (1 + np.cos(np.pi * done)) / 2 if self.decay else 1
+        return float(self.learning_rate * factor)
 
 
 @dataclass(frozen=True)

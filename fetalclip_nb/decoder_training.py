@@ -184,7 +184,9 @@ class _Run:
         size = self.recipe.batch_size
         whole = order[: len(order) // size * size]
         self.decoder.train()
-        for _, items in _batches(self.batch, self.job.train[whole], size):
+        for places, items in _batches(self.batch, self.job.train[whole], size):
+            share = self.done + places[0] / len(whole)
+            self.optimizer.param_groups[0]["lr"] = self.recipe.rate(share / self.recipe.epochs)
             loss = self._loss(*items)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()

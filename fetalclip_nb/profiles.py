@@ -19,6 +19,7 @@ DEMO = "demo"
 of a folder: they are drawn when they are missing."""
 
 _PHANTOM_KEYS = ("patients", "seed")
+_VIEW = "view"  # what a manifest of phantoms shows
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class DataSource:
     Attributes:
         kind: Reader, or "released" for the authors' files.
         root: Folder, absolute.
-        phantoms: {"patients": n, "seed": s} when it is drawn, else None.
+        phantoms: {"patients": n, "seed": s} when it is drawn, else None; a manifest's "view"
+            says what of ("chd" where it is not given).
         download: Name in the registry when it is fetched, else None.
     """
 
@@ -192,6 +194,7 @@ def _source(name: str, content: object, path: Path) -> DataSource:
         )
     phantoms = content.get("phantoms")
     if phantoms is not None:
-        _require_keys(phantoms, _PHANTOM_KEYS, required=_PHANTOM_KEYS, where=f"{where}, phantoms")
+        known = (*_PHANTOM_KEYS, _VIEW) if content["kind"] == "manifest" else _PHANTOM_KEYS
+        _require_keys(phantoms, known, required=_PHANTOM_KEYS, where=f"{where}, phantoms")
     root = resolve(content["root"])
     return DataSource(content["kind"], root, phantoms, content.get("download"))

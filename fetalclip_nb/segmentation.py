@@ -19,6 +19,7 @@ from tqdm import tqdm
 from fetalclip_nb import head_measurement, overlap
 from fetalclip_nb.decoder_data import DecoderJob, DecoderRecipe
 from fetalclip_nb.decoder_training import TRAINING, predict, train_decoder
+from fetalclip_nb.pictures import pack
 from fetalclip_nb.probing import head_seed
 from fetalclip_nb.segmentation_data import Material
 from fetalclip_nb.splits import Split, rows_of
@@ -231,7 +232,7 @@ def _tested(
         "counts": overlap.counts(predicted, true),
         "distances": overlap.hausdorff95(predicted, true, material.square_pixel_mm[rows]),
         "circumferences": measured,
-        "masks": np.packbits(predicted.reshape(*predicted.shape[:2], -1), axis=-1),
+        "masks": pack(predicted),
     }
 
 

@@ -14,7 +14,7 @@ import torch
 from filelock import FileLock
 
 from fetalclip_nb import results, tables
-from fetalclip_nb.datasets.sources import open_dataset
+from fetalclip_nb.datasets.sources import data_folder, open_dataset
 from fetalclip_nb.datasets.table import Dataset
 from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.metrics import Score
@@ -84,6 +84,10 @@ class Session:
         loaded = open_dataset(kind, self.parameters[f"{name}_root"], demo=demo)
         self._dataset = self._dataset or loaded
         return loaded
+
+    def folder_of(self, name: str) -> Path:
+        """Folder that the parameter NAME_root names; phantoms of this name for the word "demo"."""
+        return data_folder(self.parameters[f"{name}_root"], demo=name)
 
     def load_models(self) -> Iterator[Model]:
         """Load the models one after the other (at most two are in memory at a change)."""

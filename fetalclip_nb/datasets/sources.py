@@ -1,5 +1,6 @@
 """Putting a profile's data in place: phantoms are drawn, real data are downloaded."""
 
+from functools import partial
 from pathlib import Path
 
 from fetalclip_nb import downloads, phantoms
@@ -8,11 +9,11 @@ from fetalclip_nb.errors import ProfileError
 from fetalclip_nb.paths import resolve
 from fetalclip_nb.profiles import DEMO, DataSource, load_profile
 
-_WRITERS = {
-    "fetal_planes": phantoms.write_fetal_planes,
-    "hc18": phantoms.write_hc18,
-    "manifest": phantoms.write_chd,
+_WRITERS = {"fetal_planes": phantoms.write_fetal_planes, "hc18": phantoms.write_hc18}
+_VIEWS = {"chd": phantoms.write_chd} | {
+    view: partial(phantoms.write_organs, view=view) for view in phantoms.ORGANS
 }
+"""Phantoms in the form of a manifest."""
 
 
 def prepare(source: DataSource) -> Path:
@@ -29,16 +30,22 @@ def prepare(source: DataSource) -> Path:
         DataError, DownloadError: If drawing or downloading fails.
     """
     if source.phantoms:
-        if source.kind not in _WRITERS:
-            raise ProfileError(
-                "No phantoms of this kind", expected=", ".join(_WRITERS), found=source.kind
-            )
-        _WRITERS[source.kind](source.root, **source.phantoms)
+        _draw(source)
     elif source.download and source.kind == "released":
         downloads.fetch(source.download, source.root)
     elif source.download:
         downloads.prepare_dataset(source.download, source.root)
     return source.root
+
+
+def data_folder(root: str, *, demo: str) -> Path:
+    """A data set's folder, or that of the demo's phantoms (drawn if missing) for the word "demo".
+
+    Args:
+        root: Folder (relative to here or to the checkout), or "demo".
+        demo: Name of the data set in the demo profile.
+    """
+    return prepare(load_profile(DEMO).data[demo]) if root == DEMO else resolve(root)
 
 
 def open_dataset(kind: str, root: str, *, demo: str = "") -> Dataset:
@@ -49,6 +56,17 @@ def open_dataset(kind: str, root: str, *, demo: str = "") -> Dataset:
         root: Folder (relative to here or to the checkout), or "demo".
         demo: Name of the data set in the demo profile, where it is not the kind's name.
     """
-    if root == DEMO:
-        return load_dataset(kind, prepare(load_profile(DEMO).data[demo or kind]))
-    return load_dataset(kind, resolve(root))
+    return load_dataset(kind, data_folder(root, demo=demo or kind))
+
+
+def _draw(source: DataSource) -> None:
+    """Draw a source's phantoms, if they are not there."""
+    settings = dict(source.phantoms)
+    writers, kind = _WRITERS, source.kind
+    if kind == "manifest":
+        writers, kind = _VIEWS, settings.pop("view", "chd")
+    if kind not in writers:
+        raise ProfileError(
+            "No phantoms of this kind", expected=", ".join([*_WRITERS, *_VIEWS]), found=kind
+        )
+    writers[kind](source.root, **settings)

@@ -1,0 +1,74 @@
+"""Parameters of the segmentation chapters, checked before any image is encoded."""
+
+from collections.abc import Mapping, Sequence
+
+from fetalclip_nb.decoder import UPSCALING
+from fetalclip_nb.decoder_data import DecoderRecipe
+from fetalclip_nb.errors import ParameterError, listing
+from fetalclip_nb.probe_items import Items
+from fetalclip_nb.splits import Split, rows_of
+
+
+def require_decoder_settings(
+    splits: Mapping[str, tuple[Items, Sequence[Split]]],
+    *,
+    side: int,
+    copies: int,
+    runs: int,
+    recipe: DecoderRecipe,
+) -> None:
+    """Refuse a chapter's parameters that no decoder could be trained with.
+
+    Args:
+        splits: What a message shall call a task ("head, 4 patients") to its items and splits;
+            all their folds are counted from 0, as in the tables of splits.
+        side: Side of the decoder's images in pixels.
+        copies: Augmented copies of an image that is trained on; 0 for the image itself.
+        runs: Decoders a fold.
+        recipe: How they are trained.
+
+    Raises:
+        ParameterError: Numbers out of range, and training sets with fewer rows than a batch:
+            all of them at once.
+    """
+    wrong = _out_of_range(side, copies, runs, recipe)
+    few = []
+    if copies >= 0 and recipe.batch_size >= 1:
+        few = [
+            f"{name}: {short}, batch {recipe.batch_size}"
+            for name, (items, parts) in splits.items()
+            if (short := _short_sets(items, parts, max(copies, 1), recipe.batch_size))
+        ]
+    if wrong or few:
+        raise ParameterError(
+            "Decoders cannot be trained with these parameters",
+            expected="as many training images in each set as in a batch, counting copies",
+            found="; ".join([*wrong, *few]),
+            fix="more copies, a smaller batch, or larger sets" if few else "",
+        )
+
+
+def _out_of_range(side: int, copies: int, runs: int, recipe: DecoderRecipe) -> list[str]:
+    """What is wrong with the numbers themselves, one text each."""
+    least = {
+        "copies": (copies, 0),
+        "runs": (runs, 1),
+        "epochs": (recipe.epochs, 1),
+        "batch": (recipe.batch_size, 1),
+        "patience": (recipe.patience, 0),
+    }
+    wrong = [f"{name} = {n}, less than {low}" for name, (n, low) in least.items() if n < low]
+    if side < UPSCALING or side % UPSCALING:
+        wrong.append(f"side = {side}, not a multiple of {UPSCALING}")
+    if recipe.filters < 2 or recipe.filters % 2:
+        wrong.append(f"filters = {recipe.filters}, not an even number from 2 up")
+    if not 0 < recipe.learning_rate < 1:
+        wrong.append(f"learning rate = {recipe.learning_rate}, not between 0 and 1")
+    return wrong
+
+
+def _short_sets(items: Items, splits: Sequence[Split], copies: int, batch: int) -> str:
+    """Sets with fewer rows than a batch, or "" if there are none."""
+    folds = [fold for split in splits for fold in split.folds]
+    rows = [copies * int(rows_of(items.table, fold.train).sum()) for fold in folds]
+    return listing(f"set {i}: {n} training images" for i, n in enumerate(rows) if n < batch)
