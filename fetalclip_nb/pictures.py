@@ -15,11 +15,14 @@ from PIL import Image
 from fetalclip_nb import __version__
 from fetalclip_nb.array_store import Store, stored_arrays
 from fetalclip_nb.augmentation import Augmentation, augmented, augmented_masks
+from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.images import pad_to_square, read_square
 from fetalclip_nb.mask_tasks import MaskTask
 
 VERSION = 1
 """Raised when the same images and masks give other squares; they are then made anew."""
+
+BITS = 8  # pixels of a mask in one byte
 
 
 def pictures(
@@ -52,11 +55,16 @@ def pictures(
         uint8 of shape (n, C, side * side / 8): see `unpack`.
 
     Raises:
+        ParameterError: If the side is not a positive multiple of 8, or no row is asked for.
         CacheError: If the cache holds something else than its key promises, or the disk is full.
         ImageError: If an image cannot be decoded.
 
     Source: Protocol of the paper's segmentation probing; it does not say how masks are reduced.
     """
+    if side < BITS or side % BITS:
+        raise ParameterError(
+            "Masks cannot be packed", where="side", expected=f"a multiple of {BITS}", found=side
+        )
     kept = np.arange(len(task.dataset)) if rows is None else np.flatnonzero(rows)
     make = partial(_square, task, side, augmentation, copy)
 

@@ -19,7 +19,8 @@ DEMO = "demo"
 of a folder: they are drawn when they are missing."""
 
 _PHANTOM_KEYS = ("patients", "seed")
-_VIEW = "view"  # what a manifest of phantoms shows
+VIEWS = ("chd", "abdomen", "four_chamber")
+"""What a manifest of phantoms may show; the first one where a profile does not say."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,20 @@ def _source(name: str, content: object, path: Path) -> DataSource:
         )
     phantoms = content.get("phantoms")
     if phantoms is not None:
-        known = (*_PHANTOM_KEYS, _VIEW) if content["kind"] == "manifest" else _PHANTOM_KEYS
-        _require_keys(phantoms, known, required=_PHANTOM_KEYS, where=f"{where}, phantoms")
+        _require_phantoms(phantoms, content["kind"], f"{where}, phantoms")
     root = resolve(content["root"])
     return DataSource(content["kind"], root, phantoms, content.get("download"))
+
+
+def _require_phantoms(phantoms: object, kind: str, where: str) -> None:
+    known = (*_PHANTOM_KEYS, "view") if kind == "manifest" else _PHANTOM_KEYS
+    if not isinstance(phantoms, dict):
+        raise ProfileError("Phantoms are no mapping", where=where, expected=", ".join(known))
+    _require_keys(phantoms, known, required=_PHANTOM_KEYS, where=where)
+    if phantoms.get("view", VIEWS[0]) not in VIEWS:
+        raise ProfileError(
+            "Unknown view of phantoms",
+            where=f"{where}, key view",
+            expected=", ".join(VIEWS),
+            found=repr(phantoms["view"]),
+        )

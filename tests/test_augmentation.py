@@ -10,7 +10,7 @@ from PIL import Image
 from scipy import ndimage
 
 from fetalclip_nb import augmentation
-from fetalclip_nb.augmentation import Augmentation, augmented
+from fetalclip_nb.augmentation import Augmentation, augmented, augmented_masks
 from fetalclip_nb.errors import ImageError, ParameterError
 
 STILL = Augmentation(colour_probability=0, clahe_probability=0, shift=0, rotation=0)
@@ -79,7 +79,7 @@ def test_another_process_makes_the_same_picture():
     script = """
 import hashlib
 from PIL import Image
-from fetalclip_nb.augmentation import Augmentation, augmented
+from fetalclip_nb.augmentation import Augmentation, augmented, augmented_masks
 ramp = Image.linear_gradient("L")
 found = hashlib.sha256(augmented(ramp, Augmentation(), name="a", copy=3).tobytes()).hexdigest()
 """
@@ -260,3 +260,79 @@ def test_threads_of_this_process_stay(grey):
     found = cv2.getNumThreads()
     cv2.setNumThreads(before)
     assert found == 2
+
+
+@pytest.fixture(scope="module")
+def shapes():
+    """A disc, a bar and a pair of squares in 90 rows of 120 pixels."""
+    rows, columns = np.mgrid[:90, :120]
+    disc = (rows - 40) ** 2 + (columns - 70) ** 2 < 25**2
+    bar = (abs(rows - 60) < 4) & (columns > 15) & (columns < 100)
+    pair = (rows // 20 == 1) & ((columns // 20 == 1) | (columns // 20 == 4))
+    return np.stack([disc, bar, pair])
+
+
+def test_masks_move_as_images_do(shapes):
+    """An image that is the mask has the same region afterwards, but for a pixel at its edge."""
+    moving = replace(STILL, shift=0.2, rotation=20)
+    for name in NAMES[:12]:
+        found = augmented_masks(shapes, moving, name=name, copy=2)
+        assert (found != shapes).any(axis=(1, 2)).all()
+        for mask, region in zip(shapes, found, strict=True):
+            image = Image.fromarray(mask.astype(np.uint8) * 255)
+            seen = np.asarray(augmented(image, moving, name=name, copy=2)) > 127
+            edge = ndimage.binary_dilation(seen) & ~ndimage.binary_erosion(seen)
+            assert seen.any() and not ((seen != region) & ~edge).any()
+
+
+def test_moved_masks_equal_rounding_by_hand(shapes):
+    moving = replace(STILL, shift=0.2, rotation=20)
+    height, width = shapes.shape[1:]
+    rows, columns = np.mgrid[:height, :width]
+    for name in NAMES[:4]:
+        draw = augmentation._draw(moving, name, 0)
+        turn = np.deg2rad(draw.angle)
+        x = columns - (width - 1) / 2 - round(draw.shift[0] * width, 9)
+        y = rows - (height - 1) / 2 - round(draw.shift[1] * height, 9)
+        from_x = np.cos(turn) * x + np.sin(turn) * y + (width - 1) / 2
+        from_y = -np.sin(turn) * x + np.cos(turn) * y + (height - 1) / 2
+        near = np.round(from_y).astype(int), np.round(from_x).astype(int)
+        inside = (near[0] >= 0) & (near[0] < height) & (near[1] >= 0) & (near[1] < width)
+        slow = np.where(inside, shapes[:, near[0] % height, near[1] % width], False)
+        found = augmented_masks(shapes, moving, name=name, copy=0)
+        assert (found != slow).mean() < 2e-4
+
+
+def test_colours_leave_masks_alone(shapes):
+    for copy in range(3):
+        wild = replace(STILL, shift=0.2, rotation=20, colour_probability=1, clahe_probability=1)
+        calm = replace(STILL, shift=0.2, rotation=20)
+        one, other = (augmented_masks(shapes, a, name="a", copy=copy) for a in (wild, calm))
+        assert np.array_equal(one, other)
+
+
+def test_masks_keep_their_shape_and_stay_where_nothing_moves(shapes):
+    before = shapes.copy()
+    found = augmented_masks(shapes, STILL, name="a", copy=0)
+    assert found.dtype == bool and np.array_equal(found, shapes)
+    moved = augmented_masks(shapes[:1], Augmentation(), name="a", copy=0)
+    assert moved.dtype == bool and moved.shape == (1, 90, 120)
+    assert np.array_equal(shapes, before)
+
+
+def test_what_comes_in_from_outside_belongs_to_no_region():
+    everywhere = np.ones((1, 100, 100), dtype=bool)
+    sliding = replace(STILL, shift=0.2)
+    for name in NAMES[:10]:
+        x, y = augmentation._draw(sliding, name, 0).shift
+        found = augmented_masks(everywhere, sliding, name=name, copy=0)[0]
+        assert found.any(axis=0).sum() == pytest.approx(100 - abs(100 * x), abs=1)
+        assert found.any(axis=1).sum() == pytest.approx(100 - abs(100 * y), abs=1)
+        assert found[0].any() == (y <= 0) or abs(y) < 0.01
+
+
+def test_masks_move_differently_by_seed_name_and_copy(shapes):
+    first = augmented_masks(shapes, Augmentation(), name="a", copy=0)
+    for changes, name, copy in (({"seed": 1}, "a", 0), ({}, "b", 0), ({}, "a", 1)):
+        other = augmented_masks(shapes, Augmentation(**changes), name=name, copy=copy)
+        assert (first != other).mean() > 0.01

@@ -10,6 +10,7 @@ GOOD = {
     "models": ["phantomclip"],
     "notebooks": {"02_gestational_age": {"data": "hc18"}},
 }
+FEW = {"patients": 2, "seed": 1}
 
 
 def write(tmp_path, **changes):
@@ -36,6 +37,13 @@ def test_defaults_and_absolute_roots(tmp_path, monkeypatch):
     assert profile.notebooks == {"02_gestational_age": {"data": "hc18"}}
 
 
+@pytest.mark.parametrize("view", [{}, *({"view": view} for view in profiles.VIEWS)])
+def test_a_manifest_of_phantoms_may_name_its_view(tmp_path, view):
+    trunks = {"kind": "manifest", "root": "x", "phantoms": {**FEW, **view}}
+    path = write(tmp_path, data={"hc18": trunks})
+    assert profiles.load_profile(path).data["hc18"].phantoms == {**FEW, **view}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -46,6 +54,15 @@ def test_defaults_and_absolute_roots(tmp_path, monkeypatch):
         ({"data": {"hc18": {"kind": "mri", "root": "x"}}}, "Unknown kind of data.*hc18.*mri"),
         ({"data": {"hc18": {"kind": "hc18"}}}, "no root"),
         ({"data": {"hc18": {"kind": "hc18", "root": "x", "phantoms": {"n": 3}}}}, "unknown n"),
+        ({"data": {"hc18": {"kind": "hc18", "root": "x", "phantoms": 3}}}, "Phantoms are no mapp"),
+        (
+            {"data": {"hc18": {"kind": "hc18", "root": "x", "phantoms": {**FEW, "view": "chd"}}}},
+            "hc18, phantoms.*Expected: patients, seed. Found: unknown view",
+        ),
+        (
+            {"data": {"hc18": {"kind": "manifest", "root": "x", "phantoms": {**FEW, "view": []}}}},
+            r"Unknown view.*hc18, phantoms, key view.*chd, abdomen, four_chamber.*Found: \[\]",
+        ),
     ],
 )
 def test_wrong_profiles(tmp_path, changes, message):

@@ -43,3 +43,28 @@ def test_own_folders_are_read_as_they_are(tmp_path):
     wrong = DataSource("released", tmp_path, phantoms={"patients": 2, "seed": 1})
     with pytest.raises(ProfileError, match="No phantoms of this kind"):
         sources.prepare(wrong)
+
+
+def test_every_view_of_a_profile_has_phantoms():
+    assert tuple(sources._VIEWS) == profiles.VIEWS
+
+
+@pytest.mark.parametrize(
+    ("view", "label"),
+    [(None, {"normal", "CHD"}), ("abdomen", {"abdomen"}), ("four_chamber", {"four_chamber"})],
+)
+def test_a_manifest_of_phantoms_shows_the_view_that_is_asked_for(tmp_path, view, label):
+    asked = {"patients": 2, "seed": 1} | ({"view": view} if view else {})
+    source = DataSource("manifest", tmp_path / "own", phantoms=asked)
+    root = sources.prepare(source)
+    found = sources.open_dataset("manifest", str(root))
+    assert set(found.table["label"]) == label and found.table["patient"].nunique() == 2
+    assert source.phantoms == asked  # a source can be prepared again
+    assert ("mask_spine" in found.table) == bool(view)
+
+
+def test_views_without_phantoms_are_named(tmp_path):
+    asked = {"patients": 2, "seed": 1, "view": "pelvis"}
+    with pytest.raises(ProfileError, match="No phantoms.*own.*view abdomen.*Found: pelvis"):
+        sources.prepare(DataSource("manifest", tmp_path / "own", phantoms=asked))
+    assert not (tmp_path / "own").exists()

@@ -7,7 +7,7 @@ from fetalclip_nb import downloads, phantoms
 from fetalclip_nb.datasets import Dataset, load_dataset
 from fetalclip_nb.errors import ProfileError
 from fetalclip_nb.paths import resolve
-from fetalclip_nb.profiles import DEMO, DataSource, load_profile
+from fetalclip_nb.profiles import DEMO, VIEWS, DataSource, load_profile
 
 _WRITERS = {"fetal_planes": phantoms.write_fetal_planes, "hc18": phantoms.write_hc18}
 _VIEWS = {"chd": phantoms.write_chd} | {
@@ -64,9 +64,12 @@ def _draw(source: DataSource) -> None:
     settings = dict(source.phantoms)
     writers, kind = _WRITERS, source.kind
     if kind == "manifest":
-        writers, kind = _VIEWS, settings.pop("view", "chd")
+        writers, kind = _VIEWS, settings.pop("view", VIEWS[0])
     if kind not in writers:
         raise ProfileError(
-            "No phantoms of this kind", expected=", ".join([*_WRITERS, *_VIEWS]), found=kind
+            "No phantoms of this kind",
+            where=source.root,
+            expected=", ".join([*_WRITERS, *(f"manifest with view {view}" for view in _VIEWS)]),
+            found=kind,
         )
     writers[kind](source.root, **settings)
