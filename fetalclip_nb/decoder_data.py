@@ -3,8 +3,15 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from fetalclip_nb.errors import ParameterError
+
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Features (n, 4, width, S/16, S/16), normalised images (n, 3, S, S) and masks (n, C, S, S)."""
+
+WARM_UP = 0.1
+"""Share of the steps over which the rate of a short schedule rises."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +26,8 @@ class DecoderRecipe:
         epochs: Passes over the training rows, augmented copies included.
         patience: Epochs without a lower validation loss after which training stops; 0 for
             never, as in the protocol.
-        decay: Whether the learning rate falls to zero along half a cosine over all steps, which
-            short schedules need; constant in the protocol.
+        decay: Whether the learning rate rises over the first tenth of all steps and then falls to
+            zero along half a cosine, which short schedules need; constant in the protocol.
 
     Source: Protocol of the paper's segmentation probing.
     """
@@ -36,11 +43,16 @@ class DecoderRecipe:
     def rate(self, done: float) -> float:
         """Learning rate when a share (0 to 1) of all steps is done.
 
-        >>> DecoderRecipe(learning_rate=0.1).rate(0.9), DecoderRecipe(decay=True).rate(1)
-        (0.1, 0.0)
+        >>> constant, short = DecoderRecipe(learning_rate=0.1), DecoderRecipe(decay=True)
+        >>> constant.rate(0.9), short.rate(0), short.rate(0.1), short.rate(1)
+        (0.1, 0.0, 0.0003, 0.0)
         """
-        factor = (1 + np.cos(np.pi * done)) / 2 if self.decay else 1
-        return float(self.learning_rate * factor)
+        if not self.decay:
+            return self.learning_rate
+        if done < WARM_UP:
+            return self.learning_rate * done / WARM_UP
+        fallen = (done - WARM_UP) / (1 - WARM_UP)
+        return float(self.learning_rate * (1 + np.cos(np.pi * fallen)) / 2)
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,14 @@ import torch
 from torch import nn
 
 from fetalclip_nb.decoder import Decoder
-from fetalclip_nb.decoder_data import DecoderJob, DecoderRecipe, as_they_are, require_rows
+from fetalclip_nb.decoder_data import (
+    Batch,
+    DecoderJob,
+    DecoderRecipe,
+    as_they_are,
+    require_rows,
+)
 from fetalclip_nb.errors import ParameterError
-
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-"""Features (n, 4, width, S/16, S/16), normalised images (n, 3, S, S) and masks (n, C, S, S)."""
 
 SAVE_EVERY = 30.0
 """Seconds after which an epoch's end is written to disk, so that a killed run goes on there."""

@@ -3,8 +3,8 @@
 import numpy as np
 
 from fetalclip_nb import head_measurement, overlap
+from fetalclip_nb.decoder_cells import HEAD, Outcome
 from fetalclip_nb.pictures import pack, unpack
-from fetalclip_nb.segmentation import HEAD, Outcome
 from fetalclip_nb.segmentation_data import Material
 from fetalclip_nb.splits import Split, rows_of
 

@@ -92,11 +92,14 @@ class Material:
         """Pixel size of the squares that a decoder sees in mm, float64 of shape (N,)."""
         return self.pixel_mm * self.sizes.max(axis=1) / self.side
 
-    def batch(self, pairs: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def batch(
+        self, pairs: np.ndarray, device: str = "cpu"
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Features, images and masks as a decoder takes them.
 
         Args:
             pairs: Preparation and row of the task, int64 of shape (n, 2).
+            device: Where they go, before 16-bit features become 32-bit ones.
 
         Returns:
             Features (n, 4, width, side/16, side/16), images (n, 3, side, side) and masks
@@ -107,9 +110,9 @@ class Material:
         images = np.stack([p.images[place] for p, place in found])
         masks = unpack(np.stack([p.masks[place] for p, place in found]), self.side)
         return (
-            on_grid(taps, self.side // UPSCALING),
-            normalised(images, self.mean, self.std),
-            torch.from_numpy(masks.astype(np.float32)),
+            on_grid(taps, self.side // UPSCALING, device),
+            normalised(images, self.mean, self.std).to(device),
+            torch.from_numpy(masks).to(device).float(),
         )
 
     def pairs(self, rows: np.ndarray) -> np.ndarray:

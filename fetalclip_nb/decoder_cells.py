@@ -1,0 +1,173 @@
+"""One decoder of a segmentation probe: trained, tested and kept, or read."""
+
+import hashlib
+import os
+import threading
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import filelock
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from fetalclip_nb import head_measurement, overlap
+from fetalclip_nb.decoder_data import DecoderJob, DecoderRecipe
+from fetalclip_nb.decoder_training import TRAINING, predict, train_decoder
+from fetalclip_nb.pictures import pack
+from fetalclip_nb.segmentation_data import Material
+
+HEAD = "head"
+"""Structure whose circumference is measured where images have a pixel size."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How decoders do on the tested images.
+
+    Attributes:
+        rows: Rows of the task, int64 of shape (n,).
+        counts: True positives, false positives and false negatives in pixels, int64 of shape
+            (H, n, C, 3).
+        distances: 95th percentiles of the Hausdorff distance in mm, float64 of shape (H, n, C);
+            NaN where there is none (`overlap.hausdorff95`).
+        circumferences: Head circumferences in mm, float64 of shape (H, n); NaN where no head
+            was found, or where the task has none.
+        masks: Packed predicted masks, uint8 of shape (H, n, C, side * side / 8).
+        epochs: Best epoch of each decoder, int64 of shape (H,).
+        losses: Validation losses, float64 of shape (H, epochs).
+    """
+
+    rows: np.ndarray
+    counts: np.ndarray
+    distances: np.ndarray
+    circumferences: np.ndarray
+    masks: np.ndarray
+    epochs: np.ndarray
+    losses: np.ndarray
+
+    def where(self, kept: np.ndarray) -> "Outcome":
+        """The same decoders on some of the tested images (boolean of shape (n,))."""
+        return Outcome(
+            self.rows[kept],
+            self.counts[:, kept],
+            self.distances[:, kept],
+            self.circumferences[:, kept],
+            self.masks[:, kept],
+            self.epochs,
+            self.losses,
+        )
+
+
+_FIELDS = ("counts", "distances", "circumferences", "masks", "epochs", "losses")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One decoder to train and test, and where it is kept."""
+
+    material: Material
+    job: DecoderJob
+    tested: np.ndarray
+    recipe: DecoderRecipe
+    device: str
+    precision: str
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        """File of the finished decoder; its name covers all that decoder and scores depend on."""
+        job = self.job
+        settings = (TRAINING, self.material.key, asdict(self.recipe), job.seed, self.precision)
+        digest = hashlib.sha256(repr(settings).encode())
+        for array in (job.train, job.validation, self.tested):
+            digest.update(repr(array.shape).encode() + array.tobytes())
+        return self.folder / f"{digest.hexdigest()[:16]}.safetensors"
+
+
+def joined(rows: np.ndarray, found: list[dict[str, np.ndarray]]) -> Outcome:
+    """Outcomes of single decoders as one.
+
+    Args:
+        rows: Rows of the task that were tested, int64 of shape (n,).
+        found: As given by `finished`, one of H decoders each.
+    """
+    values = {name: np.stack([one[name] for one in found]) for name in _FIELDS}
+    values["epochs"] = values["epochs"][:, 0]
+    return Outcome(rows, *values.values())
+
+
+def finished(cell: Cell) -> dict[str, np.ndarray]:
+    """What is known of a cell's decoder: read, or trained and tested and kept.
+
+    Returns:
+        The fields of `Outcome` but its rows, of one decoder. A damaged file is made again.
+    """
+    path = cell.path
+    with filelock.FileLock(f"{path}.lock"):
+        found = _read(path)
+        if found is None:
+            found = _computed(cell)
+            _write(path, found)
+    return found
+
+
+def _computed(cell: Cell) -> dict[str, np.ndarray]:
+    material, recipe = cell.material, cell.recipe
+    place = {"device": cell.device, "precision": cell.precision}
+    shape = material.shape
+    batch = partial(material.batch, device=cell.device)
+    trained = train_decoder(
+        batch,
+        cell.job,
+        recipe,
+        shape,
+        checkpoint=cell.path.with_suffix(".part"),
+        **place,
+    )
+    made = predict(trained.weights, batch, cell.tested, recipe, shape, **place)
+    parts = [
+        _tested(material, cell.tested[places], logits, masks) for places, logits, masks in made
+    ]
+    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    weights = {f"weights.{name}": value.numpy() for name, value in trained.weights.items()}
+    return found | weights | {"epochs": np.array([trained.epoch]), "losses": trained.losses}
+
+
+def _tested(
+    material: Material, rows: np.ndarray, logits: torch.Tensor, masks: torch.Tensor
+) -> dict[str, np.ndarray]:
+    """What is kept of a batch of logits."""
+    structures = material.task.structures
+    predicted, true = (logits > 0).numpy(), masks.cpu().numpy() > 0.5
+    measured = np.full(len(rows), np.nan)
+    if HEAD in structures:
+        head = logits[:, structures.index(HEAD)].numpy()
+        measured = head_measurement.head_circumferences(
+            head, material.sizes[rows], material.pixel_mm[rows]
+        )
+    return {
+        "counts": overlap.counts(predicted, true),
+        "distances": overlap.hausdorff95(predicted, true, material.square_pixel_mm[rows]),
+        "circumferences": measured,
+        "masks": pack(predicted),
+    }
+
+
+def _read(path: Path) -> dict[str, np.ndarray] | None:
+    """A finished cell without its weights, or None when it is absent or not whole."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "numpy") as file:
+            return {name: file.get_tensor(name) for name in _FIELDS}
+    except (SafetensorError, OSError):
+        return None
+
+
+def _write(path: Path, found: dict[str, np.ndarray]) -> None:
+    made = path.with_name(f"{path.name}.tmp-{os.getpid()}-{threading.get_ident()}")
+    save_file({name: np.ascontiguousarray(value) for name, value in found.items()}, made)
+    made.replace(path)
