@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from fetalclip_nb.errors import DataError, ParameterError, ShapeError
+from fetalclip_nb.errors import DataError, ShapeError
 from fetalclip_nb.figures import COLOURS, WIDTH, colours
 from fetalclip_nb.metrics import Score
 from fetalclip_nb.outlines import draw_outlines, readable, structure_lines
@@ -16,34 +16,6 @@ _NARROW = 0.7 * WIDTH
 """Width in inches at which text of 9 points is still read on a telephone."""
 
 _MARKERS = "osD^vP*Xph<>"
-
-
-def picked(values: np.ndarray, k: int = 1) -> dict[str, np.ndarray]:
-    """Positions of the worst, the median and the best images, none of them twice.
-
-    Args:
-        values: Score of each image, the higher the better, shape (n,); NaN is never picked.
-        k: How many of each; fewer where the images do not suffice for three times as many.
-
-    Returns:
-        "worst" (worst first), "median" (ascending; about the lower median) and "best" (best
-        first): integers of shape (k,) or less. One image is the worst, two are worst and best.
-
-    Raises:
-        ParameterError: If k is less than 1.
-
-    >>> {name: found.tolist() for name, found in picked([0.9, 0.2, 0.5, np.nan, 0.7]).items()}
-    {'worst': [1], 'median': [2], 'best': [0]}
-    """
-    if k < 1:
-        raise ParameterError("Nothing to pick", where="k", expected="1 or more", found=k)
-    values = np.asarray(values, dtype=np.float64)
-    order = np.argsort(values, kind="stable")[: np.count_nonzero(~np.isnan(values))]
-    size = min(k, max(1, order.size // 3))
-    worst, order = np.split(order, [size])
-    order, best = np.split(order, [max(0, order.size - size)])
-    start = max(0, (order.size - size) // 2)
-    return {"worst": worst, "median": order[start : start + size], "best": best[::-1]}
 
 
 def overlays(
