@@ -55,7 +55,7 @@ def test_every_view_of_a_profile_has_phantoms():
 )
 def test_a_manifest_of_phantoms_shows_the_view_that_is_asked_for(tmp_path, view, label):
     asked = {"patients": 2, "seed": 1} | ({"view": view} if view else {})
-    source = DataSource("manifest", tmp_path / "own", phantoms=asked)
+    source = DataSource("manifest", tmp_path / "own", phantoms=dict(asked))
     root = sources.prepare(source)
     found = sources.open_dataset("manifest", str(root))
     assert set(found.table["label"]) == label and found.table["patient"].nunique() == 2
