@@ -34,6 +34,7 @@ COMMON = ("profile", "models", "results_dir", "cache_dir", "device", "precision"
 RESERVED = (
     *("facts", "glue", "headline", "majority-class", "constant-age", "spacing-only"),
     *("shuffled-images", "mean-embedding", "black-image", "pixels"),
+    *("mean-mask", "image-only"),
 )
 """Names of result files and rows that are no models, and what they begin with."""
 
@@ -77,7 +78,7 @@ class Session:
         """Load a data set of the notebook; the first one is what its results are about.
 
         Args:
-            kind: "fetal_planes", "hc18" or "manifest".
+            kind: "fetal_planes", "hc18", "manifest", "fass" or "focus".
             name: Its folder is the notebook's parameter NAME_root.
         """
         demo = "" if name == "data" else name

@@ -52,7 +52,7 @@ def open_dataset(kind: str, root: str, *, demo: str = "") -> Dataset:
     """Load a data set by folder, or the demo's phantoms by the word "demo".
 
     Args:
-        kind: "fetal_planes", "hc18" or "manifest".
+        kind: "fetal_planes", "hc18", "manifest", "fass" or "focus".
         root: Folder (relative to here or to the checkout), or "demo".
         demo: Name of the data set in the demo profile, where it is not the kind's name.
     """
