@@ -14,11 +14,11 @@ from fetalclip_nb.array_store import Store
 from fetalclip_nb.augmentation import Augmentation
 from fetalclip_nb.datasets.table import Dataset
 from fetalclip_nb.decoder import TAPS, UPSCALING
-from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.errors import ParameterError, listing
 from fetalclip_nb.images import image_size
 from fetalclip_nb.mask_tasks import MaskTask
-from fetalclip_nb.models import Model
 from fetalclip_nb.pictures import normalised, pictures, unpack
+from fetalclip_nb.splits import Split, rows_of
 from fetalclip_nb.taps import NoFeatures, TapEncoder, on_grid, tap_features
 
 
@@ -120,7 +120,18 @@ class Material:
 
         Args:
             rows: Row numbers, int64 of shape (n,).
+
+        Raises:
+            ParameterError: If an image has no copies although others have.
         """
+        bare = [row for row in rows if any(p.place[row] < 0 for p in self.preparations[1:])]
+        if bare:
+            raise ParameterError(
+                "Images to train on have no augmented copies",
+                where=self.task.name,
+                found=listing(self.task.dataset.table["id"].iloc[bare]),
+                fix="gather the task's material with these rows among those trained on",
+            )
         which = range(1, self.copies + 1) if self.copies else (0,)
         return np.concatenate([np.stack([np.full_like(rows, i), rows], 1) for i in which])
 
@@ -163,6 +174,11 @@ def gather(
         )
     mean, std = _normalisation(encoder)
     return Material(task, encoder.name, side, mean, std, _sizes(task.dataset), tuple(parts))
+
+
+def trained_rows(task: MaskTask, split: Split) -> np.ndarray:
+    """Rows that any fold of a split trains on, boolean of shape (N,)."""
+    return rows_of(task.items.table, {p for fold in split.folds for p in fold.train})
 
 
 def require_side(side: int) -> None:
@@ -221,9 +237,7 @@ def _name(store: Store) -> str:
 
 def _normalisation(encoder: TapEncoder | NoFeatures) -> tuple[Sequence[float], Sequence[float]]:
     """Mean and standard deviation that the encoder's own preparation takes."""
-    model: Model | None = getattr(encoder, "model", None)
-    steps = getattr(getattr(model, "preprocess", None), "transforms", ())
-    for step in steps:
+    for step in getattr(encoder.preprocess, "transforms", ()):
         if isinstance(step, Normalize):
             return tuple(map(float, step.mean)), tuple(map(float, step.std))
     return OPENAI_DATASET_MEAN, OPENAI_DATASET_STD

@@ -84,7 +84,11 @@ def strata_table(outcome: Outcome, task: MaskTask) -> pd.DataFrame:
         of the head, mean absolute error.
     """
     true = true_circumferences(outcome, task)
-    bounds = {f"{low:g}–{high:g} mm": (true >= low) & (true < high) for low, high in STRATA_MM}
+    last = STRATA_MM[-1][1]
+    bounds = {
+        f"{low:g}–{high:g} mm": (true >= low) & ((true < high) | (true == high == last))
+        for low, high in STRATA_MM
+    }
     inside = np.any(list(bounds.values()), axis=0)
     rows = {}
     for name, kept in {**bounds, "smaller or larger": ~inside}.items():

@@ -21,3 +21,52 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set FETALCLIP_NB_SHARED")
     return folder
+
+
+# Imported where they are used: tests of other modules do not wait for torch.
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory):
+    """A tiny encoder."""
+    import segments
+
+    return segments.tiny_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture(scope="session")
+def trunks(tmp_path_factory):
+    """Masks of three structures."""
+    import segments
+
+    return segments.abdomens(tmp_path_factory.mktemp("trunks") / "abdomen")
+
+
+@pytest.fixture(scope="session")
+def heads(tmp_path_factory):
+    """Masks of heads."""
+    import segments
+
+    return segments.phantom_heads(tmp_path_factory.mktemp("heads") / "hc18")
+
+
+@pytest.fixture(scope="session")
+def squares(trunks, encoder, tmp_path_factory):
+    """What decoders of the trunks are trained and tested on, without copies."""
+    import segments
+
+    from fetalclip_nb.segmentation_data import gather
+
+    folder = tmp_path_factory.mktemp("squares")
+    kept = segments.trained_patients(trunks)
+    return gather(encoder, trunks, kept, side=segments.SIDE, copies=0, cache_dir=folder)
+
+
+@pytest.fixture(scope="session")
+def head_squares(heads, encoder, tmp_path_factory):
+    """What decoders of heads are trained and tested on, without copies."""
+    import segments
+
+    from fetalclip_nb.segmentation_data import gather
+
+    folder = tmp_path_factory.mktemp("head_squares")
+    kept = segments.trained_patients(heads)
+    return gather(encoder, heads, kept, side=segments.SIDE, copies=0, cache_dir=folder)
