@@ -48,6 +48,29 @@ def require_decoder_settings(
         )
 
 
+def schedule_text(recipe: DecoderRecipe, *, side: int, copies: int, decoders: int) -> str:
+    """What a chapter says of its schedule.
+
+    Args:
+        recipe: How decoders are trained.
+        side: Side of the decoder's images in pixels.
+        copies: Augmented copies of an image that is trained on.
+        decoders: Decoders of the headline model on heads.
+
+    >>> schedule_text(DecoderRecipe(), side=224, copies=5, decoders=25)
+    '100 epochs at a rate of 0.0003, 8 images a step, images of 224 pixels a side, 32 filters, \
+5 augmented copies of each image, 25 decoders a model on heads'
+    """
+    falling = ", which rises and falls," if recipe.decay else ","
+    several = "decoder" if decoders == 1 else "decoders"
+    seen = f"{copies} augmented copies of each image" if copies else "images as they are"
+    return (
+        f"{recipe.epochs} epochs at a rate of {recipe.learning_rate:g}{falling} "
+        f"{recipe.batch_size} images a step, images of {side} pixels a side, "
+        f"{recipe.filters} filters, {seen}, {decoders} {several} a model on heads"
+    )
+
+
 def _out_of_range(side: int, copies: int, runs: int, recipe: DecoderRecipe) -> list[str]:
     """What is wrong with the numbers themselves, one text each."""
     least = {

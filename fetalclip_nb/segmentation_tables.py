@@ -13,6 +13,18 @@ from fetalclip_nb.run_scores import RunScores
 
 ALL = "mean over structures"
 
+PROTOCOL = {
+    "pixels a side": 224,
+    "filters": 32,
+    "copies": 5,
+    "folds": 5,
+    "runs": 5,
+    "epochs": 100,
+    "images a step": 8,
+    "learning rate": 3e-4,
+}
+"""The paper's settings (arXiv 2502.14807, segmentation probing)."""
+
 _UNKNOWN = "–"
 _OVERLAP = {"dsc": "DSC, pooled (%)", "image_dsc": "DSC per image (%)", "hd95": "HD95 (mm)"}
 _AGREEMENT = {
