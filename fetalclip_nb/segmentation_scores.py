@@ -86,7 +86,7 @@ def strata_table(outcome: Outcome, task: MaskTask) -> pd.DataFrame:
     true = true_circumferences(outcome, task)
     last = STRATA_MM[-1][1]
     bounds = {
-        f"{low:g}–{high:g} mm": (true >= low) & ((true < high) | (true == high == last))
+        f"{low:g}–{high:g} mm": (true >= low) & ((true < high) | ((true == high) & (high == last)))
         for low, high in STRATA_MM
     }
     inside = np.any(list(bounds.values()), axis=0)
