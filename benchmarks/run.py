@@ -8,6 +8,8 @@ from pathlib import Path
 
 import heads
 import numpy as np
+import segmentation
+import segmentation_gpu
 import torch
 from sklearn.metrics import f1_score
 from timing import Measure, median_seconds
@@ -105,6 +107,8 @@ BENCHMARKS = {
     "heads": heads.heads,
     "few_heads": heads.few_heads,
     "rivals": heads.rivals,
+    "segmentation": segmentation.segmentation,
+    "segmentation_gpu": segmentation_gpu.segmentation_gpu,
 }
 
 

@@ -20,6 +20,21 @@ class Measure(NamedTuple):
     unit: str
 
 
+class Times(NamedTuple):
+    """How long a call takes, and what it gave last.
+
+    Attributes:
+        wall: Seconds by the clock.
+        processor: Seconds that all threads of the process computed: other programs matter
+            less to it, waiting for the disk does not count.
+        result: What the last call gave.
+    """
+
+    wall: float
+    processor: float
+    result: object
+
+
 def median_seconds(work: Callable[[], object], runs: int = 5) -> float:
     """Median wall time of a call, after one warm-up."""
     work()
@@ -39,6 +54,28 @@ def best_of(*works: Callable[[], object]) -> tuple[float, list]:
         results.append(work())
         seconds.append(time.perf_counter() - started)
     return min(seconds), results
+
+
+def in_turns(*works: Callable[[], object], runs: int) -> list[Times]:
+    """Median times of calls that are to be compared, after a warm-up.
+
+    They take turns, so that a machine that other programs load changes all alike.
+    """
+    found = [[_timed(work) for work in works] for _ in range(1 + runs)][1:]
+    return [
+        Times(
+            statistics.median(run.wall for run in same),
+            statistics.median(run.processor for run in same),
+            same[-1].result,
+        )
+        for same in zip(*found, strict=True)
+    ]
+
+
+def _timed(work: Callable[[], object]) -> Times:
+    clock, processor = time.perf_counter(), time.process_time()
+    result = work()
+    return Times(time.perf_counter() - clock, time.process_time() - processor, result)
 
 
 def peak_memory(prepare: Callable[[], object], work: Callable[[object], object]) -> Measure:
