@@ -179,6 +179,27 @@ def largest_facts(points: Mapping[int, Mapping[str, RunScores]], task: str) -> d
     }
 
 
+def heads_sentence(points: Mapping[int, RunScores], images_are: str) -> str:
+    """What the prose says of heads that were outlined after training on a few patients.
+
+    Args:
+        points: Number of training patients to the pooled DSC; empty where none were outlined.
+        images_are: What the images of heads are.
+
+    >>> heads_sentence({}, "")
+    'No heads were outlined in this run.'
+    """
+    if not points:
+        return "No heads were outlined in this run."
+    least, most = min(points), max(points)
+    patients = "patient" if least == 1 else "patients"
+    return (
+        f"Heads, outlined by decoders on the same encoder: a pooled Dice coefficient of "
+        f"{percent_text(points[least].score)} % after {least} training {patients}, "
+        f"{percent_text(points[most].score)} % after {most}. The images of heads are {images_are}."
+    )
+
+
 def patients_needed(
     logits: Mapping[int, np.ndarray], level: np.ndarray, items: Items, split: Split
 ) -> Crossing:

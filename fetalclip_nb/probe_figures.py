@@ -115,6 +115,7 @@ def few_data_curves(
     zero_shot: Mapping[str, tuple[float, float, float]],
     *,
     ylabel: str,
+    baseline: str = "zero-shot",
 ) -> Figure:
     """Score over the number of training patients, with zero-shot as a dashed line.
 
@@ -123,8 +124,10 @@ def few_data_curves(
         zero_shot: Model to value, low and high; a model of the table keeps its colour, and
             its interval stands at the right edge.
         ylabel: Name of the vertical axis, with its unit (%).
+        baseline: What the dashed lines are, appended to the model's name; "" for nothing.
     """
     figure, axis = plt.subplots(figsize=(WIDTH, 4.2))
+    ending = f", {baseline}" if baseline else ""
     names = list(dict.fromkeys([*table["model"], *zero_shot]))
     colour_of = dict(zip(names, colours(), strict=False))
     for (name, rows), marker in zip(
@@ -137,7 +140,7 @@ def few_data_curves(
     sizes = sorted(table["patients"].unique())
     for i, (name, ends) in enumerate(zero_shot.items()):
         value, low, high = 100 * np.array(ends)
-        axis.axhline(value, color=colour_of[name], ls="--", lw=1.2, label=f"{name}, zero-shot")
+        axis.axhline(value, color=colour_of[name], ls="--", lw=1.2, label=f"{name}{ending}")
         edge = sizes[-1] * 2 ** (0.15 + 0.12 * i)
         axis.plot([edge] * 2, [low, high], color=colour_of[name], lw=2, solid_capstyle="butt")
     axis.set_xscale("log", base=2)

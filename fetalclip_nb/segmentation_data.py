@@ -176,9 +176,10 @@ def gather(
     return Material(task, encoder.name, side, mean, std, _sizes(task.dataset), tuple(parts))
 
 
-def trained_rows(task: MaskTask, split: Split) -> np.ndarray:
-    """Rows that any fold of a split trains on, boolean of shape (N,)."""
-    return rows_of(task.items.table, {p for fold in split.folds for p in fold.train})
+def trained_rows(task: MaskTask, *splits: Split) -> np.ndarray:
+    """Rows that any fold of some splits trains on, boolean of shape (N,)."""
+    folds = [fold for split in splits for fold in split.folds]
+    return rows_of(task.items.table, {patient for fold in folds for patient in fold.train})
 
 
 def require_side(side: int) -> None:

@@ -25,6 +25,9 @@ PROTOCOL = {
 }
 """The paper's settings (arXiv 2502.14807, segmentation probing)."""
 
+FEW_HEADS = {name: n for name, n in PROTOCOL.items() if name != "folds"} | {"copies": 10}
+"""The paper's settings of few-data segmentation."""
+
 _UNKNOWN = "–"
 _OVERLAP = {"dsc": "DSC, pooled (%)", "image_dsc": "DSC per image (%)", "hd95": "HD95 (mm)"}
 _AGREEMENT = {

@@ -17,7 +17,8 @@ DATA = {
     "01_zero_shot": {"data_root": "fetal_planes"},
     "02_gestational_age": {"data_root": "hc18"},
     "03_linear_probing": {"data_root": "fetal_planes", "chd_root": "chd"},
-    "05_few_data": {"data_root": "fetal_planes"},
+    "04_segmentation": {"data_root": "hc18", "abdomen_root": "abdomen", "heart_root": "heart"},
+    "05_few_data": {"data_root": "fetal_planes", "hc18_root": "hc18"},
 }
 """Parameters that take a folder, and the demo's data set that each is given."""
 
@@ -27,7 +28,20 @@ LITTLE = {
     "01_zero_shot": {},
     "02_gestational_age": {},
     "03_linear_probing": {"copies": 1, "folds": 2, "runs": 2, "epochs": 2, "head_batch": 8},
+    "04_segmentation": {
+        "side": 32,
+        "filters": 2,
+        "copies": 1,
+        "folds": 2,
+        "head_folds": 2,
+        "epochs": 2,
+    },
     "05_few_data": {
+        "head_sizes": "2, 4",
+        "head_epochs": 2,
+        "head_sets": 1,
+        "side": 32,
+        "filters": 2,
         "copies": 2,
         "sets": 2,
         "runs": 2,
@@ -87,7 +101,7 @@ def test_one_parameters_cell_in_papermills_grammar(source):
 
 def test_every_figure_has_alt_text_and_a_caption(source):
     for cell in cells_of(source):
-        if re.search(r"^\s*(probe_)?figures\.(?!use_style)", cell.source, re.M):
+        if re.search(r"^\s*(probe_|segmentation_)?figures\.(?!use_style)", cell.source, re.M):
             settings = cell.metadata["mystnb"]
             assert len(settings["image"]["alt"]) > 30
             assert settings["figure"]["name"].startswith("fig-")
@@ -141,6 +155,8 @@ def executed(tmp_path_factory, repository):
     phantoms.write_fetal_planes(folder / "fetal_planes", patients=50, seed=3, workers=1)
     phantoms.write_hc18(folder / "hc18", patients=24, seed=3, workers=1)
     phantoms.write_chd(folder / "chd", patients=30, seed=3, workers=1)
+    for name, view in {"abdomen": "abdomen", "heart": "four_chamber"}.items():
+        phantoms.write_organs(folder / name, view=view, patients=12, seed=3, workers=1)
     outcomes = {}
     for name in NAMES:
         values = {
