@@ -17,15 +17,15 @@ PROTOCOL = {
     "pixels a side": 224,
     "filters": 32,
     "copies": 5,
-    "folds": 5,
-    "runs": 5,
+    "folds used": 5,
+    "runs a fold": 5,
     "epochs": 100,
     "images a step": 8,
-    "learning rate": 3e-4,
+    "as learning rate": 3e-4,
 }
 """The paper's settings (arXiv 2502.14807, segmentation probing)."""
 
-FEW_HEADS = {name: n for name, n in PROTOCOL.items() if name != "folds"} | {"copies": 10}
+FEW_HEADS = {name: n for name, n in PROTOCOL.items() if name != "folds used"} | {"copies": 10}
 """The paper's settings of few-data segmentation."""
 
 _UNKNOWN = "–"
