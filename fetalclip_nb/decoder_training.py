@@ -135,7 +135,8 @@ def predict(
     Yields:
         Positions in ``rows``, logits and masks, float32 of shape (b, C, S, S) on the CPU.
     """
-    decoder = Decoder(*shape, recipe.filters)
+    # Begun like all others: its numbers are drawn too, though they are not kept.
+    decoder = _started(shape, recipe.filters, seed=0)
     decoder.load_state_dict(weights)
     decoder.to(device, memory_format=torch.channels_last).eval()
     for places, (taps, images, masks) in _batches(batch, as_they_are(rows), recipe.batch_size):

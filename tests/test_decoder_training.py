@@ -132,6 +132,15 @@ def test_same_seed_same_decoder_whatever_runs_beside(toy):
     assert not same(alone, beside[1])
 
 
+def test_random_numbers_of_others_are_left_alone(toy):
+    """A decoder that is read for testing must not disturb the start of one in another thread."""
+    weights = train(toy).weights
+    before = torch.get_rng_state()
+    assert same(train(toy), train(toy))
+    for _ in training.predict(weights, reader(toy), np.arange(4), RECIPE, SHAPE):
+        assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_killed_run_goes_on_and_ends_the_same(toy, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "SAVE_EVERY", 0.0)
     checkpoint = tmp_path / "decoder.part"
