@@ -3,6 +3,7 @@
 Axes: H decoders, n images, C structures, S pixels a side.
 """
 
+import threading
 import warnings
 from collections.abc import Sequence
 
@@ -15,6 +16,9 @@ from fetalclip_nb.patient_scores import mean_of_defined, patient_scores, ratio
 from fetalclip_nb.run_scores import RunScores
 
 PERCENTILE = 95
+
+# Filters of warnings are the whole process's: threads would undo each other's.
+_WARNINGS = threading.Lock()
 
 
 def counts(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -90,7 +94,7 @@ def hausdorff95(predicted: np.ndarray, true: np.ndarray, pixel_mm: np.ndarray) -
         )
     both = predicted.any((2, 3)) & true.any((2, 3))
     distances = np.full(both.shape, np.nan)
-    with warnings.catch_warnings():
+    with _WARNINGS, warnings.catch_warnings():
         # MONAI 1.5 warns of an option that it sets itself.
         warnings.filterwarnings("ignore", ".*always_return_as_numpy", FutureWarning)
         for i, c in np.argwhere(both & np.isfinite(pixel_mm)[:, None]):
@@ -234,7 +238,8 @@ def _cut_to_cover(one: np.ndarray, other: np.ndarray) -> list[np.ndarray]:
     covered = one | other
     rows, columns = (np.flatnonzero(covered.any(axis)) for axis in (1, 0))
     window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return [np.ascontiguousarray(mask[window][None, None]) for mask in (one, other)]
+    # Copied: torch warns of arrays that cannot be written to.
+    return [mask[window][None, None].copy() for mask in (one, other)]
 
 
 def _masks(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,7 @@
 """Small tasks and materials for tests of segmentation, made once a session by conftest."""
 
 import json
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +65,11 @@ def shapes(root: Path, n: int = 6, reach: float = 0.3) -> MaskTask:
 def trained_patients(task: MaskTask) -> np.ndarray:
     """Rows that the task's own column does not call tested."""
     return (task.items.table["split"] != "test").to_numpy()
+
+
+def rows_by_hand(table: pd.DataFrame, patients: Collection[str]) -> list[int]:
+    """Row numbers of some patients, one by one."""
+    return [i for i, patient in enumerate(table["patient"]) if patient in patients]
 
 
 def with_table(task: MaskTask, **columns) -> MaskTask:

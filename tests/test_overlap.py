@@ -1,5 +1,7 @@
 """Overlap and distances by hand, and their intervals against a slow bootstrap."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from scipy.ndimage import binary_erosion
@@ -43,6 +45,15 @@ def test_distance_of_a_moved_square_is_its_way_times_the_size_of_a_pixel():
     assert found.tolist() == [[0, 2]]
     two = np.concatenate([predicted, predicted]), np.concatenate([true, true])
     assert overlap.hausdorff95(*two, np.array([1, 0.25])).tolist() == [[0, 4], [0, 1]]
+
+
+@pytest.mark.filterwarnings("error")
+def test_distances_in_threads_and_of_masks_that_cannot_be_written_to_raise_no_warnings():
+    masks = np.broadcast_to(np.ones(1, bool), (8, 3, 8, 8))
+    pixel_mm = np.ones(8)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: overlap.hausdorff95(masks, masks, pixel_mm), range(16)))
+    assert not np.any(found)
 
 
 def test_distance_is_the_larger_one_of_two_directions_and_no_maximum():

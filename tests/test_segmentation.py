@@ -8,7 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from segments import MEAN, RECIPE, SIDE, STD, empty_preparation, same, trained_patients
+from segments import (
+    MEAN,
+    RECIPE,
+    SIDE,
+    STD,
+    empty_preparation,
+    rows_by_hand,
+    same,
+    trained_patients,
+)
 
 from fetalclip_nb import decoder_cells, decoder_training, overlap, segmentation
 from fetalclip_nb.decoder_cells import Cell, finished, joined
@@ -22,6 +31,15 @@ from fetalclip_nb.segmentation_scores import on_patients, outcome_scores
 from fetalclip_nb.splits import Fold, Split, leak_free, own_folds, own_supports, rows_of
 
 SEED = 11
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Sums over several threads are rounded otherwise: here, equal means equal."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +71,6 @@ def trainings(monkeypatch):
 
     monkeypatch.setattr(decoder_cells, "train_decoder", recorded)
     return seeds
-
-
-def rows_by_hand(table, patients):
-    return [i for i, patient in enumerate(table["patient"]) if patient in patients]
 
 
 def test_decoders_come_in_the_order_of_splits_folds_and_runs(plan, whole, tmp_path):
