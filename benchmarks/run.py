@@ -127,7 +127,7 @@ def main() -> None:
                 else (seconds, Measure(1000 * figure, "ms"))
             )
             kept.setdefault(name, {})[label] = figure
-            print(f"{name:10}  {label:45}  {shown.value:12.1f} {shown.unit}", flush=True)
+            print(f"{name:16}  {label:58}  {shown.value:12.1f} {shown.unit}", flush=True)
     content = {"seconds": seconds, "measures": measures, "machine": machine()}
     results.write_json(OUTPUT, {**content, **results.provenance()})
 
