@@ -273,7 +273,7 @@ def test_nobody_who_is_tested_or_validated_on_is_trained_on(trunks, copies):
         for part in (table, drawn):
             sets = [own_folds(part, seed=seed, folds=2 + seed % 3)]
             sets += own_supports(part, [1, 3], seed=seed, sets=2).values()
-            trained = np.any([trained_rows(trunks, split) for split in sets], axis=0)
+            trained = trained_rows(trunks, *sets)
             assert not (trained & rows_of(table, sets[0].test)).any()
             material = material_of(trunks, trained, copies)
             plan = Plan(material, tuple(sets), sets[0].test, 1, seed, RECIPE)

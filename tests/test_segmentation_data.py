@@ -7,7 +7,16 @@ import pytest
 import torch
 from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from PIL import Image
-from segments import MEAN, SIDE, STD, empty_preparation, shapes, tiny_encoder, trained_patients
+from segments import (
+    MEAN,
+    SIDE,
+    STD,
+    empty_preparation,
+    rows_by_hand,
+    shapes,
+    tiny_encoder,
+    trained_patients,
+)
 from torch.nn import functional
 
 from fetalclip_nb import pictures as pictures_module
@@ -155,6 +164,8 @@ def test_key_changes_with_all_that_decoders_are_given(trunks, encoder, tmp_path)
         "masks": {"task": replace(trunks, fingerprint="f" * 16)},
         **{name: {"encoder": value} for name, value in other_encoders.items()},
     }
+    for name in ("copies", "seed", "trained"):
+        changes[f"none, {name}"] = changes["none"] | changes[name]
     keys = {
         name: gather(**usual | change, cache_dir=tmp_path).key for name, change in changes.items()
     }
@@ -230,9 +241,11 @@ def test_trained_rows_are_those_of_all_folds(trunks):
     table = trunks.items.table
     names = sorted(set(table["patient"]))
     folds = (Fold((names[0], names[2]), (names[1],)), Fold((names[2], names[3]), (names[0],)))
-    found = trained_rows(trunks, Split("own", (names[4],), folds))
-    assert table["patient"][found].unique().tolist() == [names[0], names[2], names[3]]
-    assert found.sum() == table["patient"].isin([names[0], names[2], names[3]]).sum()
+    first = Split("own", (names[4],), folds)
+    second = Split("own", (names[4],), (Fold((names[1],), (names[2],)),))
+    for splits, patients in (((first,), [0, 2, 3]), ((first, second), [0, 1, 2, 3])):
+        found = np.flatnonzero(trained_rows(trunks, *splits))
+        assert found.tolist() == rows_by_hand(table, [names[i] for i in patients])
 
 
 @pytest.mark.parametrize("side", [0, -16, 8, 24, 100])
