@@ -1,5 +1,7 @@
 """The mean mask, counted by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -79,8 +81,14 @@ def test_tested_and_validation_images_do_not_count(bars):
     assert unpack(mean_mask(bars, split, ("e",)).masks, 16).all()
 
 
-def test_heads_are_measured_where_half_of_the_training_images_have_one(head_squares):
-    task = head_squares.task
+@pytest.mark.parametrize("lower", [0, 10])
+def test_heads_are_measured_where_half_of_the_training_images_have_one(head_squares, lower):
+    """Lowered, heads lie partly below the image, in the square's border: that part is cut off."""
+    plain = head_squares.preparations[0]
+    heads = np.roll(unpack(plain.masks, SIDE), lower, axis=-2)
+    masks = pack(np.concatenate([heads, np.zeros_like(heads)], axis=1))
+    task = replace(head_squares.task, structures=("head", "nothing"))
+    head_squares = replace(head_squares, task=task, preparations=(replace(plain, masks=masks),))
     split = own_folds(task.items.table, seed=0, folds=2)
     found = mean_mask(head_squares, split, split.test)
     table = task.dataset.table
