@@ -66,7 +66,7 @@ def slug(name):
 
 BUILD = os.path.relpath(PROFILE.folder, ROOT)
 GIVEN = str(PROFILE.path) if not PROFILE.path.is_relative_to(ROOT) else relative([PROFILE.path])[0]
-IMAGES = [name for name, source in PROFILE.data.items() if source.kind != "released"]
+IMAGES = [n for n, source in PROFILE.data.items() if source.kind != "released" and source.embed]
 MODELS = {slug(model): model for model in PROFILE.models}
 READY = f"{BUILD}/data-{{name}}.ready"
 EMBEDDED = f"{BUILD}/embeddings-{{model}}-on-{{name}}.ready"

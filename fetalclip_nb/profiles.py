@@ -12,7 +12,7 @@ PACKAGED = Path(__file__).parent / "_profiles"
 """Copies of ``profiles/`` in an installed package, for use without a checkout."""
 
 _KEYS = ("name", "description", "device", "precision", "data", "models", "notebooks")
-_SOURCE_KEYS = ("kind", "root", "phantoms", "download")
+_SOURCE_KEYS = ("kind", "root", "phantoms", "download", "embed")
 _KINDS = ("fetal_planes", "hc18", "manifest", "fass", "focus", "released")
 DEMO = "demo"
 """Name of the profile whose phantoms stand in for a data set, and the word for them in place
@@ -33,12 +33,15 @@ class DataSource:
         phantoms: {"patients": n, "seed": s} when it is drawn, else None; a manifest's "view"
             says what of ("chd" where it is not given).
         download: Name in the registry when it is fetched, else None.
+        embed: False where no chapter reads embeddings of it (segmentation takes features of
+            several blocks instead): the workflow then makes none.
     """
 
     kind: str
     root: Path
     phantoms: dict | None = None
     download: str | None = None
+    embed: bool = True
 
 
 @dataclass(frozen=True)
@@ -196,8 +199,16 @@ def _source(name: str, content: object, path: Path) -> DataSource:
     phantoms = content.get("phantoms")
     if phantoms is not None:
         _require_phantoms(phantoms, content["kind"], f"{where}, phantoms")
+    embed = content.get("embed", True)
+    if not isinstance(embed, bool):
+        raise ProfileError(
+            "Profile setting has a wrong type",
+            where=f"{where}, key embed",
+            expected="true or false",
+            found=repr(embed),
+        )
     root = resolve(content["root"])
-    return DataSource(content["kind"], root, phantoms, content.get("download"))
+    return DataSource(content["kind"], root, phantoms, content.get("download"), embed)
 
 
 def _require_phantoms(phantoms: object, kind: str, where: str) -> None:

@@ -28,6 +28,15 @@ def test_the_shipped_profiles_are_valid(repository, monkeypatch):
     assert set(demo.notebooks) == set(paper.notebooks) == names
 
 
+def test_data_may_go_without_embeddings(tmp_path):
+    source = {"kind": "hc18", "root": "x"}
+    for given, expected in ((source, True), ({**source, "embed": False}, False)):
+        profile = profiles.load_profile(write(tmp_path, data={"hc18": given}))
+        assert profile.data["hc18"].embed is expected
+    with pytest.raises(ProfileError, match="hc18, key embed.*true or false.*'no'"):
+        profiles.load_profile(write(tmp_path, data={"hc18": {**source, "embed": "no"}}))
+
+
 def test_defaults_and_absolute_roots(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data" / "hc18").mkdir(parents=True)
