@@ -19,6 +19,10 @@ from fetalclip_nb.decoder_training import TRAINING, predict, train_decoder
 from fetalclip_nb.pictures import pack
 from fetalclip_nb.segmentation_data import Material
 
+SCORING = 1
+"""Raised when the same decoder gets other counts, distances or circumferences; cached decoders
+are then trained and tested anew."""
+
 HEAD = "head"
 """Structure whose circumference is measured where images have a pixel size."""
 
@@ -80,7 +84,10 @@ class Cell:
     def path(self) -> Path:
         """File of the finished decoder; its name covers all that decoder and scores depend on."""
         job = self.job
-        settings = (TRAINING, self.material.key, asdict(self.recipe), job.seed, self.precision)
+        settings = (
+            *(TRAINING, SCORING, self.material.key),
+            *(asdict(self.recipe), job.seed, self.precision),
+        )
         digest = hashlib.sha256(repr(settings).encode())
         for array in (job.train, job.validation, self.tested):
             digest.update(repr(array.shape).encode() + array.tobytes())
@@ -103,7 +110,7 @@ def finished(cell: Cell) -> dict[str, np.ndarray]:
     """What is known of a cell's decoder: read, or trained and tested and kept.
 
     Returns:
-        The fields of `Outcome` but its rows, of one decoder. A damaged file is made again.
+        The fields of `Outcome` but its rows, of one decoder. A truncated file is made again.
     """
     path = cell.path
     with filelock.FileLock(f"{path}.lock"):

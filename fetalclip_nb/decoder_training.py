@@ -133,7 +133,8 @@ def predict(
         precision: As in `train_decoder`.
 
     Yields:
-        Positions in ``rows``, logits and masks, float32 of shape (b, C, S, S) on the CPU.
+        Positions in ``rows``, logits (on the CPU) and masks (where ``batch`` has put them),
+        float32 of shape (b, C, S, S).
     """
     # Begun like all others: its numbers are drawn too, though they are not kept.
     decoder = _started(shape, recipe.filters, seed=0)
@@ -243,7 +244,7 @@ def _begun(checkpoint: Path | None, *run: object) -> _Run:
     if checkpoint is None or not checkpoint.is_file():
         return begun
     try:
-        begun.load(torch.load(checkpoint, map_location=begun.device, weights_only=True))
+        begun.load(torch.load(checkpoint, map_location="cpu", weights_only=True))
     except Exception:  # a damaged file raises whatever its bytes say: begin again
         return _Run(*run)
     return begun

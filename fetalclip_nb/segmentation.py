@@ -1,7 +1,7 @@
 """Segmentation probes: decoders on a frozen encoder, one for each fold and run."""
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +77,8 @@ def fit_decoders(
         device: "cpu" or "cuda".
         precision: "bf16" computes decoders in it.
         workers: Decoders that are trained at a time; None for one a core on a CPU (a single
-            small decoder does not keep two cores busy) and one on a GPU.
+            small decoder does not keep two cores busy) and one on a GPU. Torch's threads are
+            shared out among them, and their number changes the last digits of a decoder.
 
     Returns:
         Name to outcome, decoders in the order of splits, folds and runs.
@@ -113,7 +114,7 @@ def _in_threads(cells: list[Cell], workers: int) -> list[dict[str, np.ndarray]]:
     with _shared_threads(workers), progress, ThreadPoolExecutor(workers) as pool:
         waiting = [pool.submit(finished, cell) for cell in cells]
         try:
-            for future in waiting:
+            for future in as_completed(waiting):
                 future.result()
                 progress.update()
         except BaseException:

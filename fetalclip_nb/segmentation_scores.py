@@ -9,6 +9,7 @@ from fetalclip_nb import head_measurement, overlap
 from fetalclip_nb.decoder_cells import HEAD, Outcome
 from fetalclip_nb.gestational_age import STRATA_MM
 from fetalclip_nb.mask_tasks import MaskTask
+from fetalclip_nb.metrics import Score
 from fetalclip_nb.run_scores import RunScores
 from fetalclip_nb.segmentation_tables import score_text
 from fetalclip_nb.splits import rows_of
@@ -49,6 +50,20 @@ def measured_scores(
     return head_measurement.agreement(measured_mm, true, patients) | head_measurement.age_agreement(
         measured_mm, true, patients
     )
+
+
+def limits(found: Mapping[str, RunScores]) -> dict[str, Score]:
+    """Bias and limits of agreement, for `segmentation_figures.bland_altman`.
+
+    Args:
+        found: As given by `measured_scores`.
+
+    Returns:
+        bias, low and high in mm; NaN where too few heads were measured to tell.
+    """
+    unknown = Score(*[np.nan] * 4, n=0, groups=0)
+    names = {name: f"hc_{name}_mm" for name in ("bias", "low", "high")}
+    return {name: found[key].score if key in found else unknown for name, key in names.items()}
 
 
 def is_measured(task: MaskTask) -> bool:

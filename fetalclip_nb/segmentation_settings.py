@@ -71,6 +71,17 @@ def schedule_text(recipe: DecoderRecipe, *, side: int, copies: int, decoders: in
     )
 
 
+def further_differences(*, taps: str, decay: bool, patience: int = 0) -> list[str]:
+    """How settings that are no numbers of the protocol differ from it, one text each.
+
+    >>> further_differences(taps="even", decay=False, patience=3)
+    ['evenly spaced taps', 'stop after 3 epochs without progress']
+    """
+    stop = f"stop after {patience} epochs without progress" if patience else ""
+    texts = ("evenly spaced taps" * (taps == "even"), "falling rate" * decay, stop)
+    return [text for text in texts if text]
+
+
 def _out_of_range(side: int, copies: int, runs: int, recipe: DecoderRecipe) -> list[str]:
     """What is wrong with the numbers themselves, one text each."""
     least = {

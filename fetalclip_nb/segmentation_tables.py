@@ -25,7 +25,10 @@ PROTOCOL = {
 }
 """The paper's settings (arXiv 2502.14807, segmentation probing)."""
 
-FEW_HEADS = {name: n for name, n in PROTOCOL.items() if name != "folds used"} | {"copies": 10}
+FEW_HEADS = {name: n for name, n in PROTOCOL.items() if name != "folds used"} | {
+    "copies": 10,
+    "sets": 5,
+}
 """The paper's settings of few-data segmentation."""
 
 _UNKNOWN = "–"

@@ -209,6 +209,24 @@ def leak_free(split: Split, *others: Split) -> Split:
     return replace(split, source=f"{split.source}, leak-free", test=test)
 
 
+def first_folds(split: Split, n: int, *, name: str = "folds") -> Split:
+    """The split with its first n folds, or with all where it has fewer.
+
+    Args:
+        split: The split.
+        n: Number of folds, 1 or more.
+        name: Parameter that a message names.
+
+    Raises:
+        ParameterError: If n is less than 1.
+
+    >>> len(first_folds(Split("own", ("a",), (Fold(("b",), ("c",)),) * 5), 2).folds)
+    2
+    """
+    _require_range(name, n, 1)
+    return replace(split, folds=split.folds[:n])
+
+
 def rows_of(table: pd.DataFrame, patients: Collection[str]) -> np.ndarray:
     """Which rows of a table are these patients', boolean of shape (N,)."""
     return table["patient"].astype(str).isin(list(patients)).to_numpy()

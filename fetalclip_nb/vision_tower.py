@@ -91,5 +91,6 @@ def _unusable(model: Model, found: str) -> ModelError:
         expected="open_clip's VisionTransformer, or a timm trunk with blocks, num_prefix_tokens "
         "and a square grid of patches",
         found=found,
-        fix="features of blocks need a ViT: phantomclip, clip, biomedclip, fetalclip, ...",
+        fix="features of blocks need a ViT (phantomclip, clip, biomedclip, fetalclip, ...): leave "
+        "this model out, or what is segmented",
     )

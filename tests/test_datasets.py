@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 from helpers import PLANES_HEADER, write_heads, write_image, write_planes
@@ -134,6 +135,28 @@ def test_outline_and_filled_annotation_give_the_same_head(tmp_path):
     assert from_outline.sum() == pytest.approx(np.pi * 25 * 18, rel=0.05)
     with pytest.raises(DataError, match="empty"):
         datasets.fill_outline(np.zeros((4, 4), bool))
+
+
+@pytest.mark.parametrize("cut", ["edge", "gap"])
+def test_open_outline_is_closed_by_straight_lines(cut):
+    outline = np.zeros((120, 160), np.uint8)
+    cv2.ellipse(outline, (80, 60), (60, 45), 20, 0, 360, 1, 1)
+    whole = datasets.fill_outline(outline > 0)
+    if cut == "edge":
+        outline, whole = outline[25:], whole[25:]
+    else:
+        outline[50:60, 125:] = 0
+    found = datasets.fill_outline(outline > 0)
+    assert (found != whole).sum() < 0.02 * whole.sum()
+    assert outline.sum() < 0.1 * found.sum()
+
+
+def test_stray_pixels_do_not_open_a_closed_outline():
+    outline = np.zeros((120, 160), np.uint8)
+    cv2.ellipse(outline, (80, 60), (50, 40), 0, 0, 360, 1, 1)
+    closed = datasets.fill_outline(outline > 0)
+    outline[8, 150] = 1
+    assert datasets.fill_outline(outline > 0).sum() == closed.sum() + 1
 
 
 def test_rgb_annotation_of_another_size_is_refused(tmp_path):

@@ -193,9 +193,10 @@ def test_name_of_the_file_covers_all_that_it_depends_on(squares, tmp_path):
     assert (elsewhere.path.name, elsewhere.path.parent.name) == (cell.path.name, "b")
 
 
-def test_name_of_the_file_changes_with_the_training(squares, tmp_path, monkeypatch):
+@pytest.mark.parametrize("version", ["TRAINING", "SCORING"])
+def test_name_of_the_file_changes_with_the_code(squares, tmp_path, monkeypatch, version):
     before = cell_of(squares, tmp_path).path
-    monkeypatch.setattr(cells, "TRAINING", cells.TRAINING + 1)
+    monkeypatch.setattr(cells, version, getattr(cells, version) + 1)
     assert cell_of(squares, tmp_path).path != before
 
 

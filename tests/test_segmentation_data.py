@@ -16,6 +16,7 @@ from segments import (
     shapes,
     tiny_encoder,
     trained_patients,
+    with_table,
 )
 from torch.nn import functional
 
@@ -226,6 +227,15 @@ def test_pixel_sizes_by_hand(trunks, heads, head_squares, encoder, tmp_path):
     assert np.isnan(found.pixel_mm).all() and np.isnan(found.square_pixel_mm).all()
     sizes = [Image.open(path).size for path in unknown.dataset.paths]
     assert found.sizes.tolist() == [list(size) for size in sizes] and found.sizes.dtype == np.int64
+
+
+def test_a_users_own_columns_of_sizes_are_not_those_of_images(encoder, tmp_path):
+    plain = shapes(tmp_path / "shapes")
+    named = with_table(plain, width="35.5", height="165.2")
+    rows = np.ones(6, bool)
+    found = gather(encoder, named, rows, side=SIDE, copies=0, cache_dir=tmp_path)
+    sizes = [Image.open(path).size for path in plain.dataset.paths]
+    assert found.sizes.tolist() == [list(size) for size in sizes]
 
 
 def test_structures_have_the_same_area_in_mm_on_squares(squares, trunks):

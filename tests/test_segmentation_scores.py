@@ -14,6 +14,7 @@ from fetalclip_nb.pictures import pack, unpack
 from fetalclip_nb.segmentation_scores import (
     annotated_circumferences,
     is_measured,
+    limits,
     measured_scores,
     on_patients,
     outcome_scores,
@@ -201,6 +202,15 @@ def test_heads_are_measured_where_sizes_are_known(heads, trunks):
     for column in ("pixel_mm", "hc_mm"):
         table = heads.dataset.table.drop(columns=column)
         assert not is_measured(replace(heads, dataset=replace(heads.dataset, table=table)))
+
+
+def test_limits_are_unknown_where_too_few_heads_are_measured(head_squares, measured):
+    known = limits(measured_scores(measured.circumferences, measured, head_squares.task))
+    assert all(np.isfinite(score.value) for score in known.values())
+    none = np.full(len(measured.rows), np.nan)
+    unknown = limits(measured_scores(none, measured, head_squares.task))
+    assert list(unknown) == ["bias", "low", "high"]
+    assert all(np.isnan(score.value) for score in unknown.values())
 
 
 def test_strata_by_hand(head_squares, measured):

@@ -1,6 +1,7 @@
 """HC18: fetal heads with circumference and pixel size (Zenodo 10.5281/zenodo.1327317)."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,9 @@ from fetalclip_nb.images import image_size, read_mask
 TABLE = "training_set_pixel_size_and_HC.csv"
 COUNTED_HC_MM = (100.0, 342.0)
 """Heads that the paper counts for gestational age, both ends included."""
+
+CLOSED = 0.8
+"""Share of its convex hull that a closed outline has inside, at least."""
 
 _COLUMNS = ["filename", "pixel size(mm)", "head circumference (mm)"]
 _NAME = re.compile(r"^(\d+)_\d*HC\.png$")
@@ -70,6 +74,10 @@ def counted(dataset: Dataset) -> np.ndarray:
 def fill_outline(mask: np.ndarray) -> np.ndarray:
     """Turn an outline into a filled region; a filled annotation comes back unchanged.
 
+    An outline with a gap, or one that the picture's edge cuts, has no inside: it is closed by
+    straight lines, as the convex hull of its pixels. Heads are drawn as ellipses, which are
+    convex.
+
     Args:
         mask: Boolean array (height, width).
 
@@ -82,9 +90,10 @@ def fill_outline(mask: np.ndarray) -> np.ndarray:
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     if not contours:
         raise DataError("Annotation is empty", expected="an outline or a filled region")
-    filled = np.zeros(mask.shape, np.uint8)
-    cv2.drawContours(filled, contours, -1, 1, thickness=cv2.FILLED)
-    return filled.astype(bool)
+    closed, hull = _drawn(contours, mask.shape), _hull(contours)
+    if closed.sum() < CLOSED * cv2.contourArea(hull):
+        closed = _drawn([hull], mask.shape)
+    return closed
 
 
 def read_head_mask(dataset: Dataset, row: int) -> np.ndarray:
@@ -110,6 +119,17 @@ def read_head_mask(dataset: Dataset, row: int) -> np.ndarray:
             found=f"{mask.shape[1]}x{mask.shape[0]}",
         )
     return fill_outline(mask)
+
+
+def _drawn(contours: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
+    """The inside of contours, boolean of a shape."""
+    filled = np.zeros(shape, np.uint8)
+    cv2.drawContours(filled, contours, -1, 1, thickness=cv2.FILLED)
+    return filled.astype(bool)
+
+
+def _hull(contours: Sequence[np.ndarray]) -> np.ndarray:
+    return cv2.convexHull(np.concatenate(contours))
 
 
 def _annotation(root: Path, name: str) -> str:
