@@ -3,6 +3,7 @@
 import hashlib
 import os
 import threading
+import zlib
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ import filelock
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from fetalclip_nb import head_measurement, overlap
 from fetalclip_nb.decoder_data import DecoderJob, DecoderRecipe
@@ -110,7 +111,7 @@ def finished(cell: Cell) -> dict[str, np.ndarray]:
     """What is known of a cell's decoder: read, or trained and tested and kept.
 
     Returns:
-        The fields of `Outcome` but its rows, of one decoder. A truncated file is made again.
+        The fields of `Outcome` but its rows, of one decoder. A damaged file is made again.
     """
     path = cell.path
     with filelock.FileLock(f"{path}.lock"):
@@ -169,12 +170,22 @@ def _read(path: Path) -> dict[str, np.ndarray] | None:
         return None
     try:
         with safe_open(path, "numpy") as file:
-            return {name: file.get_tensor(name) for name in _FIELDS}
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            whole = (file.metadata() or {}).get("crc32") == _checksum(found)
     except (SafetensorError, OSError):
         return None
+    return {name: found[name] for name in _FIELDS} if whole else None
 
 
 def _write(path: Path, found: dict[str, np.ndarray]) -> None:
     made = path.with_name(f"{path.name}.tmp-{os.getpid()}-{threading.get_ident()}")
-    save_file({name: np.ascontiguousarray(value) for name, value in found.items()}, made)
+    arrays = {name: np.ascontiguousarray(value) for name, value in found.items()}
+    made.write_bytes(save(arrays, metadata={"crc32": _checksum(arrays)}))
     made.replace(path)
+
+
+def _checksum(arrays: dict[str, np.ndarray]) -> str:
+    total = 0
+    for _, value in sorted(arrays.items()):
+        total = zlib.crc32(value.tobytes(), total)
+    return f"{total:08x}"

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 
@@ -22,6 +23,9 @@ from fetalclip_nb.datasets.masks import (
 from fetalclip_nb.errors import DataError, listing
 from fetalclip_nb.images import image_size
 from fetalclip_nb.probe_items import Items, image_items
+
+OUTLINE = 2.0
+"""A mask whose holes, filled, make it more than so many times larger is an outline."""
 
 STRUCTURES = {
     "head": ("head",),
@@ -144,6 +148,15 @@ def _manifest_task(name: str, root: Path) -> MaskTask:
             found=listing(dataset.table.columns),
             fix="add a column for each structure with the paths of its masks",
         )
+    misspelt = [c for c in dataset.table if c.lower().startswith(MASK_PREFIX) and c not in columns]
+    if misspelt:
+        raise DataError(
+            "Columns are nearly those of masks",
+            where=root,
+            expected=f"{MASK_PREFIX}STRUCTURE in small letters, such as mask_stomach",
+            found=listing(misspelt),
+            fix="rename them",
+        )
     structures = ordered(name, [column.removeprefix(MASK_PREFIX) for column in columns])
     return _checked(name, dataset, _columns_reader(dataset, structures, decode_image))
 
@@ -192,7 +205,7 @@ def _checked(name: str, dataset: Dataset, reader: MaskReader, stand_in: str = ""
     """Read every mask once: refuse all that cannot be used, measure and fingerprint the rest."""
     with ThreadPoolExecutor() as pool:
         outcomes = list(pool.map(lambda row: _examined(reader, row), range(len(dataset))))
-    flaws = [(label, flaw) for _, _, found in outcomes for label, flaw in found]
+    flaws = [(label, flaw) for _, _, found, _ in outcomes for label, flaw in found]
     if flaws:
         raise DataError(
             f"{len(flaws)} of {len(dataset) * len(reader.structures)} masks cannot be used",
@@ -201,7 +214,7 @@ def _checked(name: str, dataset: Dataset, reader: MaskReader, stand_in: str = ""
             found=listing(dict.fromkeys(f"{label}: {flaw.text}" for label, flaw in flaws)),
             fix="; ".join(dict.fromkeys(flaw.fix for _, flaw in flaws)),
         )
-    areas = np.array([areas for areas, _, _ in outcomes], dtype=np.int64)
+    areas = np.array([areas for areas, *_ in outcomes], dtype=np.int64)
     absent = [s for s, shown in zip(reader.structures, areas.any(axis=0), strict=True) if not shown]
     if absent:
         raise DataError(
@@ -211,17 +224,44 @@ def _checked(name: str, dataset: Dataset, reader: MaskReader, stand_in: str = ""
             found=f"no {listing(absent)}",
             fix="leave out the masks of these structures",
         )
+    _require_regions(reader, areas, np.array([hulls for *_, hulls in outcomes]))
     parts = [dataset.fingerprint.encode(), "\n".join(reader.structures).encode()]
-    parts += [digest for _, digest, _ in outcomes]
+    parts += [digest for _, digest, *_ in outcomes]
     fingerprint = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
     return MaskTask(name, dataset, reader.structures, reader, fingerprint, areas, stand_in)
 
 
-def _examined(reader: MaskReader, row: int) -> tuple[list[int], bytes, list[tuple[str, Flaw]]]:
-    """Areas of one image's regions, hash of its mask files, and flaws with their names."""
+def _require_regions(reader: MaskReader, areas: np.ndarray, filled: np.ndarray) -> None:
+    """Refuse structures whose masks are rings in most images: outlines that nobody filled."""
+    rings = (areas > 0) & (filled > OUTLINE * areas)
+    wrong = rings.sum(axis=0) > (areas > 0).sum(axis=0) / 2
+    if wrong.any():
+        names = [s for s, is_wrong in zip(reader.structures, wrong, strict=True) if is_wrong]
+        raise DataError(
+            "Masks are outlines, not regions",
+            where=reader.root,
+            expected="filled regions",
+            found=f"thin rings in most images of {listing(names)}",
+            fix="fill the outlines",
+        )
+
+
+def _filled(region: np.ndarray) -> int:
+    """Pixels of a region with its holes."""
+    contours, _ = cv2.findContours(
+        region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+    )
+    return int(cv2.drawContours(np.zeros(region.shape, np.uint8), contours, -1, 1, -1).sum())
+
+
+def _examined(
+    reader: MaskReader, row: int
+) -> tuple[list[int], bytes, list[tuple[str, Flaw]], list[int]]:
+    """Areas of one image's regions, hash of its mask files, flaws with names, filled areas."""
     found = reader.inspect(row)
     flaws = [(label, region) for label, region in found if isinstance(region, Flaw)]
     areas = [0 if isinstance(region, Flaw) else int(region.sum()) for _, region in found]
     data = [reader.data(name) for name in reader.files[row]]
     digests = [hashlib.sha256(part).digest() for part in data if isinstance(part, bytes)]
-    return areas, b"".join(digests), flaws
+    filled = [0 if isinstance(region, Flaw) else _filled(region) for _, region in found]
+    return areas, b"".join(digests), flaws, filled

@@ -66,6 +66,21 @@ def limits(found: Mapping[str, RunScores]) -> dict[str, Score]:
     return {name: found[key].score if key in found else unknown for name, key in names.items()}
 
 
+def measured_sentence(found: Mapping[str, RunScores]) -> str:
+    """What the prose says of measured heads.
+
+    Args:
+        found: As given by `measured_scores`.
+
+    >>> measured_sentence({})
+    'No head could be measured on these outlines.'
+    """
+    if "hc_mae_mm" not in found:
+        return "No head could be measured on these outlines."
+    text = score_text(found, "hc_mae_mm")
+    return f"The head circumference of these outlines is off by {text} mm on average."
+
+
 def is_measured(task: MaskTask) -> bool:
     """Whether heads of the task have a pixel size and a true circumference."""
     return HEAD in task.structures and {"pixel_mm", "hc_mm"} <= set(task.dataset.table)

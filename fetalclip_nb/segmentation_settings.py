@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from fetalclip_nb.decoder import UPSCALING
 from fetalclip_nb.decoder_data import DecoderRecipe
-from fetalclip_nb.errors import ParameterError, listing
+from fetalclip_nb.errors import DataError, ParameterError, listing
+from fetalclip_nb.mask_tasks import MaskTask
 from fetalclip_nb.probe_items import Items
 from fetalclip_nb.splits import Split, rows_of
+from fetalclip_nb.taps import SPACINGS
 
 
 def require_decoder_settings(
@@ -16,6 +18,7 @@ def require_decoder_settings(
     copies: int,
     runs: int,
     recipe: DecoderRecipe,
+    taps: str = "published",
 ) -> None:
     """Refuse a chapter's parameters that no decoder could be trained with.
 
@@ -26,12 +29,15 @@ def require_decoder_settings(
         copies: Augmented copies of an image that is trained on; 0 for the image itself.
         runs: Decoders a fold.
         recipe: How they are trained.
+        taps: Which blocks, as `taps.tap_blocks` takes it.
 
     Raises:
         ParameterError: Numbers out of range, and training sets with fewer rows than a batch:
             all of them at once.
     """
     wrong = _out_of_range(side, copies, runs, recipe)
+    if taps not in SPACINGS:
+        wrong.append(f"taps = {taps!r}, not one of {', '.join(SPACINGS)}")
     few = []
     if copies >= 0 and recipe.batch_size >= 1:
         few = [
@@ -42,9 +48,40 @@ def require_decoder_settings(
     if wrong or few:
         raise ParameterError(
             "Decoders cannot be trained with these parameters",
-            expected="as many training images in each set as in a batch, counting copies",
+            expected="as many training images in each set as in a batch, counting copies"
+            if few
+            else "numbers that a decoder can be trained with",
             found="; ".join([*wrong, *few]),
             fix="more copies, a smaller batch, or larger sets" if few else "",
+        )
+
+
+def require_shown(task: MaskTask, split: Split) -> None:
+    """Refuse a split in which no image of a side shows some structure, before work starts.
+
+    Args:
+        task: The task.
+        split: Its split; validation may go without a structure.
+
+    Raises:
+        DataError: Naming all structures that a fold trains on, or that is tested, without one
+            image of them.
+    """
+    sides = {"test": split.test}
+    sides |= {f"training of fold {i}": fold.train for i, fold in enumerate(split.folds)}
+    missing = [
+        f"no {structure} in {side}"
+        for side, patients in sides.items()
+        for structure, areas in zip(task.structures, task.areas.T, strict=True)
+        if not areas[rows_of(task.items.table, patients)].any()
+    ]
+    if missing:
+        raise DataError(
+            "Structures are shown by no image of a side",
+            where=f"{task.dataset.root}, {task.name}",
+            expected="each structure in an image of test and of each fold's training",
+            found=listing(missing),
+            fix="name other patients in the column split, or leave these masks out",
         )
 
 

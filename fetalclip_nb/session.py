@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -179,11 +180,15 @@ def start(notebook: str, namespace: Mapping[str, object]) -> Session:
         The session.
 
     Raises:
-        ParameterError: A parameter is missing, has the wrong type, or names a device or
-            precision that is not there.
+        ParameterError: A parameter is missing, has the wrong type, or names a device, a
+            precision or a folder that cannot be used; a negative seed.
     """
     parameters = checked_parameters(namespace)
     device = pick_device(parameters["device"])
+    if parameters["seed"] < 0:
+        raise ParameterError(
+            "Seed is negative", where="seed", expected="0 or more", found=parameters["seed"]
+        )
     # A folder a process: two runs of one notebook must not fill each other's tables.
     folder = _made(parameters["results_dir"]) / f"{notebook}.{os.getpid()}.partial"
     shutil.rmtree(folder, ignore_errors=True)
@@ -271,7 +276,18 @@ def _made(folder: str) -> Path:
     """Folders that a notebook writes to: relative ones lie in the checkout."""
     path = Path(folder).expanduser()
     path = path if path.is_absolute() else project_root() / path
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise ParameterError(
+            "Folder cannot be written to",
+            where="results_dir or cache_dir",
+            expected="a folder that may be made and filled",
+            found=f"{path}: {error.strerror}",
+            fix="name another folder",
+        ) from None
     return path
 
 

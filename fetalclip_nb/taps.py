@@ -24,10 +24,11 @@ from fetalclip_nb.vision_tower import vision_tower
 VERSION = 1
 """Raised when the same encoder and image give other features; they are then computed anew."""
 
-_SPACINGS = {
+SPACINGS = {
     "published": lambda blocks: (blocks // 4, blocks // 3, blocks // 2, blocks),
     "even": lambda blocks: (blocks // 4, 2 * blocks // 4, 3 * blocks // 4, blocks),
 }
+"""Which blocks are taken of so many."""
 
 
 def tap_blocks(blocks: int, spacing: str = "published") -> tuple[int, int, int, int]:
@@ -49,21 +50,21 @@ def tap_blocks(blocks: int, spacing: str = "published") -> tuple[int, int, int, 
     >>> tap_blocks(24), tap_blocks(24, "even")
     ((6, 8, 12, 24), (6, 12, 18, 24))
     """
-    if spacing not in _SPACINGS:
+    if spacing not in SPACINGS:
         raise ParameterError(
             "Unknown spacing of blocks",
-            where="spacing",
-            expected=", ".join(_SPACINGS),
+            where="taps",
+            expected=", ".join(SPACINGS),
             found=repr(spacing),
         )
-    taken = _SPACINGS[spacing](blocks)
+    taken = SPACINGS[spacing](blocks)
     if taken[0] < 1 or len(set(taken)) < len(taken):
         raise ParameterError(
             "Encoder has too few blocks for this spacing",
-            where=f"spacing {spacing!r}",
+            where=f"taps {spacing!r}",
             expected="four different blocks",
             found=f"blocks {', '.join(map(str, taken))} of {blocks}",
-            fix="use spacing 'even' (from 4 blocks on) or another encoder",
+            fix="set taps to even (from 4 blocks on), or take another encoder",
         )
     return taken
 

@@ -134,7 +134,7 @@ def test_finished_decoders_are_read(made, trainings):
     assert others == [cell.path]
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "noise", "header", "without masks"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "noise", "header", "bit", "without masks"])
 def test_damaged_files_are_made_again(damage, made, squares, tmp_path, trainings):
     _, expected = made
     cell = cell_of(squares, tmp_path)
@@ -150,6 +150,7 @@ def test_damaged_files_are_made_again(damage, made, squares, tmp_path, trainings
                 "empty": b"",
                 "cut": whole[: len(whole) - 1],
                 "noise": np.random.default_rng(0).bytes(len(whole)),
+                "bit": whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:],
                 "header": whole[:8] + b"}" + whole[9:],
             }[damage]
         )

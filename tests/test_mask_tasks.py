@@ -164,6 +164,31 @@ def test_heads_without_split_get_folds_and_support_sets(tmp_path):
     assert [len(fold.train) for fold in supports[4].folds] == [4] * 5
 
 
+def ring(path):
+    values = np.zeros((SIZE[1], SIZE[0]), np.uint8)
+    values[2:14, 3:17] = 255
+    values[3:13, 4:16] = 0
+    Image.fromarray(values).save(path)
+
+
+def test_outlines_in_place_of_regions_are_refused(tmp_path):
+    write_organs(tmp_path)
+    for i in range(2):
+        ring(tmp_path / "masks" / f"{i}_spine.png")
+    assert structure_task("abdomen", tmp_path).areas.shape == (4, 2)  # half of them: regions
+    ring(tmp_path / "masks" / "2_spine.png")
+    with pytest.raises(DataError, match=r"outlines, not regions.*rings.*of spine\..*fill the outl"):
+        structure_task("abdomen", tmp_path)
+
+
+def test_columns_that_are_nearly_those_of_masks_are_refused(tmp_path):
+    write_organs(tmp_path)
+    path = tmp_path / "manifest.csv"
+    path.write_text(path.read_text().replace("mask_spine", "Mask_spine"))
+    with pytest.raises(DataError, match=r"small letters.*Found: Mask_spine.*rename"):
+        structure_task("abdomen", tmp_path)
+
+
 def test_summary_counts_images_with_and_without_a_structure(tmp_path):
     write_organs(tmp_path)
     write_mask(tmp_path / "masks" / "2_spine.png", None)

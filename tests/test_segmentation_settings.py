@@ -1,14 +1,20 @@
 """A chapter's parameters: all that is wrong with them in one message, before any work."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from fetalclip_nb.decoder_data import DecoderRecipe
-from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.errors import DataError, ParameterError
 from fetalclip_nb.probe_items import Items
-from fetalclip_nb.segmentation_settings import require_decoder_settings, schedule_text
+from fetalclip_nb.segmentation_settings import (
+    require_decoder_settings,
+    require_shown,
+    schedule_text,
+)
 from fetalclip_nb.splits import Fold, Split
 
 RECIPE = DecoderRecipe(filters=2, learning_rate=1e-2, batch_size=4, epochs=1)
@@ -23,7 +29,7 @@ def task(*trained):
 
 
 def require(splits=None, **changes):
-    numbers = {"side": 32, "copies": 1, "runs": 1}
+    numbers = {"side": 32, "copies": 1, "runs": 1, "taps": "even"}
     recipe = replace(RECIPE, **{k: v for k, v in changes.items() if k not in numbers})
     numbers |= {k: v for k, v in changes.items() if k in numbers}
     require_decoder_settings(splits or {"head": task(4, 5)}, recipe=recipe, **numbers)
@@ -134,3 +140,30 @@ def test_advice_is_given_where_it_helps():
 )  # fmt: skip
 def test_schedule_in_words(changes, numbers, text):
     assert schedule_text(DecoderRecipe(**changes), **numbers) == text
+
+
+def test_unknown_taps_are_refused():
+    (text,) = found(taps="evn")
+    assert text == "taps = 'evn', not one of published, even"
+
+
+@pytest.mark.parametrize(
+    ("absent", "expected"), [("p1", "no B in training of fold 0"), ("p2", "no B in test")]
+)
+def test_structures_that_a_side_does_not_show_are_refused(absent, expected):
+    items, _ = task(1)
+    areas = np.ones((40, 2), int)
+    areas[items.table["patient"] == absent, 1] = 0
+    folds = (Fold(("p1",), ("p4",)), Fold(("p3",), ("p4",)))
+    shown = SimpleNamespace(
+        name="organs",
+        structures=("A", "B"),
+        areas=areas,
+        items=items,
+        dataset=SimpleNamespace(root="here"),
+    )
+    with pytest.raises(DataError, match=rf"here, organs.*Found: {expected}\. .*column split"):
+        require_shown(shown, Split("own", ("p2",), folds))
+    areas[:] = 1
+    areas[items.table["patient"] == "p4", 1] = 0
+    require_shown(shown, Split("own", ("p2",), folds))

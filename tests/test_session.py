@@ -36,6 +36,17 @@ def namespace(tmp_path, **changes):
     return {"__annotations__": ANNOTATIONS, **values, **changes}
 
 
+def test_folders_that_cannot_be_written_to_are_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ParameterError, match=r"cannot be written to.*cache_dir.*file/x.*another"):
+        session.start("x", namespace(tmp_path, cache_dir=str(tmp_path / "file" / "x")))
+
+
+def test_negative_seed_is_refused(tmp_path):
+    with pytest.raises(ParameterError, match=r"Where: seed\. Expected: 0 or more\. Found: -1"):
+        session.start("x", namespace(tmp_path, seed=-1))
+
+
 def test_parameters_are_checked_against_their_annotations(tmp_path):
     with pytest.raises(ParameterError, match=r"seed: int, rate: float.*'0', True"):
         session.start("02", namespace(tmp_path, seed="0", rate=True))

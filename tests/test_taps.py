@@ -120,7 +120,7 @@ def test_blocks_are_four_ascending_ones_or_refused(blocks, spacing):
 
 
 def test_impossible_blocks_are_named(tmp_path):
-    with pytest.raises(ParameterError, match=r"blocks 2, 2, 4, 8 of 8.*use spacing 'even'"):
+    with pytest.raises(ParameterError, match=r"blocks 2, 2, 4, 8 of 8.*set taps to even"):
         TapEncoder(tiny_model(tmp_path, layers=8))
     with pytest.raises(ParameterError, match="published, even.*Found: 'odd'"):
         tap_blocks(24, "odd")
