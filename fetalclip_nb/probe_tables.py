@@ -15,6 +15,17 @@ PROBING = {"copies": 5, "runs": 5, "epochs": 50, "head_batch": 64}
 FEW_DATA = {"copies": 10, "runs": 5, "epochs": 100, "head_batch": 16}
 """The paper's settings (arXiv 2502.14807, linear probing and few-data training)."""
 
+_ONE = {
+    "copies": "copy",
+    "runs": "run",
+    "epochs": "epoch",
+    "sets": "set",
+    "folds used": "fold used",
+    "runs a fold": "run a fold",
+    "images a step": "image a step",
+}
+"""What settings are called where there is one."""
+
 FEWEST = 5
 """Patients that each class of a subgroup needs before it is scored."""
 
@@ -148,10 +159,14 @@ def deviation(
 
     >>> deviation([Split("own", (), ())], {"copies": 3, "runs": 5})
     'own split, 3 copies'
+    >>> deviation([Split("official", (), ())], {"copies": 1, "runs": 1})
+    '1 copy, 1 run'
     """
     kinds = dict.fromkeys(split.source for split in splits if split.source != "official")
     texts = [f"{kind} split" for kind in kinds]
-    return ", ".join(texts + [f"{n} {name}" for name, n in given.items() if n != paper[name]])
+    numbers = {_ONE.get(name, name) if n == 1 else name: n
+               for name, n in given.items() if n != paper[name]}  # fmt: skip
+    return ", ".join(texts + [f"{n} {name}" for name, n in numbers.items()])
 
 
 def split_facts(split: Split) -> dict[str, object]:
