@@ -147,7 +147,7 @@ def test_whatever_differs_from_the_paper_is_named():
     official, own = Split("official", (), ()), Split("own", (), ())
     paper = dict(shown.PROBING)
     assert shown.deviation([official], paper) == ""
-    assert shown.deviation([own, own], paper | {"runs": 1}) == "own split, 1 runs"
+    assert shown.deviation([own, own], paper | {"runs": 1}) == "own split, 1 run"
     assert shown.deviation([official], paper, shown.FEW_DATA) == (
         "5 copies, 50 epochs, 64 head_batch"
     )
