@@ -56,3 +56,9 @@ def test_unpublished_model_is_none_and_unknown_task_an_error():
     assert published("segmentation/abdomen/dsc", "mobilefetalclip") is None
     with pytest.raises(ParameterError, match=r"gestational_age/vpr.*Found: gestational_age/mae"):
         published("gestational_age/mae", "clip")
+
+
+def test_heads_are_outlined_alike_by_all_encoders_as_the_book_says():
+    """Limits and the chapter on segmentation: within a quarter of a percentage point."""
+    values = [entry.value for entry in published_scores("segmentation/head/dsc").values()]
+    assert len(values) == 4 and 0 < max(values) - min(values) < 0.0025
