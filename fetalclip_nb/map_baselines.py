@@ -1,0 +1,60 @@
+"""Maps that know nothing of the model: noise, and the middle of the picture."""
+
+import numpy as np
+import torch
+from torch.nn.functional import interpolate
+
+from fetalclip_nb.errors import ParameterError
+
+SPREAD = 0.25
+"""Standard deviation of the centre map as a share of the side."""
+
+
+def random_maps(n: int, side: int, grid: int, seed: int = 0) -> np.ndarray:
+    """Smooth noise, as coarse as the maps of an encoder.
+
+    Noise of single pixels would be an easy opponent: a few of its pixels are never enough to
+    hide or to show a structure. Here each cell of the encoder's grid has a uniform random
+    value, brought up to the picture's side as a real map is.
+
+    Args:
+        n: Number of maps.
+        side: Side of the pictures in pixels.
+        grid: Patches along a side.
+        seed: Seed; the first maps are the same for any n.
+
+    Returns:
+        float32 of shape (n, side, side), each from 0 to 1.
+
+    Raises:
+        ParameterError: If the grid has fewer than two cells along a side.
+
+    >>> random_maps(2, 32, 4).shape
+    (2, 32, 32)
+    """
+    if grid < 2:
+        raise ParameterError("Grid is too coarse", where="grid", expected="2 or more", found=grid)
+    cells = np.random.default_rng(seed).random((n, 1, grid, grid), dtype=np.float32)
+    maps = interpolate(torch.from_numpy(cells), (side, side), mode="bilinear")[:, 0].numpy()
+    low, high = (end(axis=(1, 2), keepdims=True) for end in (maps.min, maps.max))
+    return (maps - low) / (high - low)
+
+
+def centre_map(side: int) -> np.ndarray:
+    """A Gaussian in the middle of the picture: where whoever scans brings the structure.
+
+    Its standard deviation is a quarter of the side: a standard plane fills about half of the
+    picture, and the middle half lies within one standard deviation.
+
+    Args:
+        side: Side of the pictures in pixels.
+
+    Returns:
+        float32 of shape (side, side), 1 in the middle.
+
+    >>> print(centre_map(3)[1].round(2))
+    [0.41 1.   0.41]
+    """
+    way = (np.arange(side) - (side - 1) / 2) / (SPREAD * side)
+    bell = np.exp(-(way**2) / 2)
+    return (np.outer(bell, bell) / bell.max() ** 2).astype(np.float32)
