@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from fetalclip_nb.dicom import dicom_size, is_dicom, read_dicom
 from fetalclip_nb.errors import ImageError
 
 _KEPT_MODES = ("L", "RGB")
@@ -15,19 +16,22 @@ def read_image(path: Path) -> Image.Image:
     """Decode one image as grey ("L") or "RGB".
 
     Grey stays grey until the model's own preprocess converts it; RGBA loses its alpha
-    channel, palette and 16-bit images are converted.
+    channel, palette and 16-bit images are converted. Of a DICOM clip it is the middle frame.
 
     Args:
-        path: A PNG, JPEG or any other file that Pillow reads.
+        path: A PNG, JPEG or any other file that Pillow reads, or a DICOM file.
 
     Returns:
         A fully decoded image of mode "L" or "RGB".
 
     Raises:
         ImageError: If the file is missing, is not an image or is truncated.
+        DataError: If it is a DICOM file and pydicom is not installed.
 
     Source: FetalCLIP repository, preparation of zero-shot inputs.
     """
+    if is_dicom(path):
+        return read_dicom(path)
     try:
         with Image.open(path) as image:
             image.load()
@@ -58,7 +62,11 @@ def verify_image(data: bytes, path: Path) -> None:
 
     Raises:
         ImageError: If it is not an image, is truncated or a checksum is wrong.
+        DataError: If it is a DICOM file and pydicom is not installed.
     """
+    if is_dicom(path, data):
+        read_dicom(path, data=data)
+        return
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.verify() if image.format == "PNG" else image.load()
@@ -106,7 +114,10 @@ def image_size(path: Path) -> tuple[int, int]:
 
     Raises:
         ImageError: If the file is missing or its header cannot be read.
+        DataError: If it is a DICOM file and pydicom is not installed.
     """
+    if is_dicom(path):
+        return dicom_size(path)
     try:
         with Image.open(path) as image:
             return image.size

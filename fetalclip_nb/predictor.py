@@ -1,0 +1,181 @@
+"""Images and sentences in, probabilities out: zero-shot prediction of any image files."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+from fetalclip_nb import zero_shot
+from fetalclip_nb.embeddings import prepared_embedding
+from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.images import read_square
+from fetalclip_nb.inputs import COLUMNS, require_choice, whole_images
+from fetalclip_nb.models import Model
+
+SHOWN_IMAGES = 6
+"""Images of a picture, unless told otherwise."""
+
+SHOWN_CLASSES = 10
+"""Bars beside an image; of more classes, those with the highest probabilities."""
+
+_SIDE = 400  # pixels of a shown image: more cannot be seen
+
+
+def predict(
+    model: Model,
+    files: Sequence[Path | str],
+    prompts: Mapping[str, Sequence[str]],
+    *,
+    batch_size: int = 64,
+    skip_bad: bool = False,
+) -> pd.DataFrame:
+    """Choose between classes by how near an image lies to their sentences.
+
+    The probabilities compare the given classes with each other and with nothing else: they add
+    up to 1 for any image, also for one that shows none of them.
+
+    Args:
+        model: Encoder.
+        files: Image files.
+        prompts: Sentences of each class.
+        batch_size: Images a forward pass; the result does not depend on it.
+        skip_bad: Leave images that cannot be read out instead of refusing all.
+
+    Returns:
+        One row an image, in the order of the files: image (its path), prediction (a class) and,
+        in the order of ``prompts``, one column a class with its probability, 0 to 1.
+
+    Raises:
+        ParameterError: Fewer than two classes, a class named "image" or "prediction", a batch
+            of nothing.
+        ImageError: If images cannot be read: all are named, before one is encoded.
+        DataError: If there are DICOM files and no pydicom.
+
+    Source: CLIP (arXiv 2103.00020), section 3.1.2; the protocol of the paper's zero-shot planes.
+    """
+    require_choice(prompts)
+    if batch_size < 1:
+        raise ParameterError("No images in a batch", where="batch_size", found=batch_size)
+    files = whole_images([Path(file) for file in files], skip_bad=skip_bad)
+    vectors = _class_vectors(model, prompts)
+    starts = range(0, len(files), batch_size)
+    with ThreadPoolExecutor() as pool:
+        batches = (list(pool.map(read_square, files[i : i + batch_size])) for i in starts)
+        parts = [_probabilities(model, images, vectors) for images in batches]
+    table = pd.DataFrame(np.concatenate(parts), columns=list(prompts))
+    prediction = np.array(list(prompts))[table.to_numpy().argmax(1)]
+    table.insert(0, "image", [str(file) for file in files])
+    table.insert(1, "prediction", prediction)
+    return table
+
+
+def picture(
+    model: Model,
+    table: pd.DataFrame,
+    prompts: Mapping[str, Sequence[str]],
+    *,
+    method: str = "gradcam",
+    limit: int = SHOWN_IMAGES,
+):
+    """Image, map and probabilities of the first images, one image a row.
+
+    The map shows where in the image the probability of the predicted class comes from.
+
+    Args:
+        model: The encoder that predicted.
+        table: As given by `predict`.
+        prompts: The sentences it was given.
+        method: "gradcam" (a second for the first image), "layercam", "scorecam" (as published,
+            several seconds an image) or "none" for no map.
+        limit: Images to show.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        ParameterError: Unknown method, or no image to show.
+        ModelError: If a map is asked for and the model is no vision transformer.
+    """
+    from fetalclip_nb import figures
+
+    table = table.head(limit)
+    if table.empty:
+        raise ParameterError("No image to show", where="picture", expected="at least one image")
+    figures.use_style()
+    images = [read_square(Path(path)).convert("L") for path in table["image"]]
+    images = [image.resize((min(image.width, _SIDE),) * 2) for image in images]
+    columns = [images] if method == "none" else [images, _mapped(model, table, prompts, method)]
+    figure, axes = figures.plt.subplots(
+        len(table),
+        len(columns) + 1,
+        figsize=(figures.WIDTH, len(table) * _height(table)),
+        width_ratios=[1.0] * len(columns) + [1.4],
+        squeeze=False,
+    )
+    for row, record in enumerate(table.to_dict("records")):
+        for axis, pictures in zip(axes[row], columns, strict=False):
+            axis.imshow(pictures[row], cmap="gray", vmin=0, vmax=255)
+            axis.axis("off")
+        axes[row, 0].set_title(textwrap.shorten(Path(record["image"]).name, 28), fontsize=8)
+        if len(columns) > 1:
+            name = textwrap.shorten(record["prediction"], 24, placeholder="…")
+            axes[row, 1].set_title(f"where: {name}", fontsize=8)
+        _bars(axes[row, -1], record, figures.COLOURS)
+    figure.tight_layout()
+    return figure
+
+
+def _class_vectors(model: Model, prompts: Mapping[str, Sequence[str]]) -> np.ndarray:
+    return zero_shot.class_embeddings(model.encode_text, {k: list(v) for k, v in prompts.items()})
+
+
+def _probabilities(model: Model, images: Sequence[Image.Image], vectors: np.ndarray) -> np.ndarray:
+    """Probabilities of the classes, float32 of shape (N, C)."""
+    embedded = zero_shot.normalise(prepared_embedding(model, images))
+    return zero_shot.softmax(zero_shot.zero_shot_logits(embedded, vectors))
+
+
+def _mapped(
+    model: Model, table: pd.DataFrame, prompts: Mapping[str, Sequence[str]], method: str
+) -> list[np.ndarray]:
+    """Images under the map of the class that was predicted, at the side the encoder sees."""
+    from fetalclip_nb.cam import cam_maps
+    from fetalclip_nb.overlay_files import overlay
+
+    squares = [read_square(Path(path)) for path in table["image"]]
+    pixels = torch.stack([model.preprocess(square) for square in squares])
+    targets = [list(prompts).index(name) for name in table["prediction"]]
+    maps = cam_maps(model, pixels, _class_vectors(model, prompts), targets, method=method).maps
+    sides = (maps.shape[-1],) * 2
+    greys = [np.asarray(s.convert("L").resize(sides, Image.Resampling.BICUBIC)) for s in squares]
+    return [overlay(grey / 255, seen) for grey, seen in zip(greys, maps, strict=True)]
+
+
+def _bars(axis, record: Mapping, colours: Sequence) -> None:
+    """Probabilities of one image, its prediction in another colour."""
+    chances = {name: value for name, value in record.items() if name not in COLUMNS}
+    highest = sorted(chances, key=chances.get, reverse=True)[:SHOWN_CLASSES]
+    names = [name for name in chances if name in highest]
+    shares = [100 * chances[name] for name in names]
+    tints = [colours[1] if name == record["prediction"] else colours[0] for name in names]
+    bars = axis.barh(range(len(names)), shares, color=tints)
+    axis.bar_label(bars, [f"{share:.1f}" for share in shares], fontsize=8, padding=2)
+    labels = ["\n".join(textwrap.wrap(name, 30)) for name in names]
+    axis.set_yticks(range(len(names)), labels, fontsize=8)
+    axis.set(xlim=(0, 115), xticks=(0, 50, 100))
+    axis.invert_yaxis()
+    axis.grid(visible=False)
+    few = f", {len(names)} of {len(chances)} classes" if len(names) < len(chances) else ""
+    axis.set_xlabel(f"probability (%){few}", fontsize=8)
+
+
+def _height(table: pd.DataFrame) -> float:
+    """Inches a row needs for its bars and their labels."""
+    names = [name for name in table.columns if name not in COLUMNS]
+    lines = sorted(len(textwrap.wrap(name, 30)) for name in names)[-SHOWN_CLASSES:]
+    return max(2.2, 0.7 + 0.17 * sum(lines))
