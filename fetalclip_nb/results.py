@@ -24,10 +24,15 @@ UNITS = {
     **dict.fromkeys(("hd95", "hc_mae_mm", "hc_bias_mm", "hc_low_mm", "hc_high_mm"), "mm"),
     **dict.fromkeys(("age_error_days", "age_mae_days", "age_bias_days"), "days"),
     **dict.fromkeys(("age_low_days", "age_high_days"), "days"),
+    **dict.fromkeys(("age_gap_days", "age_gap_chance_days"), "days"),
+    **dict.fromkeys(("silhouette", "ari", "excess", "excess_within"), ""),
 }
-"""Units of the metrics that are no fractions, by the part of a metric's name that says so."""
+"""Units of the metrics that are no fractions, by the part of a metric's name that says so.
 
-_DECIMALS = {"days": 1, "mm": 2}
+Indices that may be negative have no unit: a percentage of them would mean nothing.
+"""
+
+_DECIMALS = {"days": 1, "mm": 2, "": 2}
 
 Scores = Mapping[str, Mapping[str, Score]]
 """Metric name to {"patient": score, "image": score}: the unit that was resampled."""
@@ -148,10 +153,10 @@ def _fact_text(value: object) -> str:
 
 
 def unit_of(metric: str) -> str:
-    """The unit a metric is shown in: "days", "mm" or "%".
+    """The unit a metric is shown in: "days", "mm", "%" or "" for none.
 
-    >>> unit_of("head/hd95/head"), unit_of("head/dsc")
-    ('mm', '%')
+    >>> unit_of("head/hd95/head"), unit_of("head/dsc"), unit_of("planes/ari")
+    ('mm', '%', '')
     """
     return next((UNITS[part] for part in metric.split("/") if part in UNITS), "%")
 
@@ -162,7 +167,7 @@ def format_number(metric: str, value: float, decimals: int = 1) -> str:
     Args:
         metric: Name of the score, after a task's name or not.
         value: As in the result file.
-        decimals: Of a percentage; days have one and millimetres two.
+        decimals: Of a percentage; days have one, millimetres and plain numbers two.
 
     >>> format_number("vpr", 0.83421, 2), format_number("hc_bias_mm", -0.001)
     ('83.42', '0.00')
@@ -174,21 +179,23 @@ def format_number(metric: str, value: float, decimals: int = 1) -> str:
 
 
 def format_value(metric: str, value: float) -> str:
-    """A value with its unit.
+    """A value with its unit, if it has one.
 
     >>> format_value("vpr", 0.83421), format_value("age_error_days", 9.0)
     ('83.4 %', '9.0 days')
+    >>> format_value("planes/silhouette", -0.083)
+    '-0.08'
     """
-    return f"{format_number(metric, value)} {unit_of(metric)}"
+    return f"{format_number(metric, value)} {unit_of(metric)}".rstrip()
 
 
 def format_interval(metric: str, low: float, high: float) -> str:
-    """An interval with its unit.
+    """An interval with its unit, if it has one.
 
     >>> format_interval("vpr", 0.8096, 0.8587)
     '81.0 to 85.9 %'
     """
-    return f"{format_number(metric, low)} to {format_number(metric, high)} {unit_of(metric)}"
+    return f"{format_number(metric, low)} to {format_value(metric, high)}"
 
 
 def provenance(**details: object) -> dict:

@@ -36,8 +36,9 @@ def comparison_table(
             of a difference, except for the authors' own released outputs.
 
     Returns:
-        A table of texts, indexed by model; scores in percent (or days, or mm) with two
-        decimals, as the paper gives them. Image intervals have a column where any is known.
+        A table of texts, indexed by model; scores in percent (or days, mm, or without a unit)
+        with two decimals, as the paper gives them. Image intervals have a column where any are
+        known.
     """
     known = published_scores(task) if task else {}
     rows = []
@@ -161,7 +162,7 @@ def scores_of(results: Mapping[str, dict], metric: str) -> dict[str, Score]:
 
 
 def plain_table(scores: Mapping[str, Mapping[str, Score]], metrics: Sequence[str]) -> pd.DataFrame:
-    """Values with intervals as texts, in percent, days or mm: one row a predictor."""
+    """Values with intervals as texts, in percent, days, mm or no unit: one row a predictor."""
 
     def text(metric: str, score: Score) -> str:
         return f"{_number(metric, score.value)} ({_range(metric, vars(score))})"

@@ -60,6 +60,23 @@ def test_texts_are_made_of_the_files_alone(tmp_path):
     assert results.render_glue(tmp_path, "02")["headline/vpr"] == "50.0 %"
 
 
+def test_indices_have_two_decimals_and_no_unit(tmp_path):
+    index = Score(-0.0834, -0.1, 0.005, 0, 9, 9)
+    scores = {"planes/silhouette": {"patient": index}, "planes/purity": {"patient": score(0.5)}}
+    results.save_result(
+        tmp_path / "07", "m", scores, order=0, synthetic=False, parameters={}, provenance={}
+    )
+    texts = results.render_glue(tmp_path, "07")
+    assert texts["m/planes/silhouette"] == "-0.08"
+    assert texts["m/planes/silhouette/interval"] == "-0.10 to 0.01"
+    assert texts["m/planes/purity"] == "50.0 %"
+    row = tables.comparison_table(results.load_results(tmp_path / "07"), "planes/silhouette")
+    assert row.loc["m"].tolist() == ["real", "9", "-0.08", "-0.10–0.01"]
+    assert tables.plain_table({"m": {"ari": index}}, ["ari"]).loc["m", "ari"] == (
+        "-0.08 (-0.10–0.01)"
+    )
+
+
 def test_missing_and_damaged_files(tmp_path):
     with pytest.raises(ResultError, match="No results.*run the notebook"):
         results.load_results(tmp_path)
