@@ -6,24 +6,19 @@ One HTML fragment holds style, script, points and a sheet of thumbnails. The scr
 
 import hashlib
 import html
-import io
 import json
-import math
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex
-from PIL import Image
 
 from fetalclip_nb.errors import DataError, ParameterError, listing
 from fetalclip_nb.figures import COLOURS
-from fetalclip_nb.images import read_square
+from fetalclip_nb.thumbnails import contact_sheet, thumbnails
 
 COLUMNS = ("x", "y", "id", "label", "prediction")
 """What each point must have; further columns are shown beside its image."""
@@ -33,6 +28,9 @@ QUALITIES = (85, 75, 65, 55, 45, 35)
 
 SMALLEST = 16
 """Side in pixels below which a thumbnail says nothing."""
+
+UNLABELLED = "no label"
+"""Name of the class of points whose label is empty or missing."""
 
 _GRID = 9999  # positions are whole numbers up to this: finer than any screen
 
@@ -58,8 +56,8 @@ class Atlas:
         self.html = atlas_html(points, paths, title=title, **settings)
 
     @property
-    def bytes(self) -> int:
-        """Size of the fragment."""
+    def size(self) -> int:
+        """Bytes of the fragment."""
         return len(self.html.encode())
 
     def _repr_html_(self) -> str:
@@ -67,7 +65,7 @@ class Atlas:
 
     def __repr__(self) -> str:
         """What a terminal shows."""
-        return f"Atlas: {self.title} ({self.bytes / 1e6:.1f} MB of HTML, shown by a notebook)"
+        return f"Atlas: {self.title} ({self.size / 1e6:.1f} MB of HTML, shown by a notebook)"
 
 
 def atlas_html(
@@ -111,13 +109,13 @@ def atlas_html(
     _require_points(points, paths)
     _require_settings(thumb, limit)
     rows = evenly(points["label"].astype(str).to_numpy(), limit, seed)
+    # Drawn in a random order: no class lies on top because it comes last in a table.
+    rows = np.random.default_rng(seed).permutation(rows)
     shown = points.iloc[rows].reset_index(drop=True)
-    with ThreadPoolExecutor() as pool:
-        pictures = list(pool.map(partial(_thumbnail, side=thumb), [paths[row] for row in rows]))
+    pictures = thumbnails([paths[row] for row in rows], thumb)
     content = {"title": title, "total": len(points), **_content(shown)}
-    smallest = 0
     for side, quality in _trials(thumb):
-        sheet, columns = _sheet(pictures, side, quality)
+        sheet, columns = contact_sheet(pictures, side, quality)
         page = _fragment({**content, "columns": columns, "side": side}, sheet)
         smallest = len(page.encode())
         if smallest <= max_bytes:
@@ -169,7 +167,8 @@ def _require_points(points: pd.DataFrame, paths: Sequence[Path]) -> None:
             expected="one file a point, and at least one",
             found=f"{len(points)} points, {len(paths)} files",
         )
-    lost = points.loc[~np.isfinite(points[["x", "y"]].astype(float)).all(axis=1), "id"]
+    numbers = points[["x", "y"]].apply(pd.to_numeric, errors="coerce")
+    lost = points.loc[~np.isfinite(numbers.astype(float)).all(axis=1), "id"]
     if len(lost):
         raise DataError(
             "Points have no position", where="x, y", expected="finite numbers", found=listing(lost)
@@ -189,25 +188,27 @@ def _require_settings(thumb: int, limit: int) -> None:
 
 def _content(points: pd.DataFrame) -> dict:
     """What the script is told about the points, as JSON has it."""
-    column = points["label"]
-    categorical = isinstance(column.dtype, pd.CategoricalDtype)
-    names = (
-        column.cat.remove_unused_categories().cat.categories
-        if categorical
-        else sorted(column.astype(str).unique())
-    )
-    codes = {str(name): code for code, name in enumerate(names)}
+    labels = _labels(points["label"])
+    codes = {name: code for code, name in enumerate(labels.cat.categories)}
     others = [name for name in points if name not in COLUMNS]
     return {
         "labels": list(codes),
         "colours": [to_hex(colour) for colour in COLOURS],
         "x": _positions(points["x"]),
         "y": _positions(points["y"]),
-        "label": [codes[str(value)] for value in column],
+        "label": [codes[name] for name in labels],
         "id": _texts(points["id"]),
         "prediction": _texts(points["prediction"]),
         "others": [[str(name).replace("_", " "), _texts(points[name])] for name in others],
     }
+
+
+def _labels(values: pd.Series) -> pd.Series:
+    """Labels as categories: in their own order where they have one, else in the alphabet's."""
+    texts = pd.Series([text or UNLABELLED for text in _texts(values)])
+    known = values.cat.categories if isinstance(values.dtype, pd.CategoricalDtype) else ()
+    order = dict.fromkeys([*map(str, known), *sorted(set(texts))])
+    return texts.astype(pd.CategoricalDtype([name for name in order if name in set(texts)]))
 
 
 def _positions(values: pd.Series) -> list[int]:
@@ -223,12 +224,9 @@ def _texts(values: pd.Series) -> list[str]:
 
 
 def _text(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _thumbnail(path: Path, side: int) -> Image.Image:
-    square = read_square(path)
-    return square.resize((side, side), Image.Resampling.LANCZOS)
+    if not isinstance(value, (float, np.floating)):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _trials(thumb: int) -> Iterator[tuple[int, int]]:
@@ -237,20 +235,6 @@ def _trials(thumb: int) -> Iterator[tuple[int, int]]:
         yield thumb, quality
     for side in range(thumb - 8, SMALLEST - 1, -8):
         yield side, QUALITIES[-1]
-
-
-def _sheet(pictures: Sequence[Image.Image], side: int, quality: int) -> tuple[bytes, int]:
-    """All thumbnails in one JPEG, and how many stand in a row."""
-    columns = math.ceil(math.sqrt(len(pictures)))
-    rows = math.ceil(len(pictures) / columns)
-    mode = "L" if all(picture.mode == "L" for picture in pictures) else "RGB"
-    sheet = Image.new(mode, (columns * side, rows * side))
-    for number, picture in enumerate(pictures):
-        small = picture.resize((side, side), Image.Resampling.LANCZOS)
-        sheet.paste(small, (number % columns * side, number // columns * side))
-    buffer = io.BytesIO()
-    sheet.save(buffer, "JPEG", quality=quality, optimize=True)
-    return buffer.getvalue(), columns
 
 
 def _fragment(content: dict, sheet: bytes) -> str:

@@ -1,29 +1,19 @@
 """Search: the images nearest to an image, and the images nearest to a sentence."""
 
-import argparse
+import textwrap
 from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from fetalclip_nb.datasets import fass, fetal_planes, focus, hc18
-from fetalclip_nb.datasets.table import Dataset, build, require_root
+from fetalclip_nb.datasets.table import Dataset
 from fetalclip_nb.embedding_cache import Embeddings
 from fetalclip_nb.errors import ParameterError, ShapeError
-from fetalclip_nb.paths import project_root, resolve
 from fetalclip_nb.zero_shot import normalise
 
-FORMATS = ("table", "json", "csv")
-_LABELS = ("label", "plane")
-_LAYOUTS = {
-    "fetal_planes": (fetal_planes.TABLE,),
-    "hc18": (hc18.TABLE,),
-    "manifest": ("manifest.csv",),
-    "fass": (fass.IMAGES, fass.ARRAYS),
-    "focus": tuple(f"{split}/{focus.IMAGES}" for split in focus.SPLITS),
-}
-"""What a folder of each kind holds."""
+_LABELS = ("label", "plane", "brain_plane")
+"""Columns that say what an image shows, from the coarse to the fine."""
 
 
 def nearest_images(
@@ -55,13 +45,7 @@ def nearest_images(
             fix="encode both with one model",
         )
     kept = np.flatnonzero(~pd.Index(embedded.ids).isin(list(exclude)))
-    if not 1 <= k <= len(kept):
-        raise ParameterError(
-            "Cannot answer with that many images",
-            where="k",
-            expected=f"1 to {len(kept)}: what there is beside what is left out",
-            found=k,
-        )
+    require_enough(k, len(kept))
     similarity = normalise(embedded.vectors[kept]) @ normalise(query)
     order = np.argsort(-similarity, kind="stable")[:k]
     return pd.DataFrame(
@@ -98,8 +82,8 @@ def search_images(
             is in the data set.
 
     Returns:
-        Columns rank, similarity (cosine, -1 to 1), id, label ("" where the data set has none),
-        patient and path (relative to the data set), k rows, the most similar first.
+        Columns rank, similarity (cosine, -1 to 1), id, label (with the brain sub-plane where
+        there is one; "" where the data set has none), patient and path (relative to the data set), k rows, the most similar first.
 
     Raises:
         ParameterError: If both or none of image and text are given, or k is out of range.
@@ -108,23 +92,22 @@ def search_images(
     from fetalclip_nb.embeddings import image_embeddings, prepared_embedding, text_embeddings
     from fetalclip_nb.images import read_square
 
-    _require_one(image, text)
-    own = []
-    if image is not None:
-        query = prepared_embedding(model, [read_square(Path(image))])[0]
-        own = own_ids(dataset, image, whole_patient=other_patients)
-    else:
+    require_one(image, text)
+    own = [] if image is None else own_ids(dataset, image, whole_patient=other_patients)
+    require_enough(k, len(dataset) - len(own))
+    if image is None:
         query = text_embeddings(model, [text], cache_dir=cache_dir)[0]
+    else:
+        query = prepared_embedding(model, [read_square(Path(image))])[0]
     embedded = image_embeddings(model, dataset, cache_dir=cache_dir)
     found = nearest_images(embedded, query, k, exclude=own)
     table = dataset.table.set_index("id").loc[found["id"]].reset_index()
-    label = next((name for name in _LABELS if name in table), None)
     return pd.DataFrame(
         {
             "rank": found["rank"],
             "similarity": found["similarity"],
             "id": found["id"],
-            "label": table[label] if label else "",
+            "label": _label_texts(table),
             "patient": table["patient"],
             "path": table["path"],
         }
@@ -141,79 +124,74 @@ def own_ids(dataset: Dataset, image: Path | str, *, whole_patient: bool = False)
     return own["id"].tolist()
 
 
-def open_folder(folder: Path | str) -> Dataset:
-    """A data set in any layout that is known, or a plain folder of images.
+def _label_texts(table: pd.DataFrame) -> list[str]:
+    columns = [name for name in _LABELS if name in table]
+    return [", ".join(filter(None, row)) for row in table[columns].itertuples(index=False)]
+
+
+def picture(
+    found: pd.DataFrame,
+    root: Path,
+    *,
+    image: Path | str | None = None,
+    text: str | None = None,
+    columns: int = 5,
+):
+    """The answers in their order, with label and similarity; a query image comes first.
 
     Args:
-        folder: FETAL_PLANES_DB, HC18, FASS, FOCUS, a folder with a ``manifest.csv``, or one of
-            images alone, each of which then counts as a patient of its own.
+        found: As given by `search_images`.
+        root: Folder of the data set.
+        image: The image that was looked for, if it was one.
+        text: The sentence that was looked for, if it was one; it becomes the title.
+        columns: Images in a row.
+
+    Returns:
+        A matplotlib figure.
+    """
+    from fetalclip_nb import figures
+
+    figures.use_style()
+    files = [Path(root) / path for path in found["path"]]
+    titles = [
+        f"{label}\n{similarity:.2f}".strip()
+        for label, similarity in zip(found["label"], found["similarity"], strict=True)
+    ]
+    if image is not None:
+        files, titles = [Path(image), *files], ["looked for", *titles]
+    figure = figures.image_grid(files, titles, columns=min(columns, len(files)))
+    if text is not None:
+        figure.suptitle("\n".join(textwrap.wrap(text, 70)), y=1.0, va="bottom", fontsize=10)
+    return figure
+
+
+def require_one(image: object, text: str | None) -> None:
+    """Refuse a search for nothing, or for two things at once.
 
     Raises:
-        DataError: If the folder is missing or holds no image, or whatever its reader finds
-            wrong.
+        ParameterError: Both or none given, or an empty sentence.
     """
-    from fetalclip_nb.datasets import load_dataset
-
-    root = require_root(folder, "FETAL_PLANES_DB, HC18, FASS, FOCUS or manifest")
-    kind = next((k for k, parts in _LAYOUTS.items() if all((root / p).exists() for p in parts)), "")
-    return load_dataset(kind, root) if kind else _plain(root)
-
-
-def _plain(root: Path) -> Dataset:
-    from fetalclip_nb.inputs import image_files
-
-    names = [path.relative_to(root).as_posix() for path in image_files([str(root)])]
-    table = pd.DataFrame({"id": names, "path": names, "patient": names, "label": ""})
-    return build("folder", root, table)
-
-
-def _require_one(image: object, text: str | None) -> None:
-    if (image is None) == (text is None) or (text is not None and not text.strip()):
+    both = image is not None and text is not None
+    if both or (image is None and not (text or "").strip()):
         raise ParameterError(
             "Search needs one thing to look for",
             where="image, text",
             expected="an image file, or a sentence",
-            found="both" if image is not None and text is not None else "none",
+            found="both" if both else "none",
         )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``fetalclip-nb search``."""
-    parser.add_argument("folder", metavar="FOLDER", help="data set, or a folder of images")
-    parser.add_argument("--text", metavar="SENTENCE", help="what the images should show")
-    parser.add_argument("--image", metavar="FILE", help="image whose like is looked for")
-    parser.add_argument("--model", default="phantomclip", help="encoder (default: phantomclip)")
-    parser.add_argument("--k", type=int, default=9, help="images wanted (default: 9)")
-    parser.add_argument("--format", choices=FORMATS, default="table", help="default: table")
-    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="the images, as a picture")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--precision", default="auto", help="auto, fp32, tf32 or bf16")
+def require_enough(k: int, available: int) -> None:
+    """Refuse to look for fewer images than one, or for more than there are.
 
-
-def main(options: argparse.Namespace) -> int:
-    """Search a folder; the answer goes to standard output, remarks to standard error."""
-    _require_one(options.image, options.text)
-    dataset = open_folder(resolve(options.folder))
-    from fetalclip_nb.models import load_model
-
-    model = load_model(options.model, device=options.device, precision=options.precision)
-    found = search_images(
-        model,
-        dataset,
-        image=options.image and resolve(options.image),
-        text=options.text,
-        cache_dir=project_root() / "build" / "cache",
-        k=options.k,
-    )
-    print(as_text(found, options.format))
-    return 0
-
-
-def as_text(found: pd.DataFrame, form: str) -> str:
-    """Answers as a table for the eye, as JSON or as CSV."""
-    rounded = found.round({"similarity": 4})
-    if form == "json":
-        return rounded.to_json(orient="records", indent=1, force_ascii=False)
-    if form == "csv":
-        return rounded.to_csv(index=False).rstrip("\n")
-    return rounded.to_string(index=False)
+    Raises:
+        ParameterError: k is out of range.
+    """
+    if not isinstance(k, int | np.integer) or not 1 <= k <= available:
+        raise ParameterError(
+            "Cannot find that many images",
+            where="k",
+            expected=f"a whole number from 1 to {available}: the images there are, "
+            "without those of the query",
+            found=repr(k),
+        )

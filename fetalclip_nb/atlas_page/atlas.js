@@ -133,7 +133,7 @@ function build(host) {
       if (row === 0) {
         entry.className = "strong";
         entry.prepend(marker(data.label[i]));
-      }
+      } else if (name === "image") term.className = entry.className = "wide";
       list.append(term, entry);
     });
     place();
@@ -161,6 +161,8 @@ function build(host) {
   const say = (text) => { part(".live").textContent = text; };
   const count = (label) => data.label.filter((value) => value === label).length;
   const plural = (n) => `${n.toLocaleString("en")} image${n === 1 ? "" : "s"}`;
+  const all = size === data.total ? plural(size)
+    : `${size.toLocaleString("en")} of ${plural(data.total)}, drawn evenly from the classes`;
 
   function keep(label) {
     state.kept = state.kept === label ? null : label;
@@ -168,8 +170,10 @@ function build(host) {
     root.querySelectorAll("button").forEach((button, i) => {
       button.setAttribute("aria-pressed", String(state.kept === (i ? i - 1 : null)));
     });
-    say(state.kept === null ? `All classes, ${plural(size)}`
-      : `Only ${data.labels[state.kept]}, ${plural(count(state.kept))}`);
+    const kept = state.kept === null ? all
+      : `only ${data.labels[state.kept]}: ${count(state.kept).toLocaleString("en")} of ${all}`;
+    part(".count").textContent = kept;
+    say(kept);
     draw();
   }
 
@@ -223,14 +227,14 @@ function build(host) {
     if (next !== null) show(next, { aloud: true });
   });
   root.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || state.kept === null) return;
+    if (event.key !== "Escape" || (state.kept === null && state.current === null)) return;
     event.stopPropagation();
-    keep(null);
+    if (state.kept === null) show(null);
+    else keep(null);
   });
 
   part(".title").textContent = data.title;
-  part(".count").textContent = size === data.total ? plural(size)
-    : `${size.toLocaleString("en")} of ${plural(data.total)}, drawn evenly from the classes`;
+  part(".count").textContent = all;
   stage.setAttribute("aria-label", `${data.title}: ${plural(size)}`);
   picture.style.backgroundImage = `url(${data.sheet})`;
   part(".legend").append(button(null, "all", size));

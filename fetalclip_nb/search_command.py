@@ -1,0 +1,135 @@
+"""``fetalclip-nb search``: the images of a folder that fit a sentence, or resemble an image.
+
+Torch is imported only when the words of the command have been checked.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fetalclip_nb.errors import ParameterError, listing
+from fetalclip_nb.paths import project_root, resolve
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMATS = ("table", "json", "csv")
+_PICTURES = (".png", ".jpg", ".pdf", ".svg")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``fetalclip-nb search``."""
+    parser.add_argument("folder", metavar="FOLDER", help="a data set, or a folder of images")
+    query = parser.add_mutually_exclusive_group(required=True)
+    query.add_argument("--text", metavar="SENTENCE", help="what the images should show")
+    query.add_argument("--image", metavar="FILE", help="image whose like is looked for")
+    parser.add_argument("--model", default="phantomclip", help="(default: phantomclip)")
+    parser.add_argument("--k", type=int, default=9, help="images to find (default: 9)")
+    parser.add_argument("--format", choices=FORMATS, default="table", help="(default: table)")
+    parser.add_argument(
+        "--picture", type=Path, metavar="FILE", help="write the images, too (.png, .pdf)"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument("--precision", default="auto", help="auto, fp32, tf32 or bf16")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Search a folder whose embeddings are computed once and kept.
+
+    Standard output carries the answer and nothing else; notes go to standard error. A query
+    image that lies in the folder is left out of the answer.
+
+    Raises:
+        ParameterError: Nothing or two things to look for, more images asked for than there are,
+            a picture that cannot be written.
+        DataError: A folder that is missing, empty or no whole data set.
+        ImageError: Images that are missing or damaged.
+        ModelError: A model that cannot be loaded.
+    """
+    from fetalclip_nb import search
+    from fetalclip_nb.folders import open_folder
+    from fetalclip_nb.images import read_image
+
+    search.require_one(options.image, options.text)
+    _require_target(options.picture)
+    image = resolve(options.image) if options.image is not None else None
+    if image is not None:
+        read_image(image)
+    dataset = open_folder(resolve(options.folder))
+    own = search.own_ids(dataset, image) if image is not None else []
+    search.require_enough(options.k, len(dataset) - len(own))
+
+    from fetalclip_nb.models import load_model
+
+    model = load_model(options.model, device=options.device, precision=options.precision)
+    cache = project_root() / "build" / "cache"
+    query = {"image": image, "text": options.text}
+    found = search.search_images(model, dataset, **query, cache_dir=cache, k=options.k)
+    paths = [_shown(dataset.root / path) for path in found["path"]]
+    sys.stdout.write(formatted(found.assign(path=paths), options.format))
+    if options.picture:
+        import matplotlib as mpl
+
+        mpl.use("Agg")  # a file is written: no window, on machines without a display too
+        search.picture(found, dataset.root, **query).savefig(options.picture)
+    _note(model.source, own)
+    return 0
+
+
+def formatted(found: "pd.DataFrame", form: str) -> str:
+    """Answers as text.
+
+    Args:
+        found: As given by `search.search_images`.
+        form: "table" (to read), "json" (a list of objects) or "csv".
+
+    Returns:
+        Text that ends with a newline; similarities with four decimals.
+    """
+    if form == "csv":
+        return found.to_csv(index=False, float_format="%.4f", lineterminator="\n")
+    if form == "json":
+        records = found.assign(similarity=found["similarity"].astype(float).round(4))
+        return json.dumps(records.to_dict("records"), indent=1, ensure_ascii=False) + "\n"
+    said = [name for name in found if name not in ("id", "patient")]
+    filled = [name for name in said if found[name].astype(str).str.strip().any()]
+    return found[filled].to_string(index=False, float_format="%.4f".__mod__) + "\n"
+
+
+def _require_target(picture: Path | None) -> None:
+    """Refuse a picture that cannot be written, before anything is computed."""
+    if picture is None:
+        return
+    if picture.suffix.lower() not in _PICTURES or not picture.absolute().parent.is_dir():
+        raise ParameterError(
+            "Picture cannot be written there",
+            where="--picture",
+            expected=f"a file in a folder that exists, ending in {listing(_PICTURES)}",
+            found=picture,
+        )
+
+
+def _note(source: str, own: list[str]) -> None:
+    """Say on standard error what a reader of the answer has to know."""
+    if own:
+        print(f"Left out, as it is the query itself: {listing(own)}.", file=sys.stderr)
+    print("For research and teaching. Not a medical device.", file=sys.stderr)
+    if source == "phantomclip":
+        print(
+            "phantomclip was trained on drawn phantoms, not on patients: a demonstration.",
+            file=sys.stderr,
+        )
+
+
+def _shown(path: Path) -> str:
+    """A path as it is shown: relative to the current folder where it lies in it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    add_arguments(parser)
+    raise SystemExit(main(parser.parse_args()))
