@@ -114,8 +114,9 @@ def picture(
         len(table),
         len(columns) + 1,
         figsize=(figures.WIDTH, len(table) * _height(table)),
-        width_ratios=[1.0] * len(columns) + [1.4],
+        width_ratios=[1.0] * len(columns) + [1.2],
         squeeze=False,
+        layout="constrained",
     )
     for row, record in enumerate(table.to_dict("records")):
         for axis, pictures in zip(axes[row], columns, strict=False):
@@ -126,7 +127,6 @@ def picture(
             name = textwrap.shorten(record["prediction"], 24, placeholder="…")
             axes[row, 1].set_title(f"where: {name}", fontsize=8)
         _bars(axes[row, -1], record, figures.COLOURS)
-    figure.tight_layout()
     return figure
 
 
@@ -145,15 +145,14 @@ def _mapped(
 ) -> list[np.ndarray]:
     """Images under the map of the class that was predicted, at the side the encoder sees."""
     from fetalclip_nb.cam import cam_maps
-    from fetalclip_nb.overlay_files import overlay
+    from fetalclip_nb.overlay_files import grey_squares, overlay
 
-    squares = [read_square(Path(path)) for path in table["image"]]
-    pixels = torch.stack([model.preprocess(square) for square in squares])
+    paths = [Path(path) for path in table["image"]]
+    pixels = torch.stack([model.preprocess(read_square(path)) for path in paths])
     targets = [list(prompts).index(name) for name in table["prediction"]]
     maps = cam_maps(model, pixels, _class_vectors(model, prompts), targets, method=method).maps
-    sides = (maps.shape[-1],) * 2
-    greys = [np.asarray(s.convert("L").resize(sides, Image.Resampling.BICUBIC)) for s in squares]
-    return [overlay(grey / 255, seen) for grey, seen in zip(greys, maps, strict=True)]
+    greys = grey_squares(paths, maps.shape[-1])
+    return [overlay(grey, seen) for grey, seen in zip(greys, maps, strict=True)]
 
 
 def _bars(axis, record: Mapping, colours: Sequence) -> None:
@@ -167,7 +166,9 @@ def _bars(axis, record: Mapping, colours: Sequence) -> None:
     axis.bar_label(bars, [f"{share:.1f}" for share in shares], fontsize=8, padding=2)
     labels = ["\n".join(textwrap.wrap(name, 30)) for name in names]
     axis.set_yticks(range(len(names)), labels, fontsize=8)
-    axis.set(xlim=(0, 115), xticks=(0, 50, 100))
+    axis.set_xticks((0, 50, 100), ("0", "50", "100"), fontsize=8)
+    axis.set_xlim(0, 120)  # the number beside a bar of 100 has to find room
+    axis.spines[["top", "right"]].set_visible(False)
     axis.invert_yaxis()
     axis.grid(visible=False)
     few = f", {len(names)} of {len(chances)} classes" if len(names) < len(chances) else ""
