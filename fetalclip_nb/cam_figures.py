@@ -37,7 +37,7 @@ def overlay_grid(
     size: float = 1.5,
     weight: float = WEIGHT,
 ) -> Figure:
-    """Images, and below each its overlay, with class, prediction and confidence.
+    """Images, each with its overlay below it, with class, prediction and confidence.
 
     Titles read CLASS, then an arrow, what was predicted and how probable it was; wrong
     predictions are red and bold.
@@ -60,18 +60,16 @@ def overlay_grid(
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     figure, axes = plt.subplots(
-        2 * rows, columns, figsize=(columns * size, rows * (2 * size + 0.5)), squeeze=False
+        rows, columns, figsize=(columns * size, rows * (2 * size + 0.5)), squeeze=False
     )
     for axis in axes.flat:
         axis.axis("off")
-    # From (2 rows, columns) to a pair of axes an image.
-    pairs = axes.reshape(rows, 2, columns).swapaxes(1, 2).reshape(-1, 2)
-    for (above, below), image, importance, row, target in zip(
-        pairs, images, maps, np.asarray(probabilities), targets, strict=False
+    for axis, image, importance, row, target in zip(
+        axes.flat, images, maps, np.asarray(probabilities), targets, strict=False
     ):
-        above.imshow(image, cmap="gray", vmin=0, vmax=1)
-        below.imshow(overlay(image, importance, weight).clip(0, 1))
-        _answer(above, row, classes, target)
+        pair = [overlay(image, importance, part) for part in (0, weight)]
+        axis.imshow(np.concatenate(pair).clip(0, 1))
+        _answer(axis, row, classes, target)
     figure.tight_layout(pad=0.3)
     return figure
 
@@ -114,11 +112,11 @@ def class_forest(scores: Mapping[str, Results], *, measure: str = "difference") 
         DataError: If no kind of map has the measure.
     """
     labels = {
-        "difference": "insertion − deletion (points of %)",
+        "difference": "insertion − deletion (percentage points)",
         "insertion": "area under the insertion curve (%)",
         "deletion": "area under the deletion curve (%)",
     }
-    label = labels.get(measure, f"{readable(measure)} (points of %)")
+    label = labels.get(measure, f"{readable(measure)} (percentage points)")
     figure = structure_bars(_picked(scores, measure), label=label)
     if measure not in ("insertion", "deletion"):
         figure.axes[0].axvline(0, color="black", ls="--", lw=1)

@@ -75,18 +75,28 @@ def faithfulness_curves(
     Args:
         score: See `curves`.
         pixels: See `curves`.
-        maps: See `curves`.
+        maps: See `curves`; or R maps of each image, shape (R, N, S, S), whose curves are
+            averaged: what chance does to a single random map then weighs less.
         targets: See `curves`.
         grounds: Mode to background, as given by `backgrounds`.
         steps: See `curves`.
         seed: See `curves`.
+
+    Returns:
+        Mode to float64 of shape (N, K + 1).
+
+    Raises:
+        ParameterError: See `curves`.
+        ShapeError: See `curves`.
     """
-    return {
-        mode: curves(
-            score, pixels, maps, targets, mode=mode, background=ground, steps=steps, seed=seed
-        )
-        for mode, ground in grounds.items()
-    }
+    maps = np.asarray(maps)
+    draws = maps if maps.ndim == 4 else maps[None]
+
+    def mean(mode: str) -> np.ndarray:
+        options = {"mode": mode, "background": grounds[mode], "steps": steps, "seed": seed}
+        return np.mean([curves(score, pixels, each, targets, **options) for each in draws], axis=0)
+
+    return {mode: mean(mode) for mode in grounds}
 
 
 def curves(
@@ -128,7 +138,8 @@ def curves(
             is not a column of the probabilities.
     """
     maps, targets = np.asarray(maps), np.asarray(targets)
-    maps = np.broadcast_to(maps, (len(pixels), *maps.shape[-2:]))
+    if maps.ndim == 2:
+        maps = np.broadcast_to(maps, (len(pixels), *maps.shape))
     _check(pixels, maps, targets, mode, steps)
     ranks = torch.from_numpy(pixel_ranks(maps, seed=seed))
     background = background.to(pixels.dtype).expand_as(pixels)

@@ -45,7 +45,8 @@ def patient_means(
                 expected=patients.shape,
                 found=np.shape(each),
             )
-    table = np.array([*values.values()], dtype=np.float64).T  # images, values
+    columns = np.array([*values.values()], dtype=np.float64)
+    table = columns.reshape(len(values), patients.size).T  # images, values
     known = ~np.isnan(table)
     items = np.stack([np.where(known, table, 0), known], axis=-1)[:, None]
 

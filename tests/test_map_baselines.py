@@ -1,0 +1,38 @@
+import cv2
+import numpy as np
+import pytest
+
+from fetalclip_nb import map_baselines
+from fetalclip_nb.errors import ParameterError
+
+
+def test_random_maps_are_noise_of_the_grid_brought_up():
+    maps = map_baselines.random_maps(3, 64, 8, seed=5)
+    assert maps.shape == (3, 64, 64) and maps.dtype == np.float32
+    assert (maps.min((1, 2)) == 0).all() and (maps.max((1, 2)) == 1).all()
+    cells = np.random.default_rng(5).random((3, 1, 8, 8), dtype=np.float32)[:, 0]
+    for each, noise in zip(maps, cells, strict=True):
+        large = cv2.resize(noise, (64, 64), interpolation=cv2.INTER_LINEAR)
+        assert each == pytest.approx((large - large.min()) / np.ptp(large), abs=1e-5)
+
+
+def test_random_maps_depend_on_the_seed_and_not_on_their_number():
+    maps = map_baselines.random_maps(3, 16, 4, seed=1)
+    assert (map_baselines.random_maps(2, 16, 4, seed=1) == maps[:2]).all()
+    assert (map_baselines.random_maps(3, 16, 4, seed=2) != maps).any()
+    assert (maps[0] != maps[1]).any()
+    with pytest.raises(ParameterError, match="Grid is too coarse. Where: grid. Expected: 2 or"):
+        map_baselines.random_maps(3, 16, 1)
+
+
+@pytest.mark.parametrize("side", [63, 64])
+def test_the_centre_map_falls_off_with_a_quarter_of_the_side(side):
+    found = map_baselines.centre_map(side)
+    assert found.shape == (side, side) and found.dtype == np.float32
+    assert found.max() == 1 and np.count_nonzero(found == 1) == (1 if side % 2 else 4)
+    assert (found == found.T).all() and (found == found[::-1]).all()
+    middle, sigma = (side - 1) / 2, side / 4
+    near = int(middle)  # the first of two middles where the side is even
+    for x in (0, 10, near):
+        expected = np.exp(-((x - middle) ** 2 - (near - middle) ** 2) / (2 * sigma**2))
+        assert found[near, x] == pytest.approx(expected, rel=1e-5)
