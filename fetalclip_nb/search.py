@@ -83,7 +83,8 @@ def search_images(
 
     Returns:
         Columns rank, similarity (cosine, -1 to 1), id, label (with the brain sub-plane where
-        there is one; "" where the data set has none), patient and path (relative to the data set), k rows, the most similar first.
+        there is one; "" where the data set has none), patient and path (relative to the data
+        set), k rows, the most similar first.
 
     Raises:
         ParameterError: If both or none of image and text are given, or k is out of range.
