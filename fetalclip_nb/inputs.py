@@ -13,6 +13,9 @@ from fetalclip_nb.paths import project_root, resolve
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", *DICOM_SUFFIXES)
 """Endings of the files that are taken from folders and patterns, in lower case."""
 
+_OUTLINE = "_Annotation"
+"""How names of HC18's outlines end, before the suffix: drawings, no images to be judged."""
+
 COLUMNS = ("image", "prediction")
 """What a table of predictions has beside the probabilities of the classes."""
 
@@ -23,7 +26,8 @@ def image_files(words: Sequence[str | Path]) -> list[Path]:
     A file that is named is taken whatever its ending. Of a folder, with all folders in it, and
     of a pattern (``*``, ``?``, ``[...]``, ``**`` for any folders between), images are taken:
     files that end like one (`SUFFIXES`), and DICOM files without an ending. Hidden files and
-    folders are left out. Relative words are looked for here, then in the checkout.
+    folders are left out, as are the outlines that lie between the images of HC18. Relative
+    words are looked for here, then in the checkout.
 
     Args:
         words: Files, folders and patterns, also such as a shell has not expanded.
@@ -158,7 +162,7 @@ def _is_image(path: Path) -> bool:
         return False
     # Exports of a machine are DICOM files without an ending, beside an index of the medium.
     bare = not path.suffix and path.name != "DICOMDIR" and is_dicom(path)
-    return bare or path.suffix.lower() in SUFFIXES
+    return bare or (path.suffix.lower() in SUFFIXES and not path.stem.endswith(_OUTLINE))
 
 
 def _reason(word: str) -> str:

@@ -13,21 +13,22 @@ from typing import TYPE_CHECKING
 
 from fetalclip_nb.errors import ParameterError, listing
 from fetalclip_nb.inputs import COLUMNS, image_files, require_choice, sentence_classes
+from fetalclip_nb.outputs import (
+    FORMATS,
+    caveats,
+    require_picture,
+    require_writable,
+    shown_path,
+)
 from fetalclip_nb.prompts import load_prompts
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMATS = ("table", "json", "csv")
 MAPS = ("gradcam", "scorecam", "layercam", "none")
-_PICTURES = (".png", ".jpg", ".pdf", ".svg")
 _HEADING = 24  # letters of a class's name above a column
-_NOTES = (
-    "The probabilities compare the given classes with each other only: one of them always wins.",
-    "For research and teaching. Not a medical device.",
-)
-_PHANTOM_NOTE = (
-    "phantomclip was trained on drawn phantoms, not on patients: what it says is a demonstration."
+_CHOICE = (
+    "The probabilities compare the given classes with each other only: one of them always wins."
 )
 
 
@@ -84,8 +85,8 @@ def main(options: argparse.Namespace) -> int:
 
     model = load_model(options.model, device=options.device, precision=options.precision)
     table = predict(model, files, prompts, skip_bad=options.skip_bad)
-    skipped = [_shown(file) for file in files if str(file) not in set(table["image"])]
-    shown = table.assign(image=[_shown(file) for file in table["image"]])
+    skipped = [shown_path(file) for file in files if str(file) not in set(table["image"])]
+    shown = table.assign(image=[shown_path(file) for file in table["image"]])
     text = formatted(shown, options.format or _format_of(options.output))
     if options.output:
         options.output.write_text(text, "utf-8")
@@ -153,32 +154,10 @@ def _require_targets(options: argparse.Namespace, files: Sequence[Path]) -> None
     """Refuse files that cannot be written, before the model is loaded."""
     if options.map and not options.picture:
         raise ParameterError("A map is part of a picture", where="--map", fix="add --picture FILE")
-    if options.picture and options.picture.suffix.lower() not in _PICTURES:
-        raise ParameterError(
-            "Picture has an unknown ending",
-            where="--picture",
-            expected=listing(_PICTURES),
-            found=options.picture,
-        )
-    taken = {file.resolve() for file in files}
-    for name in ("output", "picture"):
-        target = getattr(options, name)
-        if target is None:
-            continue
-        if target.is_dir() or not target.absolute().parent.is_dir():
-            raise ParameterError(
-                "File cannot be written there",
-                where=f"--{name}",
-                expected="the name of a file in a folder that exists",
-                found=target,
-            )
-        if target.resolve() in taken:
-            raise ParameterError(
-                "An image would be overwritten",
-                where=f"--{name}",
-                found=target,
-                fix="choose another name",
-            )
+    if options.output:
+        require_writable(options.output, "--output", inputs=files)
+    if options.picture:
+        require_picture(options.picture, "--picture", inputs=files)
 
 
 def _write_picture(options, model, table: "pd.DataFrame", prompts: dict[str, list[str]]) -> None:
@@ -198,14 +177,7 @@ def _note(source: str, skipped: Sequence[str]) -> None:
     if skipped:
         count = f"{len(skipped)} image{'s' * (len(skipped) > 1)}"
         print(f"Skipped {count}: {listing(skipped)}", file=sys.stderr)
-    notes = (*_NOTES, _PHANTOM_NOTE) if source == "phantomclip" else _NOTES
-    print("\n".join(notes), file=sys.stderr)
-
-
-def _shown(path: Path | str) -> str:
-    """A path as it is shown: relative to the current folder where it lies in it."""
-    path, here = Path(path), Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+    print("\n".join([_CHOICE, *caveats(source)]), file=sys.stderr)
 
 
 if __name__ == "__main__":

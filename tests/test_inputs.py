@@ -55,6 +55,14 @@ def test_a_named_file_is_taken_whatever_its_ending(folder):
     assert names(folder, "b.scan", "notes.txt") == ["b.scan", "notes.txt"]
 
 
+def test_outlines_between_heads_are_no_images_unless_they_are_named(folder):
+    for name in ("001_HC.png", "001_HC_Annotation.png"):
+        write_image(folder / "heads" / name)
+    assert names(folder, "heads") == names(folder, "heads/*") == ["heads/001_HC.png"]
+    outline = "heads/001_HC_Annotation.png"
+    assert names(folder, outline) == [outline]
+
+
 def test_dicom_files_without_an_ending_are_found_but_no_index(folder):
     for name in ("IM_0001", "DICOMDIR"):
         (folder / "empty" / name).write_bytes(bytes(128) + b"DICM")

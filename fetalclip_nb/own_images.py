@@ -1,0 +1,37 @@
+"""A notebook's images, named in one line: a data set, a folder, files or patterns."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from fetalclip_nb.datasets.sources import data_folder
+from fetalclip_nb.datasets.table import Dataset, build
+from fetalclip_nb.folders import open_folder
+from fetalclip_nb.inputs import image_files
+from fetalclip_nb.paths import resolve
+from fetalclip_nb.profiles import DEMO
+
+
+def open_images(words: str) -> Dataset:
+    """Read the images that a parameter names.
+
+    Args:
+        words: A folder (see `folders.open_folder`), or files, folders and patterns separated by
+            commas, or the word "demo" for the demo's phantoms in the layout of FETAL_PLANES_DB.
+
+    Returns:
+        A data set. Images of files and patterns have no label, and each counts as a patient of
+        its own.
+
+    Raises:
+        DataError: Words that lead to no image, or a folder that is no whole data set.
+        ImageError: If images are damaged; all are named.
+    """
+    if words == DEMO or resolve(words).is_dir():
+        return open_folder(data_folder(words, demo="fetal_planes"))
+    files = image_files([word.strip() for word in words.split(",") if word.strip()])
+    root = Path(os.path.commonpath([file.parent for file in files]))
+    names = [file.relative_to(root).as_posix() for file in files]
+    table = pd.DataFrame({"id": names, "path": names, "patient": names, "label": ""})
+    return build("files", root, table)

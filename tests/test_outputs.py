@@ -1,0 +1,34 @@
+"""Files that commands write."""
+
+from pathlib import Path
+
+import pytest
+
+from fetalclip_nb import outputs
+from fetalclip_nb.errors import ParameterError
+
+
+def test_files_that_cannot_be_written_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.png").touch()
+    outputs.require_writable(Path("b.csv"), "--output", inputs=[tmp_path / "a.png"])
+    outputs.require_picture(tmp_path / "b.PNG", "--picture")
+    for target, message in {
+        ".": "cannot be written there.*--output",
+        "no/b.csv": "cannot be written there",
+        "./a.png": "would be overwritten",
+    }.items():
+        with pytest.raises(ParameterError, match=message):
+            outputs.require_writable(Path(target), "--output", inputs=[tmp_path / "a.png"])
+    with pytest.raises(ParameterError, match=r"--picture.*\.png, .*Found: b\.gif"):
+        outputs.require_picture(Path("b.gif"), "--picture")
+    with pytest.raises(ParameterError, match="would be overwritten"):
+        outputs.require_picture(Path("a.png"), "--picture", inputs=[Path("a.png")])
+
+
+def test_paths_are_short_below_the_current_folder_only(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert outputs.shown_path(tmp_path / "here" / "x" / "a.png") == str(Path("x", "a.png"))
+    assert outputs.shown_path(tmp_path / "a.png") == str(tmp_path / "a.png")
+    assert outputs.shown_path("a.png") == "a.png"
