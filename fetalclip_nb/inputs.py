@@ -38,8 +38,7 @@ def image_files(words: Sequence[str | Path]) -> list[Path]:
     Raises:
         DataError: If there is no word, or some of them lead to no image; all are named.
     """
-    if not words:
-        raise DataError("No image was named", expected="files, folders or patterns such as *.png")
+    _require_some(words)
     found = {word: _found(str(word)) for word in words}
     without = [f"{word} ({_reason(str(word))})" for word, files in found.items() if not files]
     if without:
@@ -70,8 +69,9 @@ def whole_images(files: Sequence[Path], *, skip_bad: bool = False) -> list[Path]
     Raises:
         ImageError: If images are missing or damaged (all of them are counted, the first ten
             are named), or if none is left.
-        DataError: If there are DICOM files and no pydicom.
+        DataError: If there is no file at all, or there are DICOM files and no pydicom.
     """
+    _require_some(files)
     with ThreadPoolExecutor() as pool:
         problems = list(pool.map(_problem, files))
     bad = [path for path, problem in zip(files, problems, strict=True) if problem]
@@ -125,6 +125,11 @@ def require_choice(prompts: Mapping[str, Sequence[str]]) -> None:
         raise ParameterError(
             "Class names are reserved", where="prompts", found=listing(reserved), fix="rename them"
         )
+
+
+def _require_some(names: Sequence[str | Path]) -> None:
+    if not names:
+        raise DataError("No image was named", expected="files, folders or patterns such as *.png")
 
 
 def _found(word: str) -> list[Path]:

@@ -67,3 +67,12 @@ def shown_path(path: Path | str) -> str:
     """A path as it is shown: relative to the current folder where it lies in it."""
     path, here = Path(path), Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def shortened(text: str, length: int) -> str:
+    """Text cut to a number of characters, with an ellipsis where something was cut.
+
+    >>> shortened("cerebellum", 6), shortened("femur", 6)
+    ('cereb…', 'femur')
+    """
+    return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"

@@ -3,10 +3,12 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from fetalclip_nb.datasets.sources import data_folder
 from fetalclip_nb.datasets.table import Dataset, build
+from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.folders import open_folder
 from fetalclip_nb.inputs import image_files
 from fetalclip_nb.paths import resolve
@@ -35,3 +37,25 @@ def open_images(words: str) -> Dataset:
     names = [file.relative_to(root).as_posix() for file in files]
     table = pd.DataFrame({"id": names, "path": names, "patient": names, "label": ""})
     return build("files", root, table)
+
+
+def drawn_images(dataset: Dataset, count: int, *, seed: int) -> Dataset:
+    """A few images of a data set, drawn at random.
+
+    Args:
+        dataset: Where to draw from.
+        count: Images to draw; all of them where there are fewer.
+        seed: Seed of the draw.
+
+    Returns:
+        The images drawn, in the order of the data set.
+
+    Raises:
+        ParameterError: If no image is asked for.
+    """
+    if count < 1:
+        raise ParameterError(
+            "No image to look at", where="count", expected="at least 1", found=count
+        )
+    order = np.random.default_rng(seed).permutation(len(dataset))
+    return dataset.where(np.isin(np.arange(len(dataset)), order[:count]))

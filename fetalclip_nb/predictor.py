@@ -16,6 +16,7 @@ from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.images import read_square
 from fetalclip_nb.inputs import COLUMNS, require_choice, whole_images
 from fetalclip_nb.models import Model
+from fetalclip_nb.outputs import shortened
 
 SHOWN_IMAGES = 6
 """Images of a picture, unless told otherwise."""
@@ -122,10 +123,9 @@ def picture(
         for axis, pictures in zip(axes[row], columns, strict=False):
             axis.imshow(pictures[row], cmap="gray", vmin=0, vmax=255)
             axis.axis("off")
-        axes[row, 0].set_title(textwrap.shorten(Path(record["image"]).name, 28), fontsize=8)
+        axes[row, 0].set_title(shortened(Path(record["image"]).name, 30), fontsize=8)
         if len(columns) > 1:
-            name = textwrap.shorten(record["prediction"], 24, placeholder="…")
-            axes[row, 1].set_title(f"where: {name}", fontsize=8)
+            axes[row, 1].set_title(f"where: {shortened(record['prediction'], 22)}", fontsize=8)
         _bars(axes[row, -1], record, figures.COLOURS)
     return figure
 

@@ -6,7 +6,6 @@ Torch is imported only when the words of the command have been checked.
 import argparse
 import json
 import sys
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from fetalclip_nb.outputs import (
     caveats,
     require_picture,
     require_writable,
+    shortened,
     shown_path,
 )
 from fetalclip_nb.prompts import load_prompts
@@ -136,13 +136,9 @@ def _one_image(table: "pd.DataFrame") -> str:
 def _many_images(table: "pd.DataFrame") -> str:
     names = list(table.columns[len(COLUMNS) :])
     percent = table.assign(**{name: (100 * table[name]).map("{:.1f}".format) for name in names})
-    percent["prediction"] = percent["prediction"].map(_short)
-    heads = [*COLUMNS, *(f"{_short(name)} (%)" for name in names)]
+    percent["prediction"] = [shortened(name, _HEADING) for name in table["prediction"]]
+    heads = [*COLUMNS, *(f"{shortened(name, _HEADING)} (%)" for name in names)]
     return percent.to_string(index=False, header=heads) + "\n"
-
-
-def _short(name: str) -> str:
-    return textwrap.shorten(name, _HEADING, placeholder="…")
 
 
 def _format_of(output: Path | None) -> str:

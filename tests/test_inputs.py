@@ -87,8 +87,9 @@ def test_all_words_that_lead_nowhere_are_named_at_once(folder):
     for part in ("no.png (no such file)", "empty (a folder without", "*.gif (nothing matches)"):
         assert part in text
     assert "b.png (" not in text
-    with pytest.raises(DataError, match="No image was named"):
-        inputs.image_files([])
+    for function in (inputs.image_files, inputs.whole_images):
+        with pytest.raises(DataError, match="No image was named"):
+            function([])
 
 
 def test_all_damaged_images_are_named_or_skipped(folder):

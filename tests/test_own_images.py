@@ -3,8 +3,8 @@
 import pytest
 from helpers import write_heads, write_image
 
-from fetalclip_nb.errors import DataError
-from fetalclip_nb.own_images import open_images
+from fetalclip_nb.errors import DataError, ParameterError
+from fetalclip_nb.own_images import drawn_images, open_images
 
 
 @pytest.fixture(autouse=True)
@@ -36,3 +36,16 @@ def test_words_that_lead_nowhere_are_named():
         open_images("no.png, never/*.png")
     with pytest.raises(DataError, match="No image was named"):
         open_images(" , ")
+
+
+def test_a_few_images_are_drawn_with_the_seed_and_stay_in_order(tmp_path):
+    found = open_images(str(write_heads(tmp_path / "heads", n=6)))
+    draws = {tuple(drawn_images(found, 2, seed=seed).table["id"]) for seed in range(20)}
+    names = found.table["id"].tolist()
+    assert len(draws) > 5 and all(names.index(a) < names.index(b) for a, b in draws)
+    again = [drawn_images(found, 2, seed=3).table["id"].tolist() for _ in range(2)]
+    assert again[0] == again[1] and len(again[0]) == 2
+    assert len(drawn_images(found, 99, seed=0)) == 6
+    assert not drawn_images(found, 6, seed=0).whole
+    with pytest.raises(ParameterError, match="count.*at least 1.*Found: 0"):
+        drawn_images(found, 0, seed=0)

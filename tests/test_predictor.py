@@ -144,6 +144,28 @@ def test_maps_are_those_of_the_predicted_classes(model, files, monkeypatch):
     assert len(figure.axes) == 9 and "where: " in figure.axes[1].get_title()
 
 
+def test_long_names_are_cut(model, tmp_path):
+    path = tmp_path / f"{'long' * 20}.png"
+    write_image(path)
+    title = (
+        picture(model, predict(model, [path], PROMPTS), PROMPTS, method="none").axes[0].get_title()
+    )
+    assert title.startswith("longlong") and title.endswith("…") and len(title) < 40
+
+
+def test_the_command_asks_for_the_fast_map_unless_told_otherwise(files, tmp_path, monkeypatch):
+    asked = []
+
+    def maps(model, pixels, vectors, targets, *, method):
+        asked.append(method)
+        return cam.Cams(np.zeros((len(pixels), *pixels.shape[2:])), None)
+
+    monkeypatch.setattr(cam, "cam_maps", maps)
+    for words in ([], ["--map", "scorecam"], ["--map", "none"]):
+        run(files[0], "--picture", tmp_path / "p.png", *words)
+    assert asked == ["gradcam", "scorecam"]
+
+
 def test_a_picture_without_images_or_with_an_unknown_map_is_refused(model, files):
     table = predict(model, files[:1], PROMPTS)
     with pytest.raises(ParameterError, match="No image to show"):
@@ -220,13 +242,8 @@ def test_output_decides_the_format_and_the_picture_is_written(files, tmp_path, c
 def test_paths_below_the_current_folder_are_shown_short(files, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     run(".", "--format", "csv")
-    assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()[1:]] == [
-        "0.png",
-        "1.png",
-        "2.png",
-        "3.png",
-        "4.png",
-    ]
+    table = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert table["image"].tolist() == [path.name for path in files]
 
 
 def test_skipped_images_are_told_on_standard_error(broken, capsys):
