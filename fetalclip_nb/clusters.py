@@ -32,9 +32,10 @@ def cluster_scores(
     """How well images of one label lie together, in numbers with intervals over patients.
 
     Neighbours, silhouettes and clusters are found once, among all images; an interval says
-    how far their summary depends on which patients are counted. The same patients give the
-    same draws, whatever the vectors and the labels. In a resample, a patient who was drawn
-    twice counts twice.
+    how far their summary depends on which patients are counted, not how neighbours would change
+    with other images, and is a little narrow for that. The same patients give the same draws,
+    whatever the vectors and the labels. In a resample, a patient who was drawn twice counts
+    twice.
 
     Args:
         vectors: Shape (N, D).

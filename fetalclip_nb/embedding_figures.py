@@ -14,7 +14,7 @@ from fetalclip_nb.figures import COLOURS, WIDTH, colours
 from fetalclip_nb.metrics import Score
 
 _MARKERS = "osD^vP*X"
-_POINT = 3000  # area of all points of a panel together, in square points
+_INK = 800  # area of all points of a map, in square points per square inch
 
 
 def maps(
@@ -116,7 +116,9 @@ def cluster_panels(
 
 def _draw(axis: plt.Axes, points: np.ndarray, values: np.ndarray, every: np.ndarray) -> None:
     """One map; the scale of its colours is that of every value."""
-    size = float(np.clip(_POINT / len(points), 2, 16))
+    width, height = axis.figure.get_size_inches()
+    rows, columns = axis.get_gridspec().get_geometry()
+    size = float(np.clip(_INK * (width / columns) * (height / rows) / len(points), 2, 16))
     if _is_text(every):
         palette = _palette(every)
         style = {"c": [palette[value] for value in values]}

@@ -75,8 +75,10 @@ def umap(
             expected="at least 2 neighbours, min_dist from 0 to 1",
             found=f"neighbours {neighbours}, min_dist {min_dist}",
         )
+    import torch
     from umap import UMAP
 
+    threads = torch.get_num_threads()
     layout = UMAP(
         n_neighbors=min(neighbours, len(vectors) - 1),
         min_dist=min_dist,
@@ -88,7 +90,10 @@ def umap(
     with warnings.catch_warnings():
         # Groups that share no neighbour are what is hoped for here.
         warnings.filterwarnings("ignore", message="Graph is not fully connected")
-        return layout.fit_transform(vectors).astype(np.float32)
+        found = layout.fit_transform(vectors).astype(np.float32)
+    # The library's threads are torch's too, where both use OpenMP, and it sets their number.
+    torch.set_num_threads(threads)
+    return found
 
 
 def cached_projection(

@@ -25,6 +25,7 @@ UNITS = {
     **dict.fromkeys(("age_error_days", "age_mae_days", "age_bias_days"), "days"),
     **dict.fromkeys(("age_low_days", "age_high_days"), "days"),
     **dict.fromkeys(("age_gap_days", "age_gap_chance_days"), "days"),
+    **dict.fromkeys(("size_gap_px", "size_gap_chance_px"), "px"),
     **dict.fromkeys(("silhouette", "ari", "excess", "excess_within"), ""),
 }
 """Units of the metrics that are no fractions, by the part of a metric's name that says so.
@@ -32,7 +33,7 @@ UNITS = {
 Indices that may be negative have no unit: a percentage of them would mean nothing.
 """
 
-_DECIMALS = {"days": 1, "mm": 2, "": 2}
+_DECIMALS = {"days": 1, "px": 1, "mm": 2, "": 2}
 
 Scores = Mapping[str, Mapping[str, Score]]
 """Metric name to {"patient": score, "image": score}: the unit that was resampled."""
@@ -153,7 +154,7 @@ def _fact_text(value: object) -> str:
 
 
 def unit_of(metric: str) -> str:
-    """The unit a metric is shown in: "days", "mm", "%" or "" for none.
+    """The unit a metric is shown in: "days", "px" (pixels), "mm", "%" or "" for none.
 
     >>> unit_of("head/hd95/head"), unit_of("head/dsc"), unit_of("planes/ari")
     ('mm', '%', '')
@@ -167,7 +168,7 @@ def format_number(metric: str, value: float, decimals: int = 1) -> str:
     Args:
         metric: Name of the score, after a task's name or not.
         value: As in the result file.
-        decimals: Of a percentage; days have one, millimetres and plain numbers two.
+        decimals: Of a percentage; days and pixels have one, mm and plain numbers two.
 
     >>> format_number("vpr", 0.83421, 2), format_number("hc_bias_mm", -0.001)
     ('83.42', '0.00')

@@ -2,6 +2,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from sklearn.neighbors import NearestNeighbors
 
 from fetalclip_nb import projections
@@ -28,9 +29,11 @@ def test_principal_components_are_those_of_the_covariance():
 
 def test_umap_keeps_groups_apart_and_is_the_same_for_the_same_seed():
     vectors, group = blobs()
+    threads = torch.get_num_threads()
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         found, again, other = (projections.umap(vectors, seed=seed) for seed in (3, 3, 4))
+    assert torch.get_num_threads() == threads
     assert found.dtype == np.float32 and found.shape == (90, 2)
     assert (found == again).all() and (found != other).any()
     nearest = NearestNeighbors(n_neighbors=6).fit(found).kneighbors(return_distance=False)
