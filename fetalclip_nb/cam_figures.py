@@ -18,7 +18,7 @@ _STYLES = ["-", (0, (5, 1)), "-.", (0, (1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8,
 """Line styles that tell curves apart without their colour."""
 
 _AXES = {
-    "deletion": ("most important pixels blacked out (%)", "deletion: low is good"),
+    "deletion": ("most important pixels removed (%)", "deletion: low is good"),
     "insertion": ("most important pixels shown (%)", "insertion: high is good"),
 }
 
@@ -67,8 +67,9 @@ def overlay_grid(
     for axis, image, importance, row, target in zip(
         axes.flat, images, maps, np.asarray(probabilities), targets, strict=False
     ):
-        pair = [overlay(image, importance, part) for part in (0, weight)]
-        axis.imshow(np.concatenate(pair).clip(0, 1))
+        above, below = (overlay(image, importance, part) for part in (0, weight))
+        gap = np.ones_like(above[: max(1, len(above) // 40)])
+        axis.imshow(np.concatenate([above, gap, below]).clip(0, 1))
         _answer(axis, row, classes, target)
     figure.tight_layout(pad=0.3)
     return figure
@@ -141,7 +142,7 @@ def region_bars(scores: Mapping[str, Results], *, measure: str = "energy") -> Fi
     areas = {
         name: score for each in _picked(scores, "area").values() for name, score in each.items()
     }
-    return structure_bars({**found, "area: a blind map": areas}, label=labels[measure])
+    return structure_bars({**found, "chance: share of the area": areas}, label=labels[measure])
 
 
 def _picked(scores: Mapping[str, Results], measure: str) -> dict[str, dict[str, Score]]:

@@ -17,6 +17,9 @@ from PIL import Image
 from fetalclip_nb.errors import ParameterError, ShapeError
 
 MODES = ("deletion", "insertion")
+GROUNDS = ("black", "blur")
+"""What pixels may be replaced by in deletion."""
+
 BLUR = 0.1
 """Standard deviation of the blur as a share of the image's side: no structure survives it."""
 
@@ -25,23 +28,42 @@ Probabilities = Callable[[torch.Tensor], np.ndarray]
 
 
 def backgrounds(
-    pixels: torch.Tensor, preprocess: Callable[[Image.Image], torch.Tensor]
+    pixels: torch.Tensor,
+    preprocess: Callable[[Image.Image], torch.Tensor],
+    *,
+    deletion: str = "black",
 ) -> dict[str, torch.Tensor]:
-    """What stands where a picture's pixels are not: black for deletion, a blur for insertion.
+    """What stands where a picture's pixels are not.
 
-    A picture on black would be something new for the model from the first pixel on: hard edges
-    everywhere, no image around them. The blurred picture has its brightness and its sector but
-    none of its structures, so that what is shown on it is what raises the probability.
+    For insertion it is a blur. A picture on black would be something new for the model from
+    the first pixel on: hard edges everywhere, no image around them. The blurred picture has its
+    brightness and its sector but none of its structures, so that what is shown on it is what
+    raises the probability.
+
+    For deletion it is black, as published, or the same blur. Black is itself a picture that
+    some class gets: the images of that class never lose their probability. With the same blur
+    for both, insertion is deletion backwards, and a map in random order has a difference of 0
+    on average: chance has a known level.
 
     Args:
         pixels: Preprocessed pictures, float32 of shape (N, 3, S, S).
         preprocess: The model's preparation of an image; it says what black becomes.
+        deletion: "black" or "blur".
 
     Returns:
-        "deletion", float32 of shape (3, S, S), and "insertion", of the shape of the pixels.
+        "deletion", float32 of shape (3, S, S) if it is black, and "insertion"; a blur has the
+        shape of the pixels.
+
+    Raises:
+        ParameterError: If the background of deletion is unknown.
     """
+    if deletion not in GROUNDS:
+        raise ParameterError(
+            "Unknown background", where="deletion", expected=" or ".join(GROUNDS), found=deletion
+        )
+    blur = blurred(pixels)
     black = preprocess(Image.new("L", tuple(pixels.shape[-2:][::-1])))
-    return {"deletion": black, "insertion": blurred(pixels)}
+    return {"deletion": black if deletion == "black" else blur, "insertion": blur}
 
 
 def blurred(pixels: torch.Tensor, sigma: float = BLUR) -> torch.Tensor:

@@ -55,13 +55,13 @@ def test_grid_shows_each_image_above_its_overlay():
     assert len(figure.axes) == 4 and not figure.axes[3].images
     for axis, image, importance in zip(figure.axes, images, maps, strict=False):
         shown = np.asarray(axis.images[0].get_array())
-        assert shown.shape == (16, 8, 3)
+        assert shown.shape == (17, 8, 3) and (shown[8] == 1).all()
         assert shown[:8] == pytest.approx(image[..., None].repeat(3, axis=2))
-        assert shown[8:] == pytest.approx(overlay(image, importance))
+        assert shown[9:] == pytest.approx(overlay(image, importance))
     again = cam_figures.overlay_grid(images, maps, probabilities, CLASSES, [0, 0, 2], weight=1)
     assert len(again.axes) == 3
     shown = np.asarray(again.axes[0].images[0].get_array())
-    assert shown[8:] == pytest.approx(overlay(images[0], maps[0], 1))
+    assert shown[9:] == pytest.approx(overlay(images[0], maps[0], 1))
 
 
 def test_titles_say_class_prediction_and_confidence_and_mark_errors():
@@ -174,7 +174,7 @@ def test_regions_stand_beside_their_share_of_the_area():
     assert points(figure) == {
         "scorecam": pytest.approx([50, 10]),
         "centre": pytest.approx([40, 10]),
-        "area: a blind map": pytest.approx([20, 5]),
+        "chance: share of the area": pytest.approx([20, 5]),
     }
     assert figure.axes[0].get_xlabel() == "share of the map inside the structure (%)"
     figure = cam_figures.region_bars(scores, measure="pointing")

@@ -142,6 +142,21 @@ def test_backgrounds_are_black_as_the_model_gets_it_and_a_blur():
     assert grounds["deletion"].shape == (3, 6, 6) and (grounds["deletion"] == -5).all()
     assert (grounds["insertion"] == faithfulness.blurred(pixels)).all()
     assert set(grounds) == set(faithfulness.MODES)
+    soft = faithfulness.backgrounds(pixels, preprocess, deletion="blur")
+    assert (soft["deletion"] == grounds["insertion"]).all()
+    assert (soft["insertion"] == grounds["insertion"]).all()
+    with pytest.raises(ParameterError, match="deletion. Expected: black or blur. Found: white"):
+        faithfulness.backgrounds(pixels, preprocess, deletion="white")
+
+
+def test_on_one_background_insertion_is_deletion_of_the_reverse():
+    pixels, maps, targets = cases()
+    grounds = dict.fromkeys(faithfulness.MODES, torch.full((3, 4, 4), 0.3))
+    one, reverse = (
+        faithfulness.faithfulness_curves(brightness, pixels, each, targets, grounds, steps=8)
+        for each in (maps, -maps)
+    )
+    assert one["insertion"] == pytest.approx(reverse["deletion"][:, ::-1])
 
 
 def test_blur_keeps_brightness_and_removes_structure_by_share_of_the_side():
