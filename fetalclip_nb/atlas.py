@@ -1,7 +1,8 @@
 """An atlas: a scatter of images that a page shows by itself, without kernel or network.
 
-One HTML fragment holds style, script, points and a sheet of thumbnails. The script lives in
-``atlas_page/`` beside this module and is put inside the fragment.
+One HTML fragment holds style, script, points and a sheet of thumbnails. Style and script, which
+lie in ``atlas_page/`` beside this module, work in a shadow root: the page's style does not reach
+in, and the atlas' own does not reach out.
 """
 
 import hashlib
@@ -117,14 +118,14 @@ def atlas_html(
     for side, quality in _trials(thumb):
         sheet, columns = contact_sheet(pictures, side, quality)
         page = _fragment({**content, "columns": columns, "side": side}, sheet)
-        smallest = len(page.encode())
-        if smallest <= max_bytes:
+        size = len(page.encode())
+        if size <= max_bytes:
             return page
     raise ParameterError(
         "Atlas is too large",
         where="max_bytes",
         expected=f"at most {max_bytes:,} bytes",
-        found=f"{smallest:,} bytes with {len(shown):,} of the smallest thumbnails",
+        found=f"{size:,} bytes with {len(shown):,} of the smallest thumbnails",
         fix="lower limit, or raise max_bytes",
     )
 
@@ -140,8 +141,9 @@ def evenly(labels: np.ndarray, limit: int, seed: int = 0) -> np.ndarray:
     Returns:
         Row numbers in ascending order.
 
-    >>> evenly(np.array(["a", "b", "b", "b", "a", "b"]), 5)[:1]
-    array([0])
+    >>> labels = np.array(list("abbbabb"))
+    >>> "".join(sorted(labels[evenly(labels, 4)]))
+    'aabb'
     """
     if len(labels) <= limit:
         return np.arange(len(labels))
