@@ -40,10 +40,10 @@ def backgrounds(
     brightness and its sector but none of its structures, so that what is shown on it is what
     raises the probability.
 
-    For deletion it is black, as published, or the same blur. Black is itself a picture that
-    some class gets: the images of that class never lose their probability. With the same blur
-    for both, insertion is deletion backwards, and a map in random order has a difference of 0
-    on average: chance has a known level.
+    For deletion it is black, a constant as published, or the same blur. Black is itself a
+    picture that the model gives to some class, and the images of that class never lose their
+    probability. With the same blur for both, insertion is deletion backwards, so that random
+    maps have a difference of 0 on average: chance has a known level.
 
     Args:
         pixels: Preprocessed pictures, float32 of shape (N, 3, S, S).

@@ -65,6 +65,7 @@ def test_pointing_by_hand():
 # energy
 
 
+@pytest.mark.filterwarnings("error")
 def test_energy_by_hand():
     maps = np.zeros((4, 2, 2))
     maps[0] = [[1, 2], [3, 4]]
