@@ -33,6 +33,8 @@ def test_all_values_share_one_draw_of_patients():
     assert (two.low, two.high) == pytest.approx((2 * one.low, 2 * one.high))
     other = patient_means({"a": a}, PATIENTS, seed=7, resamples=99)["a"]["patient"]
     assert other.value == one.value and other.mean != one.mean
+    once = patient_means({"a": a}, PATIENTS, resamples=1)["a"]["patient"]
+    assert once.low == once.mean == once.high
 
 
 def test_sizes_must_match():
