@@ -6,6 +6,7 @@ import platform
 import tempfile
 from pathlib import Path
 
+import cams
 import heads
 import numpy as np
 import segmentation
@@ -107,6 +108,7 @@ BENCHMARKS = {
     "heads": heads.heads,
     "few_heads": heads.few_heads,
     "rivals": heads.rivals,
+    "cams": cams.cams,
     "segmentation": segmentation.segmentation,
     "segmentation_gpu": segmentation_gpu.segmentation_gpu,
 }

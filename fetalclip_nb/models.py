@@ -53,7 +53,7 @@ class Model:
         Returns:
             float32 of shape (N, D).
         """
-        with self._autocast():
+        with self.autocast():
             return self.network.encode_image(pixels.to(self.device)).float().cpu().numpy()
 
     @torch.inference_mode()
@@ -67,7 +67,7 @@ class Model:
         order = torch.argsort((tokens != 0).sum(1), stable=True)
         parts = []
         for rows in order.split(batch_size):
-            with self._autocast():
+            with self.autocast():
                 parts.append(trimmed_text(self.network, tokens[rows].to(self.device)).float().cpu())
         vectors = torch.empty_like(torch.cat(parts))
         vectors[order] = torch.cat(parts)
@@ -78,7 +78,8 @@ class Model:
         """Number of trainable numbers."""
         return sum(p.numel() for p in self.network.parameters())
 
-    def _autocast(self) -> torch.autocast:
+    def autocast(self) -> torch.autocast:
+        """The context of a forward pass in the model's precision."""
         kind = torch.device(self.device).type
         return torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16")
 

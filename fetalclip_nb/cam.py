@@ -1,0 +1,338 @@
+"""Class activation maps: where in an image the probability of a class comes from."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from fetalclip_nb.array_store import stored_arrays
+from fetalclip_nb.datasets.table import Dataset
+from fetalclip_nb.embeddings import Pictures, image_meta
+from fetalclip_nb.errors import ModelError, ParameterError, ShapeError
+from fetalclip_nb.fast_tower import fast_tower
+from fetalclip_nb.models import Model
+from fetalclip_nb.vision_tower import Tower, vision_tower
+from fetalclip_nb.zero_shot import SCALE
+
+METHODS = ("scorecam", "gradcam", "layercam")
+"""ScoreCAM as published; two that need a single backward pass, for comparison."""
+
+_IMAGES = 16
+"""Images that are looked at together, and kept by an interrupted run."""
+
+
+@dataclass(frozen=True)
+class Cams:
+    """Maps of N images, each for one class.
+
+    Attributes:
+        maps: float32 of shape (N, S, S) at the side of the model's input, from 0 to 1.
+        probabilities: Of all classes for the whole images, float32 of shape (N, C).
+    """
+
+    maps: np.ndarray
+    probabilities: np.ndarray
+
+
+class Classifier(nn.Module):
+    """Pixels to the logits of classes whose vectors were computed once.
+
+    Args:
+        model: Encoder.
+        class_vectors: Unit-norm rows, float32 of shape (C, D).
+        encode: Pixels to un-normalised embeddings, in place of the model's own tower.
+    """
+
+    def __init__(
+        self, model: Model, class_vectors: np.ndarray, encode: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.network = model.network
+        self.encode = encode or model.network.encode_image
+        self.precision = model.autocast
+        classes = torch.as_tensor(class_vectors, dtype=torch.float32, device=model.device)
+        self.register_buffer("classes", classes)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Pixels (N, 3, S, S) to float32 (N, C)."""
+        with self.precision():
+            vectors = self.encode(pixels)
+        vectors = nn.functional.normalize(vectors.float(), dim=-1)
+        return SCALE * vectors @ self.classes.T
+
+
+@dataclass(frozen=True)
+class LogOdds:
+    """What gradients are taken of: the log odds of a class, in place of its probability.
+
+    Both gradients have the same direction, so that the maps are the same. But that of a
+    probability near 1 vanishes in float32, and the map with it.
+
+    Attributes:
+        category: Number of the class.
+    """
+
+    category: int
+
+    def __call__(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits (C,) of one image to a number."""
+        others = torch.cat([logits[: self.category], logits[self.category + 1 :]])
+        return logits[self.category] - others.logsumexp(0)
+
+
+def scorer(model: Model, class_vectors: np.ndarray) -> Callable[[torch.Tensor], np.ndarray]:
+    """A function from pixels to probabilities, for thousands of forward passes.
+
+    Args:
+        model: Encoder.
+        class_vectors: Unit-norm rows, float32 of shape (C, D).
+
+    Returns:
+        Maps preprocessed images (N, 3, S, S) to float32 (N, C): the softmax of 100 x cosine.
+
+    Raises:
+        ShapeError: If the class vectors have another width than the model's embeddings.
+    """
+    classify = _classifier(model, class_vectors, fast_tower(model))
+
+    @torch.inference_mode()
+    def score(pixels: torch.Tensor) -> np.ndarray:
+        return classify(pixels.to(model.device)).softmax(-1).cpu().numpy()
+
+    return score
+
+
+def cam_maps(
+    model: Model,
+    pixels: torch.Tensor,
+    class_vectors: np.ndarray,
+    targets: Sequence[int],
+    *,
+    method: str = "scorecam",
+    batch_size: int | None = None,
+) -> Cams:
+    """Map each image for one class.
+
+    As published, maps are made of the tokens that enter the attention of the last block (its
+    input norm), without class and register tokens, on the grid of the patches.
+
+    Args:
+        model: Its image tower is a plain vision transformer.
+        pixels: Preprocessed images, float32 of shape (N, 3, S, S).
+        class_vectors: Unit-norm rows, float32 of shape (C, D).
+        targets: Number of the class that each image is mapped for, N of them.
+        method: One of `METHODS`.
+        batch_size: Masked pictures a forward pass; None for 32 on a CPU and 256 elsewhere.
+
+    Returns:
+        The maps, and what the model says of the whole images.
+
+    Raises:
+        ParameterError: Unknown method, or a batch of nothing.
+        ShapeError: Not one known class an image, or class vectors of another width.
+        ModelError: If the tower has no tokens of patches or no input norm.
+
+    Source: FetalCLIP (arXiv 2502.14807), class activation maps; the library grad-cam.
+    """
+    _require(pixels, class_vectors, targets, method, batch_size)
+    tower = vision_tower(model)
+    maker = _maker(model, tower, class_vectors, method, batch_size)
+    maps, probabilities = [], []
+    try:
+        for rows in torch.arange(len(pixels)).split(_IMAGES):
+            batch = pixels[rows].to(model.device)
+            maps.append(_mapped(maker, batch, [targets[row] for row in rows]))
+            probabilities.append(maker.outputs.detach().softmax(-1).cpu().numpy())
+    finally:
+        maker.activations_and_grads.release()
+    return Cams(np.concatenate(maps), np.concatenate(probabilities))
+
+
+def class_maps(
+    model: Model,
+    dataset: Dataset,
+    class_vectors: np.ndarray,
+    targets: Sequence[int],
+    *,
+    cache_dir: Path,
+    method: str = "scorecam",
+    batch_size: int | None = None,
+) -> Cams:
+    """Maps of a data set or a part of it, computed once and kept on disk.
+
+    Every sixteen images are kept when a run is interrupted.
+
+    Args:
+        model: As in `cam_maps`.
+        dataset: The images.
+        class_vectors: Unit-norm rows, float32 of shape (C, D).
+        targets: Number of the class that each image is mapped for.
+        cache_dir: Folder that all notebooks share.
+        method: One of `METHODS`.
+        batch_size: As in `cam_maps`; results do not depend on it.
+
+    Returns:
+        Maps in table order.
+
+    Raises:
+        CacheError: If the cache holds something else than its key promises.
+        ImageError: If an image cannot be decoded.
+        ModelError: As `cam_maps`, as well as ParameterError and ShapeError.
+    """
+    pictures = Pictures(dataset, model.preprocess)
+    _require(pictures, class_vectors, targets, method, batch_size)
+    vision_tower(model)
+
+    def compute(rows: range) -> dict[str, np.ndarray]:
+        pixels = torch.stack([pictures[row] for row in rows])
+        chosen = [targets[row] for row in rows]
+        options = {"method": method, "batch_size": batch_size}
+        return vars(cam_maps(model, pixels, class_vectors, chosen, **options))
+
+    meta = _meta(model, dataset, class_vectors, targets, method)
+    store = stored_arrays(cache_dir, "cams", meta, len(dataset), compute, chunk=_IMAGES)
+    return Cams(**{name: np.array(array) for name, array in store.arrays.items()})
+
+
+def pixels_of(model: Model, dataset: Dataset) -> torch.Tensor:
+    """Preprocessed images of a (small) data set, float32 of shape (N, 3, S, S)."""
+    pictures = Pictures(dataset, model.preprocess)
+    return torch.stack([pictures[row] for row in range(len(pictures))])
+
+
+def some_per_class(dataset: Dataset, labels: Sequence[str], count: int, seed: int) -> Dataset:
+    """Draw a few images of each class, of different patients as long as there are any.
+
+    Args:
+        dataset: Has the columns label and patient.
+        labels: Classes to draw from.
+        count: Images of each; all of them where a class has fewer.
+        seed: Seed of the draw.
+
+    Returns:
+        The images drawn, in the order of the data set.
+
+    Raises:
+        ParameterError: If nothing is to be drawn, or a class has no image.
+    """
+    table = dataset.table
+    absent = [label for label in labels if not (table["label"] == label).any()]
+    if count < 1 or absent:
+        raise ParameterError(
+            "No images to map",
+            where="images of each class",
+            expected="at least one image of each class",
+            found=f"{count} of each; none of {', '.join(absent) or 'no class'}",
+        )
+    order = np.random.default_rng(seed).permutation(len(table))
+    mixed = table.assign(row=np.arange(len(table))).iloc[order]
+    mixed = mixed.assign(repeat=mixed.groupby(["label", "patient"]).cumcount())
+    mixed = mixed.sort_values("repeat", kind="stable")
+    picked = mixed[mixed["label"].isin(list(labels))].groupby("label").head(count)
+    return dataset.where(np.isin(np.arange(len(table)), picked["row"]))
+
+
+def _require(
+    images: Sequence,
+    class_vectors: np.ndarray,
+    targets: Sequence[int],
+    method: str,
+    batch_size: int | None,
+) -> None:
+    if method not in METHODS or (batch_size is not None and batch_size < 1):
+        raise ParameterError(
+            "Maps cannot be made like this",
+            where="method and batch size",
+            expected=f"{', '.join(METHODS)}; at least 1",
+            found=f"{method}, {batch_size}",
+        )
+    unknown = [target for target in targets if not 0 <= target < len(class_vectors)]
+    if len(targets) != len(images) or not len(images) or unknown:
+        raise ShapeError(
+            "Each image is mapped for one class",
+            expected=f"{len(images)} numbers from 0 to {len(class_vectors) - 1}, at least one",
+            found=f"{len(targets)} numbers; unknown: {unknown[:10] or 'none'}",
+        )
+    if len(class_vectors) < 2:
+        raise ShapeError(
+            "A single class has a probability of 1, wherever one looks",
+            expected="at least two classes",
+            found=len(class_vectors),
+        )
+
+
+def _classifier(
+    model: Model, class_vectors: np.ndarray, encode: nn.Module | None = None
+) -> Classifier:
+    width = getattr(model.network.visual, "output_dim", None)
+    if width not in (None, class_vectors.shape[-1]):
+        raise ShapeError(
+            "Image embeddings and class vectors differ in width",
+            expected=width,
+            found=class_vectors.shape[-1],
+        )
+    return Classifier(model, class_vectors, encode).eval()
+
+
+def _maker(
+    model: Model, tower: Tower, class_vectors: np.ndarray, method: str, batch_size: int | None
+) -> object:
+    """The library's object that makes maps. Importing the library takes seconds."""
+    from pytorch_grad_cam import GradCAM, LayerCAM
+
+    from fetalclip_nb.score_cam import BatchedScoreCAM
+
+    layer = input_norm(tower)
+    reshape = lambda tokens: tower.maps(len(tower.blocks), tokens)  # noqa: E731
+    classify = _classifier(model, class_vectors)
+    if method != "scorecam":
+        kind = {"gradcam": GradCAM, "layercam": LayerCAM}[method]
+        return kind(classify, [layer], reshape)
+    fast = _classifier(model, class_vectors, fast_tower(model))
+    score = nn.Sequential(fast, nn.Softmax(dim=-1))
+    size = batch_size or (32 if model.device == "cpu" else 256)
+    return BatchedScoreCAM(classify, layer, reshape, score=score, batch_size=size)
+
+
+def _mapped(maker: object, pixels: torch.Tensor, targets: Sequence[int]) -> np.ndarray:
+    # Weights are frozen: gradients reach the layer only if the pixels ask for them.
+    with torch.set_grad_enabled(maker.uses_gradients):
+        pixels = pixels.requires_grad_(maker.uses_gradients)
+        return maker(pixels, [LogOdds(target) for target in targets])
+
+
+def input_norm(tower: Tower) -> nn.Module:
+    """The norm through which tokens enter the last block: ln_1 in open_clip, norm1 in timm.
+
+    Raises:
+        ModelError: If the block has neither.
+    """
+    last = tower.blocks[-1]
+    for name in ("ln_1", "norm1"):
+        if hasattr(last, name):
+            return getattr(last, name)
+    raise ModelError(
+        "Last block has no input norm",
+        where=tower.name,
+        expected="ln_1 or norm1",
+        found=", ".join(name for name, _ in last.named_children()),
+        fix="use a vision transformer whose blocks begin with a norm",
+    )
+
+
+def _meta(
+    model: Model,
+    dataset: Dataset,
+    class_vectors: np.ndarray,
+    targets: Sequence[int],
+    method: str,
+) -> dict:
+    # Ids tell a part of a data set from the whole, whose fingerprint it shares.
+    parts = ["\n".join(dataset.table["id"]).encode(), np.asarray(targets, np.int64).tobytes()]
+    parts.append(np.ascontiguousarray(class_vectors, np.float32).tobytes())
+    digest = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+    return {**image_meta(model, dataset), "maps": method, "asked": digest}

@@ -1,0 +1,271 @@
+"""Class activation maps: against the library driven the authors' way, and against arithmetic."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers import TINY_CONFIG, write_config
+from pytorch_grad_cam import GradCAM, LayerCAM, ScoreCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from test_taps import model_of, timm_visual
+from torch import nn
+
+from fetalclip_nb import cam, zero_shot
+from fetalclip_nb.datasets.table import Dataset
+from fetalclip_nb.errors import ModelError, ParameterError, ShapeError
+from fetalclip_nb.models import load_model
+from fetalclip_nb.prompts import load_prompts
+from fetalclip_nb.score_cam import masks
+
+PROMPTS = {name: sentences[:2] for name, sentences in load_prompts("brain").items()}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model("phantomclip", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def classes(model):
+    return zero_shot.class_embeddings(model.encode_text, PROMPTS)
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    """Two smooth pictures as phantomclip is given them."""
+    generator = torch.Generator().manual_seed(1)
+    coarse = torch.rand(2, 1, 6, 6, generator=generator)
+    grey = nn.functional.interpolate(coarse, size=64, mode="bicubic").clamp(0, 1)
+    return ((grey - 0.16) / 0.16).repeat(1, 3, 1, 1)
+
+
+class EncodesTextAgain(nn.Module):
+    """The authors' way: sentences go through the text tower in every forward pass."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.network = model, model.network
+
+    def forward(self, pixels):
+        images = nn.functional.normalize(self.network.encode_image(pixels), dim=-1)
+        rows = []
+        for sentences in PROMPTS.values():
+            text = self.network.encode_text(self.model.tokenizer(sentences))
+            text = nn.functional.normalize(text, dim=-1).mean(0)
+            rows.append(nn.functional.normalize(text, dim=-1))
+        return (100 * images @ torch.stack(rows).T).softmax(-1)
+
+
+def on_grid(tokens):
+    """Without the class token, on phantomclip's 8 x 8 patches."""
+    return tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, 8, 8)
+
+
+@pytest.mark.parametrize("method", cam.METHODS)
+def test_the_librarys_maps_when_driven_the_authors_way(model, classes, pixels, method):
+    kind = {"scorecam": ScoreCAM, "gradcam": GradCAM, "layercam": LayerCAM}[method]
+    layer = model.network.visual.transformer.resblocks[-1].ln_1
+    targets = [1, 2]
+    asked = [ClassifierOutputTarget(target) for target in targets]
+    library = kind(EncodesTextAgain(model), [layer], on_grid)
+    expected = library(pixels.clone().requires_grad_(method != "scorecam"), asked)
+    library.activations_and_grads.release()
+
+    found = cam.cam_maps(model, pixels, classes, targets, method=method)
+    assert found.maps.shape == (2, 64, 64)
+    np.testing.assert_allclose(found.maps, expected, atol=1e-4)
+    # The test would pass with maps of nothing.
+    assert found.maps.std() > 0.05
+    vectors = zero_shot.normalise(model.encode_images(pixels))
+    known = zero_shot.softmax(zero_shot.zero_shot_logits(vectors, classes))
+    np.testing.assert_allclose(found.probabilities, known, atol=1e-4)
+
+
+def test_scorecam_is_its_formula(model, classes, pixels):
+    """Written out channel by channel: mask, probability, softmax over channels, weighted sum."""
+    caught = []
+    layer = model.network.visual.transformer.resblocks[-1].ln_1
+    hook = layer.register_forward_hook(lambda *words: caught.append(words[2]))
+    model.encode_images(pixels[:1])
+    hook.remove()
+    channels = on_grid(caught[0])[0]
+    left = []
+    for channel in channels:
+        large = nn.functional.interpolate(
+            channel[None, None], size=(64, 64), mode="bilinear", align_corners=True
+        )
+        mask = (large - large.min()) / (large.max() - large.min())
+        vector = zero_shot.normalise(model.encode_images(pixels[:1] * mask))
+        left.append(zero_shot.softmax(zero_shot.zero_shot_logits(vector, classes))[0, 2])
+    weights = zero_shot.softmax(np.array(left))
+    coarse = np.maximum((weights[:, None, None] * channels.numpy()).sum(0), 0)
+
+    found = cam.cam_maps(model, pixels[:1], classes, [2], batch_size=7).maps[0]
+    large = nn.functional.interpolate(
+        torch.tensor(coarse)[None, None], size=(64, 64), mode="bilinear", align_corners=False
+    )[0, 0].numpy()
+    # The largest value of an enlarged map lies below that of the map itself.
+    large = (large - large.min()) / (large.max() - large.min())
+    np.testing.assert_allclose(found, large, atol=1e-3)
+
+
+def test_batches_do_not_change_maps(model, classes, pixels):
+    one = cam.cam_maps(model, pixels, classes, [0, 1])
+    other = cam.cam_maps(model, pixels, classes, [0, 1], batch_size=50)
+    alone = cam.cam_maps(model, pixels[1:], classes, [1])
+    np.testing.assert_allclose(one.maps, other.maps, atol=1e-4)
+    np.testing.assert_allclose(one.maps[1:], alone.maps, atol=1e-4)
+
+
+def test_more_images_than_a_group(model, classes, pixels, monkeypatch):
+    whole = cam.cam_maps(model, pixels.repeat(2, 1, 1, 1), classes, [0, 1, 2, 0], method="gradcam")
+    monkeypatch.setattr(cam, "_IMAGES", 3)
+    parts = cam.cam_maps(model, pixels.repeat(2, 1, 1, 1), classes, [0, 1, 2, 0], method="gradcam")
+    np.testing.assert_allclose(parts.maps, whole.maps, atol=1e-4)
+    np.testing.assert_allclose(parts.probabilities, whole.probabilities, atol=1e-5)
+
+
+def test_no_hook_stays(model, classes, pixels):
+    layer = model.network.visual.transformer.resblocks[-1].ln_1
+    for method in cam.METHODS:
+        cam.cam_maps(model, pixels[:1], classes, [0], method=method)
+    with pytest.raises(RuntimeError):
+        cam.cam_maps(model, pixels[:1, :, :50], classes, [0])
+    assert not layer._forward_hooks
+    assert not pixels.requires_grad
+
+
+def test_a_mask_goes_from_0_to_1():
+    found = masks(torch.tensor([[[2.0, 4.0], [4.0, 6.0]], [[5.0, 5.0], [5.0, 5.0]]]), (3, 3))
+    expected = [[0, 0.25, 0.5], [0.25, 0.5, 0.75], [0.5, 0.75, 1]]
+    np.testing.assert_allclose(found[0, 0], expected, atol=1e-6)
+    assert not found[1].any()  # a channel without contrast shows nothing
+
+
+@pytest.mark.parametrize("method", cam.METHODS)
+def test_trunks_of_timm(method):
+    model = model_of(timm_visual(reg_tokens=4))
+    rng = np.random.default_rng(0)
+    classes = zero_shot.normalise(rng.normal(size=(3, 16)))
+    pixels = torch.randn(1, 3, 160, 160, generator=torch.Generator().manual_seed(0))
+    found = cam.cam_maps(model, pixels, classes, [1], method=method)
+    assert found.maps.shape == (1, 160, 160)
+    assert np.isfinite(found.maps).all()
+    assert found.maps.max() > 0.9
+
+
+def test_a_tower_without_patches_is_refused(tmp_path):
+    vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 32, "head_width": 16}
+    path = write_config(tmp_path / "resnet.json", vision_cfg=vision)
+    model = load_model(f"{path}-untrained", device="cpu")
+    classes = zero_shot.normalise(np.ones((2, TINY_CONFIG["embed_dim"])))
+    with pytest.raises(ModelError, match="plain vision transformer"):
+        cam.cam_maps(model, torch.zeros(1, 3, 32, 32), classes, [0])
+
+
+def test_a_block_without_input_norm_is_refused():
+    visual = timm_visual()
+    del visual.trunk.blocks[-1].norm1
+    with pytest.raises(ModelError, match="Expected: ln_1 or norm1"):
+        cam.input_norm(cam.vision_tower(model_of(visual)))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"method": "magic"}, ParameterError, "scorecam, gradcam, layercam"),
+        ({"batch_size": 0}, ParameterError, "at least 1"),
+        ({"targets": [0]}, ShapeError, "2 numbers from 0 to 2"),
+        ({"targets": [0, 3]}, ShapeError, r"\[3\]"),
+        ({"class_vectors": np.eye(3, 5)}, ShapeError, "width"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_mapped(model, classes, pixels, options, error, words):
+    asked = {"class_vectors": classes, "targets": [0, 1]} | options
+    with pytest.raises(error, match=words):
+        cam.cam_maps(model, pixels, **asked)
+
+
+def test_one_class_alone_is_refused(model, classes, pixels):
+    with pytest.raises(ShapeError, match="at least two classes"):
+        cam.cam_maps(model, pixels, classes[:1], [0, 0])
+
+
+def test_log_odds():
+    logits = torch.tensor([1.0, 3.0, -2.0])
+    p = logits.softmax(-1)[1]
+    torch.testing.assert_close(cam.LogOdds(1)(logits), torch.log(p / (1 - p)))
+
+
+@pytest.mark.parametrize("method", ["gradcam", "layercam"])
+def test_a_map_does_not_vanish_when_the_model_is_certain(model, pixels, method):
+    """Classes so far apart that the probability is 1 in float32, where its gradient is 0."""
+    vector = zero_shot.normalise(model.encode_images(pixels[:1]))
+    classes = np.concatenate([vector, -vector])
+    found = cam.cam_maps(model, pixels[:1], classes, [0], method=method)
+    assert found.probabilities[0, 0] == 1
+    assert found.maps.max() > 0.9
+
+
+def test_probabilities_of_the_fast_tower(model, classes, pixels):
+    vectors = zero_shot.normalise(model.encode_images(pixels))
+    known = zero_shot.softmax(zero_shot.zero_shot_logits(vectors, classes))
+    np.testing.assert_allclose(cam.scorer(model, classes)(pixels), known, atol=1e-4)
+
+
+def drawn(rows):
+    table = pd.DataFrame(rows, columns=["label", "patient"])
+    table = table.assign(id=[f"image {row}" for row in range(len(table))])
+    return Dataset("manifest", None, table, True, "0" * 16)
+
+
+def test_some_of_each_class_are_of_different_patients():
+    rows = [("a", "p1")] * 5 + [("a", "p2"), ("a", "p3"), ("b", "p1"), ("b", "p1"), ("c", "p9")]
+    for seed in range(5):
+        picked = cam.some_per_class(drawn(rows), ["a", "b"], 3, seed)
+        counts = picked.table.groupby("label").agg(n=("id", "size"), p=("patient", "nunique"))
+        assert counts.loc["a"].tolist() == [3, 3]
+        assert counts.loc["b"].tolist() == [2, 1]
+        assert picked.table["id"].is_monotonic_increasing and not picked.whole
+
+
+def test_another_seed_draws_other_images():
+    rows = [("a", f"p{i}") for i in range(50)]
+    seeds = [tuple(cam.some_per_class(drawn(rows), ["a"], 5, s).table["id"]) for s in (0, 0, 1)]
+    assert seeds[0] == seeds[1] != seeds[2]
+
+
+@pytest.mark.parametrize(("labels", "count"), [(["a", "z"], 2), (["a"], 0)])
+def test_nothing_to_draw(labels, count):
+    with pytest.raises(ParameterError, match="No images to map"):
+        cam.some_per_class(drawn([("a", "p")]), labels, count, 0)
+
+
+def test_maps_are_computed_once(model, classes, heads, tmp_path, monkeypatch):
+    few = heads.dataset.where(np.arange(len(heads.dataset)) < 2)
+    options = {"cache_dir": tmp_path, "method": "gradcam"}
+    first = cam.class_maps(model, few, classes, [0, 1], **options)
+    direct = cam.cam_maps(model, cam.pixels_of(model, few), classes, [0, 1], method="gradcam")
+    np.testing.assert_allclose(first.maps, direct.maps, atol=1e-4)
+
+    def fail(*_, **__):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(cam, "cam_maps", fail)
+    again = cam.class_maps(model, few, classes, [0, 1], **options)
+    np.testing.assert_array_equal(again.maps, first.maps)
+    others = [
+        (few, classes, [1, 0], options),
+        (few, classes[::-1], [0, 1], options),
+        (few, classes, [0, 1], options | {"method": "layercam"}),
+        (heads.dataset.where(np.arange(len(heads.dataset)) > 0), classes, None, options),
+    ]
+    for images, vectors, targets, chosen in others:
+        targets = targets or [0] * len(images)
+        with pytest.raises(AssertionError, match="computed again"):
+            cam.class_maps(model, images, vectors, targets, **chosen)
+    with pytest.raises(AssertionError, match="computed again"):
+        cam.class_maps(replace(model, fingerprint="f" * 16), few, classes, [0, 1], **options)
