@@ -161,8 +161,12 @@ def strays(
         metric: "euclidean" or "cosine".
 
     Returns:
-        Lowest silhouette first: row, label, silhouette, nearest (row of the nearest image of
-        another patient, -1 for none) and nearest_label.
+        Columns row, label, silhouette, nearest (row of the nearest image of another patient, -1
+        for none) and nearest_label; the lowest silhouette first.
+
+    Raises:
+        ParameterError: If the metric is unknown.
+        ShapeError: As `neighbours`.
     """
     labels = np.asarray(labels)
     depth = silhouette_samples(vectors, labels, metric=metric)
@@ -179,8 +183,8 @@ def adjusted_rand(cells: np.ndarray) -> np.ndarray:
         cells: Shape (..., C, K).
 
     Returns:
-        Shape (...): 1 for the same partition, 0 on average by chance; 1 also where each
-        partition is a single part.
+        Index of shape (...); 1 for the same partition, 0 on average by chance. Two partitions
+        of a single part each are the same.
 
     >>> adjusted_rand(np.array([[2, 0], [0, 2]])).item()
     1.0

@@ -67,7 +67,7 @@ def export_embeddings(stem: Path | str, embedded: Embeddings, dataset: Dataset) 
             fix="rename these columns",
         )
     vectors = np.ascontiguousarray(embedded.of(dataset), dtype=np.float32)
-    table = dataset.table.reset_index(drop=True)
+    table = dataset.table
     meta = json.dumps({key: embedded.meta[key] for key in sorted(embedded.meta)})
     arrays = {name: _plain(table[name]) for name in table}
     rows = table.assign(**{_VECTORS[".parquet"]: list(vectors)})

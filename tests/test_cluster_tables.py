@@ -60,6 +60,7 @@ def test_other_models_are_named_with_their_scores():
             "Whether anatomy or the machine is separated more cannot be told",
             "more than by chance",
         ),
+        (0.55, 0.5, "Whether anatomy", "more than by chance"),
         (0.9, -0.5, "Anatomy is separated more", "no more than by chance"),
     ],
 )

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from fetalclip_nb import patient_sums
@@ -34,6 +35,10 @@ def test_values_are_those_of_the_definitions():
     assert found["excess"].value == pytest.approx(lifted)
     assert found["silhouette"].value == pytest.approx(silhouette_score(vectors, labels), abs=1e-6)
     assert 0 < found["ari"].value < 1
+    hard = groups(1)[0]
+    clustered = KMeans(3, n_init=10, random_state=3).fit_predict(hard.astype(np.float32))
+    ari = cluster_scores(hard, labels, patients, seed=3, resamples=5)["ari"].value
+    assert ari == pytest.approx(adjusted_rand_score(labels, clustered))
     for score in found.values():
         assert (score.n, score.groups) == (60, 10) and score.low < score.value < score.high
 
