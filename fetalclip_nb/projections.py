@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 from fetalclip_nb.embedding_cache import cached_array
 from fetalclip_nb.errors import ParameterError, ShapeError
 
-_FEWEST = 4  # images; UMAP's first layout needs one more than the axes and a constant
+_FEWEST = 4  # vectors: for its first layout UMAP needs two more than it has axes
 
 
 def pca(vectors: np.ndarray, components: int = 2) -> tuple[np.ndarray, np.ndarray]:
@@ -84,8 +84,6 @@ def umap(
         min_dist=min_dist,
         random_state=seed,
         n_jobs=1,
-        # The spectral start needs more points than these.
-        init="spectral" if len(vectors) > 10 else "random",
     )
     with warnings.catch_warnings():
         # Groups that share no neighbour are what is hoped for here.
