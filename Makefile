@@ -59,5 +59,5 @@ $(READY): pyproject.toml
 	    exit 1; \
 	  fi; \
 	fi
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[book,hf,test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[book,hf,dicom,test]"
 	@touch $@

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fetalclip_nb import __version__, pretraining
+from fetalclip_nb import __version__, predictor_command, pretraining, search_command
 from fetalclip_nb.errors import FetalClipError, ProfileError, listing
 from fetalclip_nb.paths import models_folder, project_root
 from fetalclip_nb.profiles import DataSource, Profile, load_profile
@@ -45,6 +45,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    predict = _add(
+        commands,
+        "predict",
+        "say what images show, in probabilities of sentences",
+        predictor_command.main,
+    )
+    predictor_command.add_arguments(predict)
+
+    search = _add(commands, "search", "find images by a sentence or an image", search_command.main)
+    search_command.add_arguments(search)
 
     data = _add(commands, "data", "draw a profile's phantoms or download its data", prepare_data)
     _add_profile(data)

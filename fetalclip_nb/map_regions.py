@@ -9,7 +9,7 @@ from fetalclip_nb.errors import ShapeError
 from fetalclip_nb.mask_tasks import MaskTask
 from fetalclip_nb.metrics import Score
 from fetalclip_nb.patient_means import patient_means
-from fetalclip_nb.pictures import _padded, _reduced
+from fetalclip_nb.pictures import padded_mask, reduced_mask
 
 TASK_CLASS = {"head": "brain", "abdomen": "abdomen", "four_chamber": "heart"}
 """Class of the plane prompts whose map is looked at in the images of a task."""
@@ -32,7 +32,7 @@ def region_masks(task: MaskTask, rows: Sequence[int], side: int) -> np.ndarray:
     """
     found = np.zeros((len(rows), len(task.structures), side, side), dtype=bool)
     for masks, row in zip(found, rows, strict=True):
-        masks[:] = [_reduced(_padded(region), side) for region in task.read(row)]
+        masks[:] = [reduced_mask(padded_mask(region), side) for region in task.read(row)]
     return found
 
 

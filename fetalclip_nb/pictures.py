@@ -112,21 +112,22 @@ def _square(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Image and packed masks of one row."""
     image = read_square(task.dataset.paths[row])
-    masks = np.stack([_padded(mask) for mask in task.read(row)])
+    masks = np.stack([padded_mask(mask) for mask in task.read(row)])
     if augmentation is not None:
         name = task.dataset.table["id"].iloc[row]
         image = augmented(image, augmentation, name=name, copy=copy)
         masks = augmented_masks(masks, augmentation, name=name, copy=copy)
-    small = np.stack([_reduced(mask, side) for mask in masks])
+    small = np.stack([reduced_mask(mask, side) for mask in masks])
     seen = image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
     return np.asarray(seen), pack(small)
 
 
-def _padded(mask: np.ndarray) -> np.ndarray:
+def padded_mask(mask: np.ndarray) -> np.ndarray:
+    """A mask (height, width) on the square that its image is padded to, 0 or 1."""
     return np.asarray(pad_to_square(Image.fromarray(mask.astype(np.uint8))))
 
 
-def _reduced(mask: np.ndarray, side: int) -> np.ndarray:
+def reduced_mask(mask: np.ndarray, side: int) -> np.ndarray:
     """A mask on a coarser (or finer) grid: pixels of which at least half are inside."""
     shares = cv2.resize(mask.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
     return shares >= 0.5

@@ -26,7 +26,17 @@ def test_help_imports_nothing_heavy(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for name in ("data", "embed", "run", "book", "download", "doctor", "pretrain"):
+    for name in (
+        "predict",
+        "search",
+        "data",
+        "embed",
+        "run",
+        "book",
+        "download",
+        "doctor",
+        "pretrain",
+    ):
         assert f"    {name} " in done.stdout
 
 
