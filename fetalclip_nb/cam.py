@@ -21,6 +21,9 @@ from fetalclip_nb.zero_shot import SCALE
 METHODS = ("scorecam", "gradcam", "layercam")
 """ScoreCAM as published; two that need a single backward pass, for comparison."""
 
+TITLES = {"scorecam": "ScoreCAM", "gradcam": "GradCAM", "layercam": "LayerCAM"}
+"""Methods as they are written in texts."""
+
 _IMAGES = 16
 """Images that are looked at together, and kept by an interrupted run."""
 
@@ -236,6 +239,37 @@ def some_per_class(dataset: Dataset, labels: Sequence[str], count: int, seed: in
     return dataset.where(np.isin(np.arange(len(table)), picked["row"]))
 
 
+def parse_methods(*texts: str) -> list[str]:
+    """Methods of comma-separated lists, each once, as a notebook takes them.
+
+    Raises:
+        ParameterError: If there is none, or one does not exist.
+
+    >>> parse_methods("scorecam", "gradcam, scorecam,")
+    ['scorecam', 'gradcam']
+    """
+    words = [word.strip() for text in texts for word in text.split(",")]
+    methods = [word for word in dict.fromkeys(words) if word]
+    require_methods(methods or [""])
+    return methods
+
+
+def require_methods(methods: Sequence[str]) -> None:
+    """Refuse methods that do not exist, before anything is computed.
+
+    Raises:
+        ParameterError: Naming all of them.
+    """
+    unknown = [name for name in methods if name not in METHODS]
+    if unknown:
+        raise ParameterError(
+            "No such method to make maps",
+            where="method",
+            expected=", ".join(METHODS),
+            found=", ".join(unknown) or "nothing",
+        )
+
+
 def _require(
     images: Sequence,
     class_vectors: np.ndarray,
@@ -243,12 +277,10 @@ def _require(
     method: str,
     batch_size: int | None,
 ) -> None:
-    if method not in METHODS or (batch_size is not None and batch_size < 1):
+    require_methods([method])
+    if batch_size is not None and batch_size < 1:
         raise ParameterError(
-            "Maps cannot be made like this",
-            where="method and batch size",
-            expected=f"{', '.join(METHODS)}; at least 1",
-            found=f"{method}, {batch_size}",
+            "Batches are empty", where="batch_size", expected="1 or more", found=batch_size
         )
     unknown = [target for target in targets if not 0 <= target < len(class_vectors)]
     if len(targets) != len(images) or not len(images) or unknown:

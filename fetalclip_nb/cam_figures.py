@@ -1,5 +1,6 @@
 """Figures of class activation maps: overlays, faithfulness curves, scores beside each other."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -33,6 +34,7 @@ def overlay_grid(
     classes: Sequence[str],
     targets: Sequence[int],
     *,
+    rows: np.ndarray | None = None,
     columns: int = 5,
     size: float = 1.5,
     weight: float = WEIGHT,
@@ -48,6 +50,7 @@ def overlay_grid(
         probabilities: Shape (n, C).
         classes: C names.
         targets: Class of each image; n integers.
+        rows: Images to show, as indices or as a boolean mask; None for all.
         columns: Images in a row.
         size: Side of an image in inches.
         weight: See `overlay_files.overlay`.
@@ -57,10 +60,14 @@ def overlay_grid(
         ParameterError: If the weight is not from 0 to 1.
     """
     require_answers(images, maps, probabilities, classes, targets)
-    columns = min(columns, len(images))
-    rows = -(-len(images) // columns)
+    shown = slice(None) if rows is None else rows
+    images, maps, probabilities, targets = (
+        np.asarray(part)[shown] for part in (images, maps, probabilities, targets)
+    )
+    columns = max(1, min(columns, len(images)))
+    lines = max(1, -(-len(images) // columns))
     figure, axes = plt.subplots(
-        rows, columns, figsize=(columns * size, rows * (2 * size + 0.5)), squeeze=False
+        lines, columns, figsize=(columns * size, lines * (2 * size + 0.6)), squeeze=False
     )
     for axis in axes.flat:
         axis.axis("off")
@@ -71,6 +78,42 @@ def overlay_grid(
         gap = np.ones_like(above[: max(1, len(above) // 40)])
         axis.imshow(np.concatenate([above, gap, below]).clip(0, 1))
         _answer(axis, row, classes, target)
+    figure.tight_layout(pad=0.3)
+    return figure
+
+
+def map_rows(
+    images: np.ndarray,
+    kinds: Mapping[str, np.ndarray],
+    titles: Sequence[str],
+    *,
+    size: float = 1.4,
+    weight: float = WEIGHT,
+) -> Figure:
+    """The same images under several kinds of maps: a column an image, a row a kind.
+
+    Args:
+        images: Grey from 0 to 1, shape (n, S, S); they make the first row.
+        kinds: Kind of map to maps from 0 to 1, shape (n, S, S) or (S, S); of several maps of
+            each image, shape (R, n, S, S), the first is shown.
+        titles: n titles of columns.
+        size: Side of an image in inches.
+        weight: See `overlay_files.overlay`.
+    """
+    rows = {"image": np.zeros_like(images), **kinds}
+    figure, axes = plt.subplots(
+        len(rows), len(images), figsize=(len(images) * size, len(rows) * size), squeeze=False
+    )
+    for line, (kind, maps) in zip(axes, rows.items(), strict=True):
+        part = 0 if kind == "image" else weight
+        each = np.broadcast_to(maps[0] if np.ndim(maps) == 4 else maps, np.shape(images))
+        for axis, image, importance in zip(line, images, each, strict=True):
+            axis.imshow(overlay(image, importance, part).clip(0, 1))
+            axis.set(xticks=[], yticks=[])
+        label = textwrap.fill(kind.replace("-", "- "), 16).replace("- ", "-")
+        line[0].set_ylabel(label, fontsize=8, rotation=0, ha="right", va="center")
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(readable(title), fontsize=9)
     figure.tight_layout(pad=0.3)
     return figure
 
@@ -171,7 +214,7 @@ def _answer(axis: plt.Axes, row: np.ndarray, classes: Sequence[str], target: int
     first = int(row.argmax())
     is_wrong = first != target
     axis.set_title(
-        f"{readable(classes[target])}\n→ {readable(classes[first])} {100 * row[first]:.1f} %",
+        f"{readable(classes[target])}\n→ {readable(classes[first])}\n{100 * row[first]:.1f} %",
         fontsize=8,
         color=COLOURS[3] if is_wrong else "black",
         weight="bold" if is_wrong else "normal",

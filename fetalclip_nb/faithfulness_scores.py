@@ -113,6 +113,27 @@ def clearly_ahead(
     ]
 
 
+def ahead_text(
+    one: Mapping[str, Mapping[str, Score]],
+    others: Mapping[str, Mapping[str, Mapping[str, Score]]],
+    measure: str = "difference",
+) -> str:
+    """In how many classes one kind of map is clearly ahead of each other kind, as a sentence.
+
+    Args:
+        one: As given by `faithfulness_scores`.
+        others: Kind of map, as the sentence names it, to the same.
+        measure: See `clearly_ahead`.
+    """
+    classes = sum(key.startswith(f"{measure}/") for key in one) - 1  # less "all"
+    parts = []
+    for kind, scores in others.items():
+        ahead = clearly_ahead(one, scores, measure)
+        names = f" ({', '.join(ahead)})" if ahead else ""
+        parts.append(f"{kind} in {len(ahead)} of {classes}{names}")
+    return f"Class by class, its interval lies wholly above that of {'; of '.join(parts)}."
+
+
 def mean_curve(curves: np.ndarray, patients: np.ndarray) -> np.ndarray:
     """Mean of curves at each step, with its 95 % interval over patients.
 

@@ -40,6 +40,29 @@ def random_maps(n: int, side: int, grid: int, seed: int = 0) -> np.ndarray:
     return (maps - low) / (high - low)
 
 
+def blind_maps(n: int, side: int, grid: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Both kinds of maps for n images, float32 of shape (n, side, side) each."""
+    centre = np.broadcast_to(centre_map(side), (n, side, side))
+    return {"centre map": centre, "random map": random_maps(n, side, grid, seed)}
+
+
+def at_side(maps: np.ndarray, side: int) -> np.ndarray:
+    """Maps brought to another side, bilinearly.
+
+    Args:
+        maps: Shape (N, S, S), such as those of an encoder with a larger or smaller input.
+        side: Side in pixels.
+
+    Returns:
+        float32 of shape (N, side, side).
+
+    >>> at_side(np.ones((2, 3, 3)), 5).shape
+    (2, 5, 5)
+    """
+    maps = torch.from_numpy(np.array(maps, dtype=np.float32))[:, None]
+    return interpolate(maps, (side, side), mode="bilinear", align_corners=False)[:, 0].numpy()
+
+
 def centre_map(side: int) -> np.ndarray:
     """A Gaussian in the middle of the picture: where whoever scans brings the structure.
 

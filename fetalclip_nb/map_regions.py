@@ -1,10 +1,13 @@
 """Do maps point at the structure? Their peak and their energy inside annotated regions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from fetalclip_nb import metrics
+from fetalclip_nb.cam import some_per_class
+from fetalclip_nb.datasets.table import Dataset
 from fetalclip_nb.errors import ShapeError
 from fetalclip_nb.mask_tasks import MaskTask
 from fetalclip_nb.metrics import Score
@@ -13,6 +16,29 @@ from fetalclip_nb.pictures import padded_mask, reduced_mask
 
 TASK_CLASS = {"head": "brain", "abdomen": "abdomen", "four_chamber": "heart"}
 """Class of the plane prompts whose map is looked at in the images of a task."""
+
+
+MAIN = {"head": "head", "abdomen": "abdominal_circumference", "four_chamber": "heart"}
+"""Structure of each task that its class is named after."""
+
+
+def some_images(task: MaskTask, count: int, seed: int) -> tuple[Dataset, np.ndarray]:
+    """Draw a few images of a task, of different patients as long as there are any.
+
+    Args:
+        task: Images and masks.
+        count: Images; all of them where the task has fewer.
+        seed: Seed of the draw.
+
+    Returns:
+        The images, and their row numbers in the task.
+
+    Raises:
+        ParameterError: If nothing is to be drawn.
+    """
+    labelled = task.dataset.table.assign(label=task.name, row=np.arange(len(task.dataset)))
+    drawn = some_per_class(replace(task.dataset, table=labelled), [task.name], count, seed)
+    return drawn, drawn.table["row"].to_numpy()
 
 
 def region_masks(task: MaskTask, rows: Sequence[int], side: int) -> np.ndarray:
@@ -164,6 +190,32 @@ def region_scores(
     """
     values = region_values(maps, masks, structures)
     return patient_means(values, patients, resamples=resamples, seed=seed)
+
+
+def region_text(
+    found: Mapping[str, Mapping[str, Mapping[str, Score]]], kind: str, tasks: Iterable[str]
+) -> str:
+    """What share of one kind of map lies inside the structure that each task is about.
+
+    Args:
+        found: Kind of map to scores named energy/TASK/STRUCTURE and area/TASK/STRUCTURE.
+        kind: The kind of map that the sentence is about.
+        tasks: Names of tasks.
+    """
+    parts = []
+    for task in tasks:
+        name = f"{task}/{MAIN.get(task)}"
+        scores = found[kind]
+        if f"energy/{name}" in scores:
+            energy, area = (scores[f"{m}/{name}"]["patient"] for m in ("energy", "area"))
+            parts.append(
+                f"the {MAIN[task].replace('_', ' ')} holds {100 * energy.value:.1f} % "
+                f"({100 * energy.low:.1f} to {100 * energy.high:.1f}) of the map "
+                f"on {100 * area.value:.1f} % of the picture"
+            )
+    if not parts:
+        return "No outlines of heads, abdomens or hearts were given."
+    return f"Where structures are outlined, {'; '.join(parts)}."
 
 
 def _where_present(values: np.ndarray, masks: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ UNITS = {
     **dict.fromkeys(("age_low_days", "age_high_days"), "days"),
     **dict.fromkeys(("age_gap_days", "age_gap_chance_days"), "days"),
     **dict.fromkeys(("size_gap_px", "size_gap_chance_px"), "px"),
-    **dict.fromkeys(("silhouette", "ari", "excess", "excess_within"), ""),
+    **dict.fromkeys(("silhouette", "ari", "excess", "excess_within", "similarity"), ""),
 }
 """Units of the metrics that are no fractions, by the part of a metric's name that says so.
 

@@ -35,7 +35,7 @@ COMMON = ("profile", "models", "results_dir", "cache_dir", "device", "precision"
 RESERVED = (
     *("facts", "glue", "headline", "majority-class", "constant-age", "spacing-only"),
     *("shuffled-images", "mean-embedding", "black-image", "pixels"),
-    *("mean-mask", "image-only"),
+    *("mean-mask", "image-only", "random-map", "centre-map"),
 )
 """Names of result files and rows that are no models, and what they begin with."""
 

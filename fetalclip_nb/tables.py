@@ -9,7 +9,10 @@ from fetalclip_nb.metrics import Score
 from fetalclip_nb.published import Published, published_scores
 from fetalclip_nb.results import format_interval, format_number, format_value, slug
 
-SUFFIXES = (" (CHD)", " (abdomen)", " (four-chamber)", " (heads)", " (released outputs)")
+SUFFIXES = (
+    *(" (CHD)", " (abdomen)", " (four-chamber)", " (heads)", " (released outputs)"),
+    *(" (ScoreCAM)", " (GradCAM)", " (LayerCAM)"),
+)
 """Endings of a result's name that say what was measured, not with which model."""
 
 _IMAGE_INTERVAL = "95 %, images"

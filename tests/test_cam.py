@@ -176,7 +176,7 @@ def test_a_block_without_input_norm_is_refused():
     ("options", "error", "words"),
     [
         ({"method": "magic"}, ParameterError, "scorecam, gradcam, layercam"),
-        ({"batch_size": 0}, ParameterError, "at least 1"),
+        ({"batch_size": 0}, ParameterError, "1 or more"),
         ({"targets": [0]}, ShapeError, "2 numbers from 0 to 2"),
         ({"targets": [0, 3]}, ShapeError, r"\[3\]"),
         ({"class_vectors": np.eye(3, 5)}, ShapeError, "width"),

@@ -104,6 +104,10 @@ def test_clearly_ahead_names_classes_whose_intervals_do_not_touch():
     theirs = one(all=(0.0, 0.1), brain=(0.1, 0.4), femur=(0.1, 0.3), heart=(0.5, 0.6))
     assert scores.clearly_ahead(ours, theirs) == ["brain"]
     assert scores.clearly_ahead(ours, theirs, "insertion") == []
+    assert scores.ahead_text(ours, {"noise": theirs, "itself": ours}) == (
+        "Class by class, its interval lies wholly above that of noise in 1 of 4 (brain); "
+        "of itself in 0 of 4."
+    )
 
 
 def test_mean_curve_has_its_interval_at_each_step():

@@ -36,3 +36,16 @@ def test_the_centre_map_falls_off_with_a_quarter_of_the_side(side):
     for x in (0, 10, near):
         expected = np.exp(-((x - middle) ** 2 - (near - middle) ** 2) / (2 * sigma**2))
         assert found[near, x] == pytest.approx(expected, rel=1e-5)
+
+
+def test_maps_are_brought_to_another_side():
+    rng = np.random.default_rng(0)
+    maps = rng.random((2, 8, 8))
+    for side in (4, 8, 13):
+        found = map_baselines.at_side(maps, side)
+        assert found.shape == (2, side, side)
+        # OpenCV's bilinear kernel does the same when enlarging.
+        if side >= 8:
+            large = cv2.resize(maps[1].astype(np.float32), (side, side))
+            assert found[1] == pytest.approx(large, abs=1e-5)
+    assert map_baselines.at_side(maps, 8) == pytest.approx(maps, abs=1e-6)

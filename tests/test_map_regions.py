@@ -3,7 +3,7 @@ import pytest
 import segments
 
 from fetalclip_nb import map_regions, pictures
-from fetalclip_nb.errors import ShapeError
+from fetalclip_nb.errors import ParameterError, ShapeError
 from fetalclip_nb.mask_tasks import STRUCTURES
 
 
@@ -160,3 +160,17 @@ def test_what_does_not_fit_is_refused():
         map_regions.region_values(maps, masks[:, None], ["a", "b", "c"])
     with pytest.raises(ShapeError, match=r"Expected: \(3,\). Found: \(2,\)"):
         map_regions.region_scores(maps, masks[:, None], ["a"], np.array(["p", "q", "r"]))
+
+
+# some_images
+
+
+def test_some_images_are_of_different_patients_with_their_rows(trunks):
+    table = trunks.dataset.table
+    patients = table["patient"].nunique()
+    drawn, rows = map_regions.some_images(trunks, patients, seed=3)
+    assert drawn.table["patient"].nunique() == len(drawn) == patients
+    assert drawn.table["id"].tolist() == table["id"].iloc[rows].tolist()
+    assert len(map_regions.some_images(trunks, 10_000, seed=0)[1]) == len(table)
+    with pytest.raises(ParameterError, match="No images to map"):
+        map_regions.some_images(trunks, 0, seed=0)
