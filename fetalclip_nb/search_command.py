@@ -9,14 +9,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fetalclip_nb.errors import ParameterError, listing
+from fetalclip_nb.errors import listing
+from fetalclip_nb.outputs import FORMATS, caveats, require_picture, shown_path
 from fetalclip_nb.paths import project_root, resolve
 
 if TYPE_CHECKING:
     import pandas as pd
-
-FORMATS = ("table", "json", "csv")
-_PICTURES = (".png", ".jpg", ".pdf", ".svg")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +51,8 @@ def main(options: argparse.Namespace) -> int:
     from fetalclip_nb.images import read_image
 
     search.require_one(options.image, options.text)
-    _require_target(options.picture)
+    if options.picture:
+        require_picture(options.picture, "--picture")
     image = resolve(options.image) if options.image is not None else None
     if image is not None:
         read_image(image)
@@ -67,7 +66,7 @@ def main(options: argparse.Namespace) -> int:
     cache = project_root() / "build" / "cache"
     query = {"image": image, "text": options.text}
     found = search.search_images(model, dataset, **query, cache_dir=cache, k=options.k)
-    paths = [_shown(dataset.root / path) for path in found["path"]]
+    paths = [shown_path(dataset.root / path) for path in found["path"]]
     sys.stdout.write(formatted(found.assign(path=paths), options.format))
     if options.picture:
         import matplotlib as mpl
@@ -98,35 +97,11 @@ def formatted(found: "pd.DataFrame", form: str) -> str:
     return found[filled].to_string(index=False, float_format="%.4f".__mod__) + "\n"
 
 
-def _require_target(picture: Path | None) -> None:
-    """Refuse a picture that cannot be written, before anything is computed."""
-    if picture is None:
-        return
-    if picture.suffix.lower() not in _PICTURES or not picture.absolute().parent.is_dir():
-        raise ParameterError(
-            "Picture cannot be written there",
-            where="--picture",
-            expected=f"a file in a folder that exists, ending in {listing(_PICTURES)}",
-            found=picture,
-        )
-
-
 def _note(source: str, own: list[str]) -> None:
     """Say on standard error what a reader of the answer has to know."""
     if own:
         print(f"Left out, as it is the query itself: {listing(own)}.", file=sys.stderr)
-    print("For research and teaching. Not a medical device.", file=sys.stderr)
-    if source == "phantomclip":
-        print(
-            "phantomclip was trained on drawn phantoms, not on patients: a demonstration.",
-            file=sys.stderr,
-        )
-
-
-def _shown(path: Path) -> str:
-    """A path as it is shown: relative to the current folder where it lies in it."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+    print("\n".join(caveats(source)), file=sys.stderr)
 
 
 if __name__ == "__main__":

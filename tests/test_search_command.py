@@ -44,7 +44,7 @@ def test_json_and_csv_say_the_same_and_nothing_else_is_on_stdout(folder, capsys)
     ]
     assert [row["rank"] for row in as_json] == [1, 2, 3]
     assert all(re.fullmatch(r"images/\d\.png", row["path"]) for row in as_json)
-    assert "Not a medical device" in captured.err and "phantoms" in captured.err
+    assert "Not a medical device" in captured.err and "drawn phantoms" in captured.err
     assert (folder.parent / "build/cache/embeddings").is_dir()
 
 
