@@ -1,5 +1,6 @@
 """A folder as a data set: in a layout that is known, or images alone."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -32,7 +33,7 @@ def open_folder(folder: Path | str) -> Dataset:
     """
     root = require_root(folder, "FETAL_PLANES_DB, HC18, FASS, FOCUS or manifest")
     kind = layout(root)
-    return load_dataset(kind, root) if kind else _plain(root)
+    return load_dataset(kind, root) if kind else unlabelled("folder", root, image_files([root]))
 
 
 def layout(root: Path) -> str:
@@ -41,7 +42,18 @@ def layout(root: Path) -> str:
     return next(kinds, "")
 
 
-def _plain(root: Path) -> Dataset:
-    names = [path.relative_to(root).as_posix() for path in image_files([str(root)])]
+def unlabelled(name: str, root: Path, files: Sequence[Path]) -> Dataset:
+    """Images alone as a data set: none has a label, each counts as a patient of its own.
+
+    Args:
+        name: Kind of data set.
+        root: Folder that all of them lie in.
+        files: The images; their paths below ``root`` become their ids.
+
+    Raises:
+        DataError: If there is none, or some are missing.
+        ImageError: If images are damaged; all are named.
+    """
+    names = [file.relative_to(root).as_posix() for file in files]
     table = pd.DataFrame({"id": names, "path": names, "patient": names, "label": ""})
-    return build("folder", root, table)
+    return build(name, root, table)

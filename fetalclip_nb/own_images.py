@@ -4,12 +4,11 @@ import os
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from fetalclip_nb.datasets.sources import data_folder
-from fetalclip_nb.datasets.table import Dataset, build
+from fetalclip_nb.datasets.table import Dataset
 from fetalclip_nb.errors import ParameterError
-from fetalclip_nb.folders import open_folder
+from fetalclip_nb.folders import open_folder, unlabelled
 from fetalclip_nb.inputs import image_files
 from fetalclip_nb.paths import resolve
 from fetalclip_nb.profiles import DEMO
@@ -33,10 +32,7 @@ def open_images(words: str) -> Dataset:
     if words == DEMO or resolve(words).is_dir():
         return open_folder(data_folder(words, demo="fetal_planes"))
     files = image_files([word.strip() for word in words.split(",") if word.strip()])
-    root = Path(os.path.commonpath([file.parent for file in files]))
-    names = [file.relative_to(root).as_posix() for file in files]
-    table = pd.DataFrame({"id": names, "path": names, "patient": names, "label": ""})
-    return build("files", root, table)
+    return unlabelled("files", Path(os.path.commonpath([file.parent for file in files])), files)
 
 
 def drawn_images(dataset: Dataset, count: int, *, seed: int) -> Dataset:

@@ -3,7 +3,7 @@ from helpers import write_fass, write_focus, write_heads, write_image, write_pla
 
 from fetalclip_nb.datasets import load_dataset
 from fetalclip_nb.errors import DataError, ImageError
-from fetalclip_nb.folders import layout, open_folder
+from fetalclip_nb.folders import layout, open_folder, unlabelled
 
 
 def write_manifest(root):
@@ -38,6 +38,18 @@ def test_images_alone_are_a_data_set_without_labels(tmp_path):
     assert list(found.table["path"]) == ["a.png", "b.png", "deep/er/c.png"]
     assert found.table["patient"].is_unique and not found.table["label"].any()
     assert all(path.is_file() for path in found.paths)
+
+
+def test_images_that_are_named_are_those_of_their_folder(tmp_path):
+    for name in ("a.png", "deep/b.png"):
+        write_image(tmp_path / name, seed=len(name))
+    whole, files = open_folder(tmp_path), [tmp_path / "a.png", tmp_path / "deep/b.png"]
+    found = unlabelled("files", tmp_path, files)
+    assert found.name == "files" and found.paths == files
+    assert found.table.equals(whole.table) and found.fingerprint == whole.fingerprint
+    assert unlabelled("files", tmp_path / "deep", files[1:]).table["id"].tolist() == ["b.png"]
+    with pytest.raises(DataError, match="no images"):
+        unlabelled("files", tmp_path, [])
 
 
 def test_another_image_makes_another_fingerprint(tmp_path):
