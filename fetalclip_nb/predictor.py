@@ -12,11 +12,12 @@ from PIL import Image
 
 from fetalclip_nb import zero_shot
 from fetalclip_nb.embeddings import prepared_embedding
-from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.errors import ModelError, ParameterError
 from fetalclip_nb.images import read_square
 from fetalclip_nb.inputs import COLUMNS, require_choice, whole_images
 from fetalclip_nb.models import Model
 from fetalclip_nb.outputs import shortened
+from fetalclip_nb.vision_tower import vision_tower
 
 SHOWN_IMAGES = 6
 """Images of a picture, unless told otherwise."""
@@ -100,13 +101,14 @@ def picture(
 
     Raises:
         ParameterError: Unknown method, or no image to show.
-        ModelError: If a map is asked for and the model is no vision transformer.
+        ModelError: If a map is asked for that the model cannot give, see `require_map`.
     """
     from fetalclip_nb import figures
 
     table = table.head(limit)
     if table.empty:
         raise ParameterError("No image to show", where="picture", expected="at least one image")
+    require_map(model, method)
     figures.use_style()
     images = [read_square(Path(path)).convert("L") for path in table["image"]]
     images = [image.resize((min(image.width, _SIDE),) * 2) for image in images]
@@ -128,6 +130,31 @@ def picture(
             axes[row, 1].set_title(f"where: {shortened(record['prediction'], 22)}", fontsize=8)
         _bars(axes[row, -1], record, figures.COLOURS)
     return figure
+
+
+def require_map(model: Model, method: str) -> None:
+    """Refuse a map that a model cannot give, before anything is computed.
+
+    Args:
+        model: Encoder.
+        method: As for `picture`; "none" is possible with any model.
+
+    Raises:
+        ModelError: If the image tower is no plain vision transformer; it names what is possible.
+    """
+    if method == "none":
+        return
+    from fetalclip_nb.cam import input_norm
+
+    try:
+        input_norm(vision_tower(model))
+    except ModelError as error:
+        raise ModelError(
+            "Model gives no map",
+            where=model.name,
+            found=error.what,
+            fix="ask for a picture without maps (method `none`, on the command line --map none)",
+        ) from error
 
 
 def _class_vectors(model: Model, prompts: Mapping[str, Sequence[str]]) -> np.ndarray:

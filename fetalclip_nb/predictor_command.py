@@ -73,7 +73,7 @@ def main(options: argparse.Namespace) -> int:
         DataError: A word that leads to no image, a prompt file that cannot be used.
         ImageError: Images that cannot be read, unless they are to be skipped.
         ParameterError: Fewer than two classes, a file that cannot be written.
-        ModelError: A model that cannot be loaded.
+        ModelError: A model that cannot be loaded, or that gives no map for a picture.
     """
     prompts = sentence_classes(options.prompt) if options.prompt else load_prompts(options.prompts)
     require_choice(prompts)
@@ -81,9 +81,12 @@ def main(options: argparse.Namespace) -> int:
     _require_targets(options, files)
 
     from fetalclip_nb.models import load_model
-    from fetalclip_nb.predictor import predict
+    from fetalclip_nb.predictor import predict, require_map
 
     model = load_model(options.model, device=options.device, precision=options.precision)
+    method = options.map or "gradcam"
+    if options.picture:
+        require_map(model, method)
     table = predict(model, files, prompts, skip_bad=options.skip_bad)
     skipped = [shown_path(file) for file in files if str(file) not in set(table["image"])]
     shown = table.assign(image=[shown_path(file) for file in table["image"]])
@@ -93,7 +96,7 @@ def main(options: argparse.Namespace) -> int:
     else:
         sys.stdout.write(text)
     if options.picture:
-        _write_picture(options, model, table, prompts)
+        _write_picture(options.picture, model, table, prompts, method)
     _note(model.source, skipped)
     return 0
 
@@ -156,14 +159,15 @@ def _require_targets(options: argparse.Namespace, files: Sequence[Path]) -> None
         require_picture(options.picture, "--picture", inputs=files)
 
 
-def _write_picture(options, model, table: "pd.DataFrame", prompts: dict[str, list[str]]) -> None:
+def _write_picture(
+    target: Path, model, table: "pd.DataFrame", prompts: dict[str, list[str]], method: str
+) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")  # a file is written: no window, on machines without a display too
     from fetalclip_nb.predictor import SHOWN_IMAGES, picture
 
-    figure = picture(model, table, prompts, method=options.map or "gradcam")
-    figure.savefig(options.picture)
+    picture(model, table, prompts, method=method).savefig(target)
     if len(table) > SHOWN_IMAGES:
         print(f"The picture shows the first {SHOWN_IMAGES} images.", file=sys.stderr)
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import write_image
+from helpers import write_config, write_image
 from PIL import Image
 
 from fetalclip_nb import cam, figures, phantoms, predictor, predictor_command
-from fetalclip_nb.errors import DataError, FetalClipError, ImageError, ParameterError
+from fetalclip_nb.errors import DataError, FetalClipError, ImageError, ModelError, ParameterError
 from fetalclip_nb.images import read_square
 from fetalclip_nb.models import load_model
 from fetalclip_nb.predictor import picture, predict
@@ -170,6 +170,35 @@ def test_a_picture_without_images_or_with_an_unknown_map_is_refused(model, files
         picture(model, table, PROMPTS, limit=0)
     with pytest.raises(ParameterError, match="rollout"):
         picture(model, table, PROMPTS, method="rollout")
+
+
+@pytest.fixture(scope="module")
+def convolutional(tmp_path_factory) -> str:
+    """A model without the blocks that maps are made of."""
+    vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 32, "head_width": 16}
+    path = tmp_path_factory.mktemp("config") / "resnet.json"
+    return f"{write_config(path, vision_cfg=vision)}-untrained"
+
+
+@pytest.mark.parametrize("words", [[], ["--map", "scorecam"]])
+def test_a_model_without_maps_is_refused_before_the_work(
+    files, tmp_path, monkeypatch, capsys, convolutional, words
+):
+    monkeypatch.setattr(predictor, "predict", lambda *_, **__: pytest.fail("predicted"))
+    with pytest.raises(ModelError, match="no map.*no plain vision transformer.*--map none"):
+        run(files[0], "--model", convolutional, "--picture", tmp_path / "p.png", *words)
+    assert capsys.readouterr().out == "" and not (tmp_path / "p.png").exists()
+
+
+def test_a_model_without_maps_gives_all_else(files, tmp_path, capsys, convolutional):
+    run(files[0], "--model", convolutional, "--picture", tmp_path / "p.png", "--map", "none")
+    run(files[0], "--model", convolutional)
+    first, second = capsys.readouterr().out.split(f"{files[0]}: ")[1:]
+    assert first == second and (tmp_path / "p.png").exists()
+    model = load_model(convolutional, device="cpu")
+    table = predict(model, files[:1], PROMPTS)
+    with pytest.raises(ModelError, match="method `none`"):
+        picture(model, table, PROMPTS)
 
 
 def test_json_and_csv_on_standard_output_are_nothing_else(files, capsys):
