@@ -177,7 +177,7 @@ def _digests(root: Path, paths: list[str]) -> list[bytes]:
         raise ImageError(
             f"{len(broken)} of {len(paths)} images are damaged",
             where=root,
-            expected="whole PNG or JPEG files",
+            expected="whole PNG, JPEG or DICOM files",
             found=f"{listing(names)}; the first one: {broken[0]}",
             fix="put whole files in their place (unpack a downloaded data set again) or drop their "
             "rows from the table",
