@@ -15,6 +15,11 @@ import pytest
 MARGIN, GRID = 16, 9999
 """As atlas.js places the points."""
 
+SETTLED = """async () => {
+    if (window.MathJax?.startup?.promise) await window.MathJax.startup.promise;
+    await document.fonts.ready;
+}"""
+
 
 @contextmanager
 def chromium() -> Iterator:
@@ -47,14 +52,15 @@ def served(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def page_without_network(browser, url: str, **settings) -> Iterator:
+def page_without_network(browser, url: str, *, until: str = "load", **settings) -> Iterator:
     """A page whose other requests are refused, and whose network is cut once it is loaded.
 
-    Whatever it asks for elsewhere, throws or logs as an error fails the test.
+    Whatever it asks for elsewhere, throws or logs as an error fails the test. A page of the book
+    goes on loading after its ``load`` event: it is cut off ``until="networkidle"``.
     """
     problems = []
     context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **settings})
-    own = url.rsplit("/", 1)[0]
+    own = url[: url.index("/", len("http://")) + 1]
 
     def refuse_foreign(route) -> None:
         if route.request.url.startswith((own, "data:")):
@@ -67,7 +73,9 @@ def page_without_network(browser, url: str, **settings) -> Iterator:
     page = context.new_page()
     page.on("pageerror", lambda error: problems.append(f"throws {error}"))
     page.on("console", lambda line: line.type == "error" and problems.append(f"logs {line.text}"))
-    page.goto(url, wait_until="load")
+    assert page.goto(url, wait_until="load").ok, f"no page {url}"
+    page.evaluate(SETTLED)
+    page.wait_for_load_state(until)
     context.set_offline(True)
     yield page
     context.close()

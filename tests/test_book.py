@@ -1,14 +1,11 @@
 """The book: a miniature built here, and the real one as a reader's browser sees it."""
 
-import functools
-import http.server
 import os
 import re
-import shutil
-import threading
 from pathlib import Path
 
 import pytest
+from atlas_page import check_all, chromium, page_without_network, served
 
 from fetalclip_nb import book
 from fetalclip_nb.errors import NotebookError
@@ -76,7 +73,7 @@ def test_notebook_pages_are_read_from_the_table_of_contents(repository, tmp_path
     toc = tmp_path / "_toc.yml"
     toc.write_text(TOC + "parts: [{chapters: [{file: notebooks/b, sections: [{file: book/c}]}]}]\n")
     assert book.notebook_pages(toc) == ["one", "b"]
-    assert book.notebook_pages(repository / "book/_toc.yml")[0] == "01_zero_shot"
+    assert book.notebook_pages(repository / "book/_toc.yml")[0] == "00_quickstart"
 
 
 def test_every_module_has_its_place_on_the_api_pages(repository):
@@ -106,32 +103,15 @@ def html(repository) -> Path:
 
 @pytest.fixture(scope="module")
 def browser():
-    """Chromium, driven by playwright."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-    if found is None:
-        must = "FETALCLIP_NB_BOOK" in os.environ
-        (pytest.fail if must else pytest.skip)("no chromium on this machine")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+    with chromium() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
 def address(html) -> str:
     """A local server of the book."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args) -> None:
-            pass
-
-    handler = functools.partial(Quiet, directory=html)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with served(html) as started:
+        yield started
 
 
 LOOK = """async () => {
@@ -153,7 +133,7 @@ LOOK = """async () => {
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_every_page_is_whole_in_a_browser(html, browser, address, width, scheme):
+def test_every_page_is_whole_in_a_browser(repository, html, browser, address, width, scheme):
     problems, formulas = [], 0
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, device_scale_factor=1
@@ -175,7 +155,9 @@ def test_every_page_is_whole_in_a_browser(html, browser, address, width, scheme)
     )
     names = sorted(path.relative_to(html).as_posix() for path in html.rglob("*.html"))
     names = [name for name in names if not name.startswith("_static/")]
-    assert "notebooks/01_zero_shot.html" in names
+    listed = re.findall(r"(?:root|file): (\S+)", (repository / "book/_toc.yml").read_text())
+    absent = sorted({f"{page}.html" for page in listed} - set(names))
+    assert listed and not absent, f"not in the book: {', '.join(absent)}; run `make book`"
     for name in names:
         page.goto(f"{address}/{name}", wait_until="load")
         if name == "index.html":
@@ -192,6 +174,14 @@ def test_every_page_is_whole_in_a_browser(html, browser, address, width, scheme)
     context.close()
     assert not problems, "\n".join(problems)
     assert formulas, "no page has a formula"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_atlas_works_in_its_page_without_network(browser, address, width):
+    url = f"{address}/notebooks/07_embeddings.html"
+    settings = {"viewport": {"width": width, "height": 900}, "until": "networkidle"}
+    with page_without_network(browser, url, **settings) as page:
+        check_all(page)
 
 
 def test_demo_pages_say_that_they_are_a_demo(html, repository):
