@@ -83,7 +83,7 @@ def save_overlays(
     *,
     weight: float = WEIGHT,
 ) -> list[Path]:
-    """Write each overlay as CLASS_IMAGE_PREDICTED_CONFIDENCE.png.
+    """Write each overlay as ``CLASS_IMAGE_PREDICTED_CONFIDENCE.png``.
 
     The four parts have small letters, digits, points and hyphens only; whatever else a name or
     an id has becomes a hyphen. Images that would then share a name are numbered.
@@ -122,7 +122,7 @@ def save_overlays(
 def file_names(
     probabilities: np.ndarray, classes: Sequence[str], targets: Sequence[int], ids: Sequence[str]
 ) -> list[str]:
-    """Names of overlay files: CLASS_IMAGE_PREDICTED_CONFIDENCE.png, no two alike.
+    """Names of overlay files: ``CLASS_IMAGE_PREDICTED_CONFIDENCE.png``, no two alike.
 
     Args:
         probabilities: Shape (n, C).

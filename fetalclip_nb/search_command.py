@@ -57,6 +57,8 @@ def main(options: argparse.Namespace) -> int:
     if image is not None:
         read_image(image)
     dataset = open_folder(resolve(options.folder))
+    if options.picture:
+        require_picture(options.picture, "--picture", inputs=[*dataset.paths, image or Path()])
     own = search.own_ids(dataset, image) if image is not None else []
     search.require_enough(options.k, len(dataset) - len(own))
 

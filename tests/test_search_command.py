@@ -82,6 +82,7 @@ def test_bad_words_are_refused_before_the_model_is_loaded(folder, monkeypatch, t
         (ImageError, "decoded.*bad.png", ("images", "--image", "bad.png")),
         (ParameterError, "--picture.*p.docx", ("images", *text, "--picture", "p.docx")),
         (ParameterError, "--picture.*no/p.png", ("images", *text, "--picture", "no/p.png")),
+        (ParameterError, "overwritten.*1.png", ("images", *text, "--picture", "images/1.png")),
     ):
         with pytest.raises(error, match=message):
             search(*words)
