@@ -26,7 +26,8 @@ book: $(READY) ## run what is out of date and build build/PROFILE/book/_build/ht
 	@echo "The book: $(INDEX)"
 
 test: lint ## style, then all tests with the package's coverage
-	$(BIN)/python -m pytest --cov=fetalclip_nb --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile \
+	  --cov=fetalclip_nb --cov-report=term
 
 lint: $(READY) ## style only
 	$(BIN)/ruff check .

@@ -1,8 +1,9 @@
 """Class activation maps: where in an image the probability of a class comes from."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import nn
 from fetalclip_nb.array_store import stored_arrays
 from fetalclip_nb.datasets.table import Dataset
 from fetalclip_nb.embeddings import Pictures, image_meta
-from fetalclip_nb.errors import ModelError, ParameterError, ShapeError
+from fetalclip_nb.errors import DataError, ModelError, ParameterError, ShapeError, listing
 from fetalclip_nb.fast_tower import fast_tower
 from fetalclip_nb.models import Model
 from fetalclip_nb.vision_tower import Tower, vision_tower
@@ -23,6 +24,9 @@ METHODS = ("scorecam", "gradcam", "layercam")
 
 TITLES = {"scorecam": "ScoreCAM", "gradcam": "GradCAM", "layercam": "LayerCAM"}
 """Methods as they are written in texts."""
+
+MADE = "cam-1"
+"""Name of how maps are made; it changes when maps would."""
 
 _IMAGES = 16
 """Images that are looked at together, and kept by an interrupted run."""
@@ -63,7 +67,9 @@ class Classifier(nn.Module):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Pixels (N, 3, S, S) to float32 (N, C)."""
         with self.precision():
-            vectors = self.encode(pixels)
+            found = self.encode(pixels)
+        # CoCa's tower gives the tokens, too.
+        vectors = found[0] if isinstance(found, tuple) else found
         vectors = nn.functional.normalize(vectors.float(), dim=-1)
         return SCALE * vectors @ self.classes.T
 
@@ -205,6 +211,39 @@ def pixels_of(model: Model, dataset: Dataset) -> torch.Tensor:
     """Preprocessed images of a (small) data set, float32 of shape (N, 3, S, S)."""
     pictures = Pictures(dataset, model.preprocess)
     return torch.stack([pictures[row] for row in range(len(pictures))])
+
+
+def class_numbers(prompts: Mapping[str, object], labels: Sequence[str]) -> list[int]:
+    """Number of each label among the classes of a prompt set.
+
+    Raises:
+        DataError: Naming the labels that have no sentences.
+
+    >>> class_numbers({"brain": [], "femur": []}, ["femur", "femur", "brain"])
+    [1, 1, 0]
+    """
+    absent = [label for label in dict.fromkeys(labels) if label not in prompts]
+    if absent:
+        raise DataError(
+            "Prompts lack classes that images have",
+            where="prompts",
+            expected=f"sentences for {listing(dict.fromkeys(labels))}",
+            found=f"{listing(prompts)}; none for {listing(absent)}",
+            fix="add sentences for these classes",
+        )
+    names = list(prompts)
+    return [names.index(label) for label in labels]
+
+
+def other_targets(probabilities: np.ndarray, targets: Sequence[int]) -> list[int]:
+    """The most probable of the other classes for each image.
+
+    >>> other_targets(np.array([[0.7, 0.1, 0.2], [0.7, 0.1, 0.2]]), [0, 2])
+    [2, 0]
+    """
+    others = np.array(probabilities, dtype=np.float64)
+    others[np.arange(len(others)), np.asarray(targets)] = -1
+    return others.argmax(axis=1).tolist()
 
 
 def some_per_class(dataset: Dataset, labels: Sequence[str], count: int, seed: int) -> Dataset:
@@ -367,4 +406,5 @@ def _meta(
     parts = ["\n".join(dataset.table["id"]).encode(), np.asarray(targets, np.int64).tobytes()]
     parts.append(np.ascontiguousarray(class_vectors, np.float32).tobytes())
     digest = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
-    return {**image_meta(model, dataset), "maps": method, "asked": digest}
+    made = {"maps": method, "made": MADE, "library": version("grad-cam")}
+    return {**image_meta(model, dataset), **made, "asked": digest}

@@ -130,8 +130,27 @@ def ahead_text(
     for kind, scores in others.items():
         ahead = clearly_ahead(one, scores, measure)
         names = f" ({', '.join(ahead)})" if ahead else ""
-        parts.append(f"{kind} in {len(ahead)} of {classes}{names}")
+        parts.append(f"the {kind} in {len(ahead)} of {classes}{names}")
     return f"Class by class, its interval lies wholly above that of {'; of '.join(parts)}."
+
+
+def paired_text(gains: Mapping[str, Mapping[str, Mapping[str, Score]]]) -> str:
+    """By how much one kind of map is ahead of each other kind, image by image, as a sentence.
+
+    Args:
+        gains: Other kind, as the sentence names it, to what `advantage` gives.
+    """
+    parts = []
+    for kind, found in gains.items():
+        by_class = {key.partition("/")[2]: units["patient"] for key, units in found.items()}
+        overall = by_class.pop("all")
+        ahead = [name for name, score in by_class.items() if score.low > 0]
+        names = f" ({', '.join(ahead)})" if ahead else ""
+        parts.append(
+            f"{100 * overall.value:+.1f} ({100 * overall.low:+.1f} to {100 * overall.high:+.1f}) "
+            f"against the {kind}, above 0 in {len(ahead)} of {len(by_class)} classes{names}"
+        )
+    return f"Compared image by image, in percentage points: {'; '.join(parts)}."
 
 
 def mean_curve(curves: np.ndarray, patients: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Do maps point at the structure? Their peak and their energy inside annotated regions."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +20,10 @@ TASK_CLASS = {"head": "brain", "abdomen": "abdomen", "four_chamber": "heart"}
 
 MAIN = {"head": "head", "abdomen": "abdominal_circumference", "four_chamber": "heart"}
 """Structure of each task that its class is named after."""
+
+
+LABELS = {"head": "heads", "four_chamber": "four-chamber"}
+"""Tasks as the names of results have them, where that is not the task's own name."""
 
 
 def some_images(task: MaskTask, count: int, seed: int) -> tuple[Dataset, np.ndarray]:
@@ -192,30 +196,55 @@ def region_scores(
     return patient_means(values, patients, resamples=resamples, seed=seed)
 
 
-def region_text(
-    found: Mapping[str, Mapping[str, Mapping[str, Score]]], kind: str, tasks: Iterable[str]
-) -> str:
-    """What share of one kind of map lies inside the structure that each task is about.
+def by_kind(
+    found: Mapping[tuple[str, str], Mapping[str, Score]],
+) -> dict[str, dict[str, dict[str, Score]]]:
+    """Scores of all tasks together, for a figure.
 
     Args:
-        found: Kind of map to scores named energy/TASK/STRUCTURE and area/TASK/STRUCTURE.
-        kind: The kind of map that the sentence is about.
-        tasks: Names of tasks.
+        found: (kind of map, task) to scores, as given by `region_scores`.
+
+    Returns:
+        Kind of map to scores named energy/TASK/STRUCTURE, or energy/STRUCTURE where a task has
+        no other structure than the one of its name.
+    """
+    kinds: dict[str, dict] = {}
+    for (kind, task), scores in found.items():
+        for name, score in scores.items():
+            measure, _, structure = name.partition("/")
+            place = structure if structure == task else f"{task}/{structure}"
+            kinds.setdefault(kind, {})[f"{measure}/{place}"] = score
+    return kinds
+
+
+def region_text(found: Mapping[str, Mapping[str, Score]], origins: Mapping[str, str]) -> str:
+    """What share of a kind of map lies inside the structure that each task is about.
+
+    Args:
+        found: Task to scores of the kind of map, as given by `region_scores`.
+        origins: Task to what its images are ("synthetic phantoms", a stand-in, ...).
     """
     parts = []
-    for task in tasks:
-        name = f"{task}/{MAIN.get(task)}"
-        scores = found[kind]
+    for task, scores in found.items():
+        name = MAIN.get(task)
         if f"energy/{name}" in scores:
             energy, area = (scores[f"{m}/{name}"]["patient"] for m in ("energy", "area"))
             parts.append(
-                f"the {MAIN[task].replace('_', ' ')} holds {100 * energy.value:.1f} % "
+                f"the {name.replace('_', ' ')} holds {100 * energy.value:.1f} % "
                 f"({100 * energy.low:.1f} to {100 * energy.high:.1f}) of the map "
                 f"on {100 * area.value:.1f} % of the picture"
             )
+    if not found:
+        return "No outlined structures were given."
+    kinds = dict.fromkeys(origins[task] for task in found)
+    origin = (
+        next(iter(kinds))
+        if len(kinds) == 1
+        else "; ".join(f"{task.replace('_', '-')}: {origins[task]}" for task in found)
+    )
     if not parts:
-        return "No outlines of heads, abdomens or hearts were given."
-    return f"Where structures are outlined, {'; '.join(parts)}."
+        return f"No structure that a class is named after is outlined ({origin})."
+    return f"Where structures are outlined ({origin}), {'; '.join(parts)}."
 
 
 def _where_present(values: np.ndarray, masks: np.ndarray) -> np.ndarray:

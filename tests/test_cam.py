@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from helpers import TINY_CONFIG, write_config
+from open_clip.transformer import VisionTransformer
 from pytorch_grad_cam import GradCAM, LayerCAM, ScoreCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from test_taps import model_of, timm_visual
@@ -14,7 +15,7 @@ from torch import nn
 
 from fetalclip_nb import cam, zero_shot
 from fetalclip_nb.datasets.table import Dataset
-from fetalclip_nb.errors import ModelError, ParameterError, ShapeError
+from fetalclip_nb.errors import DataError, ModelError, ParameterError, ShapeError
 from fetalclip_nb.models import load_model
 from fetalclip_nb.prompts import load_prompts
 from fetalclip_nb.score_cam import masks
@@ -230,6 +231,22 @@ def test_some_of_each_class_are_of_different_patients():
         assert counts.loc["a"].tolist() == [3, 3]
         assert counts.loc["b"].tolist() == [2, 1]
         assert picked.table["id"].is_monotonic_increasing and not picked.whole
+
+
+def test_prompts_that_lack_a_class():
+    with pytest.raises(DataError, match="none for femur"):
+        cam.class_numbers({"brain": []}, ["brain", "femur", "femur"])
+
+
+def test_a_tower_that_gives_its_tokens_too():
+    """CoCa's gives a pair, of which the first is the embedding."""
+    visual = VisionTransformer(32, 8, 32, 2, 2, 4.0, output_dim=16, output_tokens=True)
+    classes = zero_shot.normalise(np.random.default_rng(0).normal(size=(3, 16)))
+    pixels = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    found = cam.cam_maps(model_of(visual), pixels, classes, [1])
+    visual.output_tokens = False
+    alone = cam.cam_maps(model_of(visual), pixels, classes, [1])
+    np.testing.assert_array_equal(found.maps, alone.maps)
 
 
 def test_another_seed_draws_other_images():

@@ -67,9 +67,9 @@ def test_grid_shows_each_image_above_its_overlay():
 def test_titles_say_class_prediction_and_confidence_and_mark_errors():
     axes = cam_figures.overlay_grid(*cases(), CLASSES, [0, 0, 2]).axes
     assert [axis.get_title() for axis in axes] == [
-        "brain\n→ brain 90.0 %",
-        "brain\n→ lips nose 73.1 %",
-        "heart\n→ heart 40.0 %",
+        "brain\n→ brain\n90.0 %",
+        "brain\n→ lips nose\n73.1 %",
+        "heart\n→ heart\n40.0 %",
     ]
     assert [axis.title.get_weight() for axis in axes] == ["normal", "bold", "normal"]
     assert axes[1].title.get_color() != axes[0].title.get_color() == axes[2].title.get_color()

@@ -104,9 +104,9 @@ def test_clearly_ahead_names_classes_whose_intervals_do_not_touch():
     theirs = one(all=(0.0, 0.1), brain=(0.1, 0.4), femur=(0.1, 0.3), heart=(0.5, 0.6))
     assert scores.clearly_ahead(ours, theirs) == ["brain"]
     assert scores.clearly_ahead(ours, theirs, "insertion") == []
-    assert scores.ahead_text(ours, {"noise": theirs, "itself": ours}) == (
-        "Class by class, its interval lies wholly above that of noise in 1 of 4 (brain); "
-        "of itself in 0 of 4."
+    assert scores.ahead_text(ours, {"noise": theirs, "other": ours}) == (
+        "Class by class, its interval lies wholly above that of the noise in 1 of 4 (brain); "
+        "of the other in 0 of 4."
     )
 
 
@@ -125,3 +125,16 @@ def test_sizes_that_do_not_match_are_refused():
         scores.advantage(DELETION[:3], INSERTION, LABELS, PATIENTS, name="x")
     with pytest.raises(ShapeError, match="Items and patients do not fit"):
         scores.faithfulness_scores([], [], [], [])
+
+
+def test_paired_text_counts_classes_whose_interval_lies_above_0():
+    def one(value, low, high):
+        return {"patient": Score(value, low, high, value, 9, 9)}
+
+    gains = {
+        "noise": {"g/all": one(0.5, 0.25, 0.75), "g/brain": one(1, 0.1, 1), "g/femur": one(0, 0, 1)}
+    }
+    assert scores.paired_text(gains) == (
+        "Compared image by image, in percentage points: +50.0 (+25.0 to +75.0) against the noise, "
+        "above 0 in 1 of 2 classes (brain)."
+    )

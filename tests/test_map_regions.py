@@ -5,6 +5,7 @@ import segments
 from fetalclip_nb import map_regions, pictures
 from fetalclip_nb.errors import ParameterError, ShapeError
 from fetalclip_nb.mask_tasks import STRUCTURES
+from fetalclip_nb.metrics import Score
 
 
 def box(side, top, bottom, left, right):
@@ -174,3 +175,36 @@ def test_some_images_are_of_different_patients_with_their_rows(trunks):
     assert len(map_regions.some_images(trunks, 10_000, seed=0)[1]) == len(table)
     with pytest.raises(ParameterError, match="No images to map"):
         map_regions.some_images(trunks, 0, seed=0)
+
+
+# by_kind, region_text
+
+
+def test_scores_of_all_tasks_by_kind_of_map():
+    found = {
+        ("cam", "head"): {"energy/head": 1, "area/head": 2},
+        ("cam", "abdomen"): {"energy/spine": 3},
+    }
+    assert map_regions.by_kind(found) == {
+        "cam": {"energy/head": 1, "area/head": 2, "energy/abdomen/spine": 3}
+    }
+
+
+def test_region_text_names_structures_and_what_the_images_are():
+    def scores(**values):
+        return {
+            name.replace("_in_", "/"): {"patient": Score(v, 0, 1, v, 9, 9)}
+            for name, v in values.items()
+        }
+
+    head = scores(energy_in_head=0.5, area_in_head=0.25)
+    liver = scores(energy_in_liver=0.5, area_in_liver=0.25)
+    text = map_regions.region_text(
+        {"head": head, "abdomen": liver}, {"head": "real", "abdomen": "FASS"}
+    )
+    assert text == (
+        "Where structures are outlined (head: real; abdomen: FASS), the head holds 50.0 % "
+        "(0.0 to 100.0) of the map on 25.0 % of the picture."
+    )
+    assert "(FASS)" in map_regions.region_text({"abdomen": liver}, {"abdomen": "FASS"})
+    assert map_regions.region_text({}, {}) == "No outlined structures were given."

@@ -95,7 +95,7 @@ def test_make_says_what_it_would_do_and_asks_for_no_more_than_python(repository)
         check=True,
     ).stdout
     assert "-m venv --clear /nonexistent/venv" in shown
-    assert '-e ".[book,hf,test]"' in shown
+    assert '-e ".[book,hf,dicom,test]"' in shown
     assert "--config profile=demo" in shown
 
 
