@@ -18,7 +18,9 @@ from fetalclip_nb.errors import DataError, listing
 SUFFIXES = (".parquet", ".npz")
 _VECTORS = {".parquet": "embedding", ".npz": "vectors"}
 _META = "made_with"
-_RESERVED = (*_VECTORS.values(), _META)
+_RESERVED = (*_VECTORS.values(), _META, "file", "allow_pickle")
+"""Names of our own, and the parameters of NumPy's savez, which takes arrays by keyword."""
+
 _NEEDED = ("id", "path", "patient")
 _DAMAGE = (OSError, EOFError, ValueError, LookupError, zipfile.BadZipFile, zlib.error)
 
@@ -56,12 +58,12 @@ def export_embeddings(stem: Path | str, embedded: Embeddings, dataset: Dataset) 
 
     Raises:
         CacheError: If an image was not embedded.
-        DataError: If a column of the table has a name that the files need.
+        DataError: If a column of the table has a name that the files or NumPy need.
     """
     taken = [name for name in _RESERVED if name in dataset.table]
     if taken:
         raise DataError(
-            "Column names are needed for the vectors",
+            "Column names are reserved",
             where=dataset.root,
             found=listing(taken),
             fix="rename these columns",

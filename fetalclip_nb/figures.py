@@ -30,6 +30,8 @@ def use_style() -> None:
         "figure.dpi": 110,
         "savefig.bbox": "tight",
         "axes.titlesize": "medium",
+        # Names of files and classes and sentences are a user's: a $ in them begins no formula.
+        "text.parse_math": False,
     }
 
 

@@ -46,7 +46,7 @@ def unlabelled(name: str, root: Path, files: Sequence[Path]) -> Dataset:
     """Images alone as a data set: none has a label, each counts as a patient of its own.
 
     Args:
-        name: Kind of data set.
+        name: Kind of data set, one of `datasets.table.PLAIN`.
         root: Folder that all of them lie in.
         files: The images; their paths below ``root`` become their ids.
 

@@ -25,9 +25,10 @@ def image_files(words: Sequence[str | Path]) -> list[Path]:
 
     A file that is named is taken whatever its ending. Of a folder, with all folders in it, and
     of a pattern (``*``, ``?``, ``[...]``, ``**`` for any folders between), images are taken:
-    files that end like one (`SUFFIXES`), and DICOM files without an ending. Hidden files and
-    folders are left out, as are the outlines that lie between the images of HC18. Relative
-    words are looked for here, then in the checkout.
+    files that end like one (`SUFFIXES`), and DICOM files without an ending, or with a number in
+    its place as where they are named by their UID. Hidden files and folders are left out, as
+    are the outlines that lie between the images of HC18. Relative words are looked for here,
+    then in the checkout.
 
     Args:
         words: Files, folders and patterns, also such as a shell has not expanded.
@@ -165,9 +166,11 @@ def _hidden(path: Path) -> bool:
 def _is_image(path: Path) -> bool:
     if not path.is_file():
         return False
-    # Exports of a machine are DICOM files without an ending, beside an index of the medium.
-    bare = not path.suffix and path.name != "DICOMDIR" and is_dicom(path)
-    return bare or (path.suffix.lower() in SUFFIXES and not path.stem.endswith(_OUTLINE))
+    ending = path.suffix.lower()
+    if not ending or ending[1:].isdecimal():
+        # Exports of a machine: IM_0001, or a UID as 1.2.840.5, beside an index of the medium.
+        return path.name != "DICOMDIR" and is_dicom(path)
+    return ending in SUFFIXES and not path.stem.endswith(_OUTLINE)
 
 
 def _reason(word: str) -> str:

@@ -17,7 +17,9 @@ WEIGHT = 0.5
 COLOUR_MAP = "inferno"
 """Black over violet and orange to yellow, in steps that look equal; readable without colour."""
 
-_LONGEST = 120  # characters of an image's id in a file name: file systems allow about 255 in all
+# Characters in a file name, of which file systems allow about 255 in all.
+_LONGEST_ID = 120
+_LONGEST_CLASS = 40
 
 
 def grey_squares(paths: Sequence[Path], side: int) -> np.ndarray:
@@ -86,7 +88,8 @@ def save_overlays(
     """Write each overlay as ``CLASS_IMAGE_PREDICTED_CONFIDENCE.png``.
 
     The four parts have small letters, digits, points and hyphens only; whatever else a name or
-    an id has becomes a hyphen. Images that would then share a name are numbered.
+    an id has becomes a hyphen, and what is too long for a file name is cut. Images that would
+    then share a name are numbered.
 
     Args:
         folder: Made if it is not there. Other files in it are left alone.
@@ -137,9 +140,9 @@ def file_names(
     found: dict[str, None] = {}
     for row, target, name in zip(probabilities, targets, ids, strict=True):
         first = int(row.argmax())
-        base = _part(name)[:_LONGEST]
-        parts = _part(classes[target]), "{}", _part(classes[first]), f"{row[first]:.3f}.png"
-        pattern, number, end = "_".join(parts), 1, ""
+        base = _part(name, _LONGEST_ID)
+        true, predicted = (_part(classes[i], _LONGEST_CLASS) for i in (target, first))
+        pattern, number, end = f"{true}_{{}}_{predicted}_{row[first]:.3f}.png", 1, ""
         while pattern.format(base + end) in found:
             number += 1
             end = f"-{number}"
@@ -178,6 +181,7 @@ def require_answers(
             )
 
 
-def _part(text: str) -> str:
+def _part(text: str, longest: int) -> str:
     """A part of a file name, never empty, with nothing that a file system or a path reads."""
-    return re.sub(r"[^a-z0-9.]+", "-", str(text).lower()).strip("-.") or "unnamed"
+    plain = re.sub(r"[^a-z0-9.]+", "-", str(text).lower()).strip("-.")
+    return plain[:longest].rstrip("-.") or "unnamed"

@@ -25,6 +25,14 @@ SHOWN_IMAGES = 6
 SHOWN_CLASSES = 10
 """Bars beside an image; of more classes, those with the highest probabilities."""
 
+_CHANNELS = "it weighs each channel of what enters the last block of the image encoder"
+_HOW = {
+    "scorecam": f"{_CHANNELS} by how probable the class stays if the image is seen through it alone",
+    "gradcam": f"{_CHANNELS} by how strongly the probability of the class depends on it",
+    "layercam": f"{_CHANNELS}, patch by patch, by how strongly the probability depends on it there",
+}
+"""What the methods of `cam.METHODS` do."""
+
 _SIDE = 400  # pixels of a shown image: more cannot be seen
 
 
@@ -155,6 +163,22 @@ def require_map(model: Model, method: str) -> None:
             found=error.what,
             fix="ask for a picture without maps (method `none`, on the command line --map none)",
         ) from error
+
+
+def map_sentence(method: str) -> str:
+    """What the map of a picture is, or that there is none.
+
+    Args:
+        method: As for `picture`.
+
+    >>> map_sentence("none")
+    'This run drew no map.'
+    """
+    if method == "none":
+        return "This run drew no map."
+    from fetalclip_nb.cam import TITLES
+
+    return f"The map is made by {TITLES[method]}: {_HOW[method]}."
 
 
 def _class_vectors(model: Model, prompts: Mapping[str, Sequence[str]]) -> np.ndarray:

@@ -88,7 +88,8 @@ def main(options: argparse.Namespace) -> int:
     if options.picture:
         require_map(model, method)
     table = predict(model, files, prompts, skip_bad=options.skip_bad)
-    skipped = [shown_path(file) for file in files if str(file) not in set(table["image"])]
+    answered = set(table["image"])
+    skipped = [shown_path(file) for file in files if str(file) not in answered]
     shown = table.assign(image=[shown_path(file) for file in table["image"]])
     text = formatted(shown, options.format or _format_of(options.output))
     if options.output:

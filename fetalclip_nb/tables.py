@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from fetalclip_nb.datasets.table import Dataset
+from fetalclip_nb.datasets.table import PLAIN, Dataset
 from fetalclip_nb.metrics import Score
 from fetalclip_nb.published import Published, published_scores
 from fetalclip_nb.results import format_interval, format_number, format_value, slug
@@ -187,6 +187,8 @@ def kind_of_images(dataset: Dataset) -> str:
     """What the prose calls a data set's images."""
     if dataset.synthetic:
         return "synthetic phantoms, so that no number here is comparable with the paper's"
+    if dataset.name in PLAIN:
+        return "images of your own, of whose origin this book knows nothing"
     return "real ultrasound images"
 
 

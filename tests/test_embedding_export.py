@@ -80,6 +80,9 @@ def test_reserved_columns_are_refused(tmp_path):
     taken = dataset(TABLE.assign(vectors="1", embedding="2"))
     with pytest.raises(DataError, match="embedding, vectors.*rename"):
         export_embeddings(tmp_path / "m", EMBEDDED, taken)
+    for name in ("file", "allow_pickle"):  # what NumPy calls its own parameters
+        with pytest.raises(DataError, match=f"Column names are reserved.*Found: {name}"):
+            export_embeddings(tmp_path / "m", EMBEDDED, dataset(TABLE.assign(**{name: "1"})))
     assert not list(tmp_path.iterdir())
 
 

@@ -37,6 +37,23 @@ def test_confusion_has_a_row_for_each_class_with_images():
     assert [t.get_text() for t in axis.texts] == ["1", "1", "0", "0", "1", "0"]
 
 
+def test_a_dollar_begins_no_formula(tmp_path):
+    """Titles come from users' files; one that is no formula could not be drawn at all."""
+    write_image(tmp_path / "a.png")
+    words = r"$\frac{1}$"
+    figure = figures.image_grid([tmp_path / "a.png"], [words], columns=1)
+    predictions = classification.predict(np.eye(2), [words, "b"], (words, "b"))
+    scores = {words: {words: Score(0.5, 0.4, 0.6, 0.5, 9, 9)}}
+    for drawn in (
+        figure,
+        figures.confusion(predictions, words),
+        figures.score_bars(scores, label=words),
+        figures.forest(scores[words], label=words),
+    ):
+        drawn.canvas.draw()
+    assert figure.axes[0].get_title() == words
+
+
 def test_forest_prints_values_in_percent():
     found = {"a": Score(0.5, 0.4, 0.6, 0.5, 10, 10), "b": Score(0.25, 0.2, 0.3, 0.25, 10, 10)}
     axis = figures.forest(found, label="x", reference=0.3).axes[0]

@@ -70,6 +70,14 @@ def test_dicom_files_without_an_ending_are_found_but_no_index(folder):
     assert names(folder, "empty") == ["empty/IM_0001"]
 
 
+def test_dicom_files_named_by_their_uid_are_found(folder):
+    for name in ("1.2.840.113619.2.1.5", "US.1.2.840.7", "IM.0001"):
+        (folder / "empty" / name).write_bytes(bytes(128) + b"DICM")
+    (folder / "empty" / "table.2019").write_text("no image")
+    found = ["empty/1.2.840.113619.2.1.5", "empty/IM.0001", "empty/US.1.2.840.7"]
+    assert names(folder, "empty") == names(folder, "empty/*") == found
+
+
 def test_words_are_looked_for_here_first_and_then_in_the_checkout(folder, monkeypatch):
     (folder / "_config.yml").write_text("")
     (folder / "notebooks").mkdir()

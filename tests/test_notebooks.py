@@ -128,6 +128,15 @@ def test_every_figure_has_alt_text_and_a_caption(source):
             assert settings["figure"]["name"].startswith("fig-")
 
 
+def test_tables_with_a_style_escape_what_users_wrote(source):
+    """A styled table shows HTML as it comes, unlike a plain one: sentences are a user's."""
+    for cell in cells_of(source):
+        styled = len(re.findall(r"\.style\b", cell.source))
+        for call in (r"\.format\(", r"\.format_index\("):
+            escaped = re.findall(call + r"""[^()]*escape=["']html["']""", cell.source)
+            assert len(escaped) >= styled, cell.id
+
+
 def test_profiles_inject_only_what_the_notebooks_declare(repository, monkeypatch):
     monkeypatch.chdir(repository)
     for name in ("demo", "paper"):
@@ -265,6 +274,12 @@ def test_gate_refuses_unexecuted_broken_and_stale_copies(executed, repository, t
     cell = [c for c in broken.cells if c.cell_type == "code"][-1]
     cell.outputs = [nbformat.v4.new_output("error", ename="ValueError", evalue="x", traceback=[])]
     refuse(broken, "ended in ValueError: x")
+
+
+def test_quickstart_says_what_its_picture_has_for_a_map(executed):
+    facts = json.loads((executed[0] / "results" / "00_quickstart" / "facts.json").read_text())
+    assert LITTLE["00_quickstart"]["maps"] == "none"
+    assert facts["map_sentence"] == "This run drew no map."
 
 
 def probing(folder, target, repository, **values):

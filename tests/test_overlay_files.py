@@ -97,6 +97,18 @@ def test_no_name_leaves_the_folder(name, tmp_path):
     assert path.name[0].isalnum()
 
 
+def test_a_sentence_may_be_a_class(tmp_path):
+    classes = [f"{'a long sentence, ' * 20}{end}" for end in ("a", "b")]
+    images, maps, probabilities = cases(2)
+    options = (classes, [0, 0], ["x" * 999] * 2)
+    paths = overlay_files.save_overlays(tmp_path, images, maps, probabilities, *options)
+    assert len(set(paths)) == 2 and all(path.is_file() for path in paths)
+    for path in paths:
+        assert path.name.startswith("a-long-sentence-a-long-sentence-")
+        true, _, predicted, _ = path.name.split("_")
+        assert true == predicted and true[-1].isalnum()
+
+
 # save_overlays
 
 

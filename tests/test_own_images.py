@@ -3,8 +3,10 @@
 import pytest
 from helpers import write_heads, write_image
 
+from fetalclip_nb.datasets.table import PLAIN
 from fetalclip_nb.errors import DataError, ParameterError
 from fetalclip_nb.own_images import drawn_images, open_images
+from fetalclip_nb.tables import kind_of_images
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +31,36 @@ def test_a_folder_is_the_data_set_that_it_holds(tmp_path):
     assert open_images("heads").name == "hc18"
     write_image(tmp_path / "plain, with comma" / "x" / "1.png")
     assert open_images("plain, with comma").table["id"].tolist() == ["x/1.png"]
+
+
+def test_phantoms_are_known_however_they_are_named(tmp_path):
+    for i, name in enumerate(("drawn/clips/A/1.png", "drawn/2.png", "more/Images/3.png")):
+        write_image(tmp_path / "all" / name, seed=i)
+    for name in ("drawn", "more"):
+        (tmp_path / "all" / name / "phantom.json").write_text("{}")
+    write_image(tmp_path / "mine" / "4.png", seed=4)
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "a.png").symlink_to(tmp_path / "all/drawn/2.png")
+    for words in (
+        *("all", "all/drawn", "all/drawn/clips/A", "all/*/*/3.png", "linked"),
+        *("all/drawn/2.png", "all/drawn/clips/A/1.png,all/more/Images", "mine,all/more/Images"),
+    ):
+        found = open_images(words)
+        assert found.synthetic, words
+        assert kind_of_images(found).startswith("synthetic phantoms"), words
+
+
+def test_nobody_has_said_where_plain_files_come_from(tmp_path):
+    write_image(tmp_path / "mine/deep/1.png")
+    for words, name in (("mine", "folder"), ("mine/deep/1.png", "files"), ("mine/*/*", "files")):
+        found = open_images(words)
+        assert not found.synthetic and found.name == name and name in PLAIN
+        assert (
+            kind_of_images(found) == "images of your own, of whose origin this book knows nothing"
+        )
+    assert kind_of_images(open_images(str(write_heads(tmp_path / "heads")))) == (
+        "real ultrasound images"
+    )
 
 
 def test_words_that_lead_nowhere_are_named():

@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -140,6 +141,41 @@ def test_maps_are_those_of_the_predicted_classes(model, files, monkeypatch):
     figure = picture(model, table, PROMPTS, method="scorecam", limit=3)
     assert asked == [(3, [2, 0, 1], "scorecam")]
     assert len(figure.axes) == 9 and "where: " in figure.axes[1].get_title()
+
+
+def test_a_dollar_in_names_and_sentences_begins_no_formula(model, tmp_path):
+    path = tmp_path / r"$\a$.png"
+    write_image(path)
+    prompts = {r"$\b$": ["a head"], r"$\c$": ["a femur"]}
+    figure = picture(model, predict(model, [path], prompts), prompts, limit=1)
+    figure.canvas.draw()
+    assert figure.axes[0].get_title() == path.name
+    assert [text.get_text() for text in figure.axes[2].get_yticklabels()] == list(prompts)
+
+
+def test_every_map_is_described_by_its_name():
+    texts = {method: predictor.map_sentence(method) for method in predictor_command.MAPS}
+    assert set(texts) == {*cam.METHODS, "none"} and len(set(texts.values())) == len(texts)
+    assert all(cam.TITLES[method] in texts[method] for method in cam.METHODS)
+    assert not any(title in texts["none"] for title in cam.TITLES.values())
+
+
+def test_the_table_is_looked_through_once_however_many_files(files, monkeypatch, capsys):
+    asked = []
+
+    class Watched(pd.DataFrame):
+        def __getitem__(self, key):
+            asked.append(key)
+            return super().__getitem__(key)
+
+    answers = {"image": [str(files[0])], "prediction": ["a"], "a": [1.0], "b": [0.0]}
+    monkeypatch.setattr(predictor, "predict", lambda *_, **__: Watched(answers))
+    monkeypatch.setattr(
+        "fetalclip_nb.models.load_model", lambda *_, **__: SimpleNamespace(source="")
+    )
+    run(*files, "--prompt", "a", "--prompt", "b", "--format", "csv")
+    assert asked.count("image") < len(files)
+    assert "Skipped 4 images" in capsys.readouterr().err
 
 
 def test_long_names_are_cut(model, tmp_path):

@@ -1,8 +1,9 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from helpers import write_heads, write_planes
+from helpers import write_heads, write_image, write_planes
 
 from fetalclip_nb import embeddings
 from fetalclip_nb.datasets import read_fetal_planes, read_hc18
@@ -181,3 +182,11 @@ def test_picture_shows_query_and_answers_in_order(model, phantoms, cache):
         assert title == f"{row.label}\n{row.similarity:.2f}"
     figure = picture(found, phantoms.root, text="a head")
     assert figure.get_suptitle() == "a head" and len(figure.axes) == 3
+
+
+def test_picture_takes_a_dollar_for_a_dollar(tmp_path):
+    write_image(tmp_path / "a.png")
+    found = pd.DataFrame({"path": ["a.png"], "label": [r"$\x$"], "similarity": [0.5]})
+    figure = picture(found, tmp_path, text=r"$\y$ for a head")
+    figure.canvas.draw()
+    assert figure.get_suptitle() == r"$\y$ for a head"

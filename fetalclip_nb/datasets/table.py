@@ -1,6 +1,7 @@
 """What all data sets have in common: a checked table, a fingerprint, a summary."""
 
 import hashlib
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,12 @@ from fetalclip_nb.images import verify_image
 
 PHANTOM_MARKER = "phantom.json"
 
+PLAIN = ("folder", "files")
+"""Kinds of data set that are images alone: nobody has said where they come from."""
+
+_LEVELS = 4
+"""Folders above a phantom in which the mark may lie: clips/NAME/FRAME.png are the deepest."""
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -22,7 +29,8 @@ class Dataset:
         name: Kind of data set ("fetal_planes", "hc18", "manifest").
         root: Folder that the paths are relative to.
         table: One row an image: id, path, patient, split and the data set's own columns.
-        synthetic: True for phantoms; their numbers are never compared with the paper.
+        synthetic: True if phantoms are among the images; their numbers are never compared with
+            the paper.
         fingerprint: 16 hexadecimal digits over table and image bytes.
         whole: False where rows were picked: the fingerprint is that of more than the table.
     """
@@ -81,8 +89,7 @@ def build(name: str, root: Path, table: pd.DataFrame) -> Dataset:
     digests = _digests(root, table["path"].tolist())
     rows = table.to_csv(index=False, lineterminator="\n").encode()
     fingerprint = hashlib.sha256(rows + b"".join(digests)).hexdigest()[:16]
-    synthetic = (root / PHANTOM_MARKER).exists()
-    return Dataset(name, root, table, synthetic, fingerprint)
+    return Dataset(name, root, table, _drawn(root, table["path"]), fingerprint)
 
 
 def require_root(root: Path | str, kind: str) -> Path:
@@ -156,6 +163,18 @@ def to_numbers(values: pd.Series, *, column: str, where: Path) -> pd.Series:
             found=listing(repr(value) for value in values[wrong]),
         )
     return numbers.astype(float)
+
+
+def _drawn(root: Path, paths: Iterable[str]) -> bool:
+    """Whether phantoms are among the images.
+
+    The mark lies at the root of what was drawn. Files that are named one by one or by a pattern,
+    and folders in a data set or around several, have another root, so it is also looked for above
+    each image, where the image itself lies and not only a link to it.
+    """
+    folders = {(root / path).resolve().parent for path in paths}
+    near = {above for folder in folders for above in (folder, *folder.parents)[:_LEVELS]}
+    return any((folder / PHANTOM_MARKER).exists() for folder in {root, *near})
 
 
 def _digests(root: Path, paths: list[str]) -> list[bytes]:
