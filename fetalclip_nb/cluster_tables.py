@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from fetalclip_nb.metrics import Score
+from fetalclip_nb.model_sources import UNTRAINED
 from fetalclip_nb.results import format_interval, format_number, format_value
 
 COLUMNS = {
@@ -14,10 +15,18 @@ COLUMNS = {
     "purity_within": "purity, same plane (%)",
     "purity_within_chance": "by chance, same plane (%)",
     "excess_within": "excess, same plane",
+    "excess_within/permuted": "excess, permuted",
     "silhouette": "silhouette",
     "ari": "adjusted Rand index",
 }
 """Scores of `clusters.cluster_scores` and the columns that show them."""
+
+PHANTOMS = (
+    "The machines of phantoms differ in tone and sharpness, their operators in nothing but the "
+    "name: with phantoms, chance is the only right answer for operators. That machines are or are "
+    "not told apart here says nothing about real ones; run the page on real images for that."
+)
+"""What machines and operators of phantoms can show."""
 
 
 def cluster_table(
@@ -28,7 +37,8 @@ def cluster_table(
     Args:
         scores: Model to scores named LABELLING/SCORE.
         labellings: What the images were labelled by ("planes", "machine"), one block each.
-        names: Scores to show, of `COLUMNS`; chance levels are shown without interval.
+        names: Scores to show, of `COLUMNS`; chance levels are shown without interval, and what
+            comes of permutations as its 95 % range only.
 
     Returns:
         Texts, indexed by labelling and model, with the number of images.
@@ -65,27 +75,81 @@ _WORDS = {
 }
 
 
-def separation_sentence(anatomy: Score, other: Score, name: str) -> str:
+def untrained_sentence(models: Sequence[str]) -> str:
+    """What the scores of untrained twins mean, for those among the models; else nothing.
+
+    >>> untrained_sentence(["phantomclip", "clip"])
+    ''
+    """
+    twins = [name for name in models if name.endswith(UNTRAINED)]
+    if not twins:
+        return ""
+    have = "has the shape of its trained twin" if len(twins) == 1 else "have their twins' shapes"
+    return (
+        f"{' and '.join(twins)} {have} and random weights: what is reached so above chance comes "
+        "from brightness and layout of the pictures, not from learning."
+    )
+
+
+def separation_sentence(scores: Mapping[str, Score], name: str) -> str:
     """Whether neighbours share the plane more than, say, the machine, in words.
 
-    Args:
-        anatomy: Excess of purity over chance, labelled by plane.
-        other: Excess within a plane, labelled by something that is no anatomy.
-        name: What that is ("machine").
+    Intervals decide between plane and machine. Whether the machine is told at all is decided
+    by the machines permuted among patients: intervals are too narrow for what patients carry.
 
-    >>> plane, machine = (Score(v, v - 0.1, v + 0.1, v, 9, 9) for v in (0.8, 0.05))
-    >>> separation_sentence(plane, machine, "machine").split(":")[0]
+    Args:
+        scores: Scores of one model named LABELLING/SCORE: planes/excess, the excess of the
+            other labelling within planes, and its permutations.
+        name: The other labelling, which is no anatomy ("machine").
+
+    >>> values = {"planes/excess": 0.8, "machine/excess_within": 0.05}
+    >>> values["machine/excess_within/permuted"] = 0.0
+    >>> scores = {key: Score(v, v - 0.1, v + 0.1, v, 9, 9) for key, v in values.items()}
+    >>> separation_sentence(scores, "machine").split(":")[0]
     'Anatomy is separated more than the machine'
+    >>> separation_sentence(scores, "operator")
+    'All images have the same operator.'
     """
+    if f"{name}/purity" not in scores and f"{name}/excess_within" not in scores:
+        return f"All images have the same {name}."
+    anatomy, other = scores.get("planes/excess"), scores.get(f"{name}/excess_within")
+    permuted = scores.get(f"{name}/excess_within/permuted")
+    if anatomy is None or other is None or permuted is None:
+        return (
+            f"Whether anatomy or the {name} is separated more cannot be told: no plane has images "
+            f"of more than one {name} and of more than one patient."
+        )
+    told = other.value > permuted.high
     if anatomy.low > other.high:
         verdict = f"Anatomy is separated more than the {name}"
-    elif other.low > anatomy.high:
+    elif told and other.low > anatomy.high:
         verdict = f"The {name} is separated more than anatomy"
     else:
         verdict = f"Whether anatomy or the {name} is separated more cannot be told"
     return (
         f"{verdict}: the excess over chance is {_with_interval(anatomy)} for planes and, among "
-        f"images of one plane, {_with_interval(other)} for the {name}, {_against_chance(other)}."
+        f"images of one plane, {_with_interval(other)} for the {name}, "
+        f"{'' if told else 'not shown to be '}more than by chance (where patients exchange their "
+        f"{name}, 95 % of the excesses are {_range(permuted)})."
+    )
+
+
+def unprompted_sentence(labels: Sequence[str], classes: Sequence[str]) -> str:
+    """Which labels no sentence is for, so that a zero-shot answer cannot be right.
+
+    Args:
+        labels: Label of each image.
+        classes: Classes that have sentences.
+
+    >>> unprompted_sentence(["brain", "brain"], ["brain", "femur"])
+    'Every plane has sentences, so any answer may be right.'
+    """
+    absent = sorted(set(labels) - set(classes))
+    if not absent:
+        return "Every plane has sentences, so any answer may be right."
+    return (
+        f"No sentences are for {', '.join(absent)}: whatever the model answers for such an image "
+        "is wrong."
     )
 
 
@@ -120,14 +184,16 @@ def _texts(found: Mapping[str, Score], labelling: str, names: Sequence[str]) -> 
         value, low, high = (
             format_number(name, getattr(score, end)) for end in ("value", "low", "high")
         )
-        texts[COLUMNS[name]] = value if name.endswith("_chance") else f"{value} ({low} to {high})"
+        text = f"{value} ({low} to {high})"
+        if name.endswith("/permuted"):
+            text = f"{low} to {high}"
+        texts[COLUMNS[name]] = value if name.endswith("_chance") else text
     return texts
 
 
 def _with_interval(score: Score) -> str:
-    value = format_value("excess", score.value)
-    return f"{value} ({format_interval('excess', score.low, score.high)})"
+    return f"{format_value('excess', score.value)} ({_range(score)})"
 
 
-def _against_chance(score: Score) -> str:
-    return "more than by chance" if score.low > 0 else "no more than by chance"
+def _range(score: Score) -> str:
+    return format_interval("excess", score.low, score.high)

@@ -14,7 +14,14 @@ from sklearn.metrics import silhouette_samples
 from fetalclip_nb import metrics
 from fetalclip_nb.errors import DataError
 from fetalclip_nb.metrics import Score
-from fetalclip_nb.neighbours import codes, comparable, expected_purity, knn_purity, neighbours
+from fetalclip_nb.neighbours import (
+    codes,
+    comparable,
+    expected_purity,
+    knn_purity,
+    neighbours,
+    permuted_excess,
+)
 from fetalclip_nb.patient_scores import patient_scores, ratio
 
 
@@ -33,18 +40,19 @@ def cluster_scores(
 
     Neighbours, silhouettes and clusters are found once, among all images; an interval says
     how far their summary depends on which patients are counted, not how neighbours would change
-    with other images, and is a little narrow for that. The same patients give the same draws,
-    whatever the vectors and the labels. In a resample, a patient who was drawn twice counts
-    twice.
+    with other images, and is too narrow for that: it does not tell whether a label that patients
+    carry is found by more than chance. That is what labels permuted among patients are for. The
+    same patients give the same draws, whatever the vectors and the labels. In a resample, a
+    patient who was drawn twice counts twice.
 
     Args:
         vectors: Shape (N, D).
         labels: Label of each image, shape (N,), of two kinds at least.
-        patients: Patient of each image, shape (N,).
+        patients: Patient of each image, shape (N,), at least two.
         k: Neighbours that purity looks at.
         within: Group of each image, such as its plane: what can the label be told by in it?
         metric: "euclidean" or "cosine" (vectors are then normalised before k-means).
-        seed: Seed of k-means.
+        seed: Seed of k-means and of the permutations.
         resamples: Number of bootstrap resamples.
 
     Returns:
@@ -57,9 +65,12 @@ def cluster_scores(
         index of the labels and k-means clusters (as many as labels, the best of 10 starts):
         0 by chance, 1 for the same partition. With groups there are "purity_within",
         "purity_within_chance" and "excess_within": only images of a group are neighbours.
+        "excess_within/permuted" is the median of that excess, and the interval that holds
+        95 % of it, when patients exchange their labels (`neighbours.permuted_excess`). What
+        cannot be told is absent: the excess, if each group has a single label or patient.
 
     Raises:
-        DataError: If the labels do not differ.
+        DataError: If the labels do not differ, or all images are of one patient.
         ParameterError: As `neighbours`.
         ShapeError: As `neighbours`.
 
@@ -73,10 +84,17 @@ def cluster_scores(
             expected="at least two labels, and fewer than images",
             found=f"{kinds} labels of {len(labels)} images",
         )
+    if len(np.unique(patients)) < 2:
+        raise DataError(
+            "Images have no neighbours of other patients",
+            expected="images of at least two patients",
+            found=f"{len(labels)} images of one",
+        )
     groupings = {"purity": None} | ({} if within is None else {"purity_within": within})
     parts, sizes = [], {}
     for name, group in groupings.items():
-        pure = knn_purity(vectors, labels, patients, k, within=group, metric=metric)
+        near = neighbours(vectors, patients, k, within=group, metric=metric)
+        pure = knn_purity(near, labels)
         chance = expected_purity(labels, patients, within=group)
         parts += [pure, chance, np.where(np.isnan(pure), np.nan, 1.0)]
         sizes |= dict.fromkeys(_names(name), int(np.isfinite(pure).sum()))
@@ -91,7 +109,13 @@ def cluster_scores(
         n=sizes,
         resamples=resamples,
     )
-    return {name: entry.score for name, entry in outcome.items()}
+    scores = {name: entry.score for name, entry in outcome.items()}
+    if "excess_within" in scores:
+        drawn = permuted_excess(near, labels, patients, within=within, seed=seed)
+        sizes = {"n": scores["excess_within"].n, "groups": scores["excess_within"].groups}
+        middle = float(np.nanmedian(drawn))
+        scores["excess_within/permuted"] = metrics.interval(middle, drawn, **sizes)
+    return scores
 
 
 def gap_scores(

@@ -14,6 +14,9 @@ from fetalclip_nb.zero_shot import normalise
 METRICS = ("euclidean", "cosine")
 """Distances; Euclidean on un-normalised vectors is that of the published maps."""
 
+PERMUTATIONS = 1000
+"""Of the patients, where labels are exchanged between them."""
+
 _MEMORY_MIB = 64  # of distances at a time
 
 
@@ -69,33 +72,19 @@ def neighbours(
     return np.concatenate(list(chunks))
 
 
-def knn_purity(
-    vectors: np.ndarray,
-    labels: np.ndarray,
-    patients: np.ndarray,
-    k: int = 10,
-    *,
-    within: np.ndarray | None = None,
-    metric: str = "euclidean",
-) -> np.ndarray:
-    """Share of an image's k nearest images of other patients that have its label.
+def knn_purity(found: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Share of an image's nearest images of other patients that have its label.
 
     Args:
-        vectors: Shape (N, D).
+        found: As `neighbours` gives them, shape (N, k).
         labels: Label of each image, shape (N,).
-        patients: Patient of each image, shape (N,).
-        k: Number of neighbours, less than N.
-        within: Group of each image: neighbours are looked for in its group only.
-        metric: "euclidean" or "cosine".
 
     Returns:
-        float64 of shape (N,); NaN where no other patient has an image (of the group).
+        float64 of shape (N,); NaN where no neighbour is known.
 
-    Raises:
-        ParameterError: As `neighbours`.
-        ShapeError: As `neighbours`.
+    >>> knn_purity(np.array([[1, 2], [0, -1], [-1, -1]]), np.array(["x", "x", "y"])).tolist()
+    [0.5, 1.0, nan]
     """
-    found = neighbours(vectors, patients, k, within=within, metric=metric)
     known, labels = found >= 0, np.asarray(labels)
     return ratio(((labels[found] == labels[:, None]) & known).sum(1), known.sum(1))
 
@@ -121,6 +110,72 @@ def expected_purity(
     group = np.zeros_like(owner) if within is None else codes(within)
     both = group * (labels.max() + 1) + labels
     return ratio(_others(both, owner), _others(group, owner))
+
+
+def permuted_excess(
+    found: np.ndarray,
+    labels: np.ndarray,
+    patients: np.ndarray,
+    *,
+    within: np.ndarray | None = None,
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
+) -> np.ndarray:
+    """Excess of purity over chance if labels had nothing to do with the vectors.
+
+    Images of a patient lie together, and share what the patient carries, such as the machine.
+    Two patients that happen to look alike thus agree or disagree with all their images at once,
+    and the excess strays further from 0 than single images would let it. So patients keep their
+    images and exchange their labels.
+
+    Args:
+        found: As `neighbours` gives them, shape (N, k).
+        labels: Label of each image, shape (N,).
+        patients: Patient of each image, shape (N,).
+        within: Group of each image, the one that neighbours were looked for in.
+        permutations: Number of permutations of the patients.
+        seed: Seed of the permutations.
+
+    Returns:
+        (purity - chance) / (1 - chance) of each permutation, float64 of shape (permutations,);
+        NaN where chance is 1.
+
+    Source: Good, Permutation, Parametric and Bootstrap Tests of Hypotheses, 2005 (whole blocks
+    are exchanged where only these are exchangeable).
+    """
+    labels, owner = codes(labels), codes(patients)
+    group = None if within is None else codes(within)
+    rng, excess = np.random.default_rng(seed), np.empty(permutations)
+    for i in range(permutations):
+        drawn = labels[exchanged(owner, rng.permutation(owner.max() + 1))]
+        chance = np.nanmean(expected_purity(drawn, owner, within=group))
+        excess[i] = ratio(np.nanmean(knn_purity(found, drawn)) - chance, 1 - chance)
+    return excess
+
+
+def exchanged(owner: np.ndarray, donors: np.ndarray) -> np.ndarray:
+    """The image whose label each image gets when patients exchange their labels.
+
+    A patient's images get the donor's labels in their order. Where one has more images than the
+    other, the order is stretched or thinned, so that the shares of labels are kept as well as
+    can be; a patient with a single label hands on just that.
+
+    Args:
+        owner: Number of each image's patient, integers of shape (N,).
+        donors: Patient whose labels each patient gets, a permutation.
+
+    Returns:
+        Row numbers, integers of shape (N,).
+
+    >>> exchanged(np.array([0, 0, 1, 1, 1, 1]), np.array([1, 0])).tolist()
+    [2, 4, 0, 0, 1, 1]
+    """
+    order, sizes = np.argsort(owner, kind="stable"), np.bincount(owner)
+    starts = np.cumsum(sizes) - sizes
+    place = np.empty_like(order)
+    place[order] = np.arange(len(owner)) - starts[owner[order]]
+    donor = donors[owner]
+    return order[starts[donor] + place * sizes[donor] // sizes[owner]]
 
 
 def comparable(vectors: np.ndarray, metric: str, *columns: np.ndarray) -> np.ndarray:

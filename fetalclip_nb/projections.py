@@ -12,6 +12,7 @@ from sklearn.decomposition import PCA
 from fetalclip_nb.embedding_cache import cached_array
 from fetalclip_nb.errors import ParameterError, ShapeError
 
+_LIBRARIES = ("umap-learn", "pynndescent", "scikit-learn")  # a map depends on each
 _FEWEST = 4  # vectors: for its first layout UMAP needs two more than it has axes
 
 
@@ -102,7 +103,7 @@ def cached_projection(
     neighbours: int = 15,
     min_dist: float = 0.1,
 ) -> np.ndarray:
-    """As `umap`, computed once for the same vectors, settings and release of umap-learn.
+    """As `umap`, computed once for the same vectors, settings and releases of its libraries.
 
     Args:
         vectors: Shape (N, D), finite.
@@ -121,7 +122,8 @@ def cached_projection(
     """
     vectors = _checked(vectors)
     settings = {"seed": seed, "neighbours": neighbours, "min_dist": min_dist}
-    made_with = settings | {"shape": vectors.shape, "umap": metadata.version("umap-learn")}
+    versions = {name: metadata.version(name) for name in _LIBRARIES}
+    made_with = settings | {"shape": vectors.shape, "versions": versions}
     digest = hashlib.sha256(json.dumps(made_with, sort_keys=True).encode())
     digest.update(vectors.tobytes())
     path = Path(cache_dir) / "projections" / f"umap-{digest.hexdigest()[:16]}.npy"

@@ -50,24 +50,62 @@ def test_other_models_are_named_with_their_scores():
 
 
 @pytest.mark.parametrize(
-    ("anatomy", "machine", "verdict", "chance"),
+    ("anatomy", "machine", "highest", "verdict", "chance"),
     [
-        (0.9, 0.05, "Anatomy is separated more than the machine", "no more than by chance"),
-        (0.2, 0.9, "The machine is separated more than anatomy", "more than by chance"),
-        (
-            0.5,
-            0.55,
-            "Whether anatomy or the machine is separated more cannot be told",
-            "more than by chance",
-        ),
-        (0.55, 0.5, "Whether anatomy", "more than by chance"),
-        (0.9, -0.5, "Anatomy is separated more", "no more than by chance"),
+        (0.9, 0.05, 0.06, "Anatomy is separated more than the machine", False),
+        (0.9, 0.05, 0.04, "Anatomy is separated more than the machine", True),
+        (0.2, 0.9, 0.1, "The machine is separated more than anatomy", True),
+        (0.2, 0.9, 0.95, "Whether anatomy or the machine is separated more cannot be told", False),
+        (0.5, 0.55, 0.1, "Whether anatomy or the machine is separated more cannot be told", True),
+        (0.55, 0.5, 0.1, "Whether anatomy", True),
+        # Its own interval lies above 0, and yet permuted machines give as much.
+        (0.9, 0.3, 0.31, "Anatomy is separated more", False),
+        (0.9, -0.5, 0.1, "Anatomy is separated more", False),
     ],
 )
-def test_only_separate_intervals_decide(anatomy, machine, verdict, chance):
-    found = cluster_tables.separation_sentence(score(anatomy), score(machine), "machine")
-    assert found.startswith(verdict) and found.endswith(f"for the machine, {chance}.")
+def test_intervals_compare_and_permutations_tell_chance(anatomy, machine, highest, verdict, chance):
+    scores = {
+        "planes/excess": score(anatomy),
+        "machine/excess_within": score(machine),
+        "machine/excess_within/permuted": score(highest - 0.1),
+    }
+    found = cluster_tables.separation_sentence(scores, "machine")
+    assert found.startswith(f"{verdict}")
+    said = "for the machine, more than" if chance else "for the machine, not shown to be more than"
+    assert f"{said} by chance (where patients exchange their machine, 95 % of the " in found
+    assert found.endswith(f"are {highest - 0.2:.2f} to {highest:.2f}).")
     assert f"{anatomy:.2f} ({anatomy - 0.1:.2f} to {anatomy + 0.1:.2f}) for planes" in found
+
+
+def test_what_was_not_measured_is_not_decided():
+    scores = {"planes/excess": score(0.9), "machine/purity": score(0.5)}
+    found = cluster_tables.separation_sentence(scores, "machine")
+    assert "cannot be told: no plane has images of more than one machine" in found
+    found = cluster_tables.separation_sentence(scores, "operator")
+    assert found == "All images have the same operator."
+
+
+def test_a_permuted_range_is_shown_without_its_middle():
+    scores = {"model": {"machine/excess_within/permuted": score(0.01)}}
+    found = cluster_tables.cluster_table(scores, ["machine"], ["excess_within/permuted"])
+    assert found.loc[("machine", "model"), "excess, permuted"] == "-0.09 to 0.11"
+
+
+def test_untrained_twins_are_explained_only_where_there_are_some():
+    assert cluster_tables.untrained_sentence(["model", "model-untrained-later"]) == ""
+    one = cluster_tables.untrained_sentence(["model", "model-untrained"])
+    assert one.startswith("model-untrained has the shape of its trained twin and random weights")
+    two = cluster_tables.untrained_sentence(["a-untrained", "b-untrained"])
+    assert two.startswith("a-untrained and b-untrained have their twins' shapes and random")
+
+
+def test_labels_without_sentences_are_named():
+    labels = ["other", "brain", "femur", "other"]
+    found = cluster_tables.unprompted_sentence(labels, ["brain"])
+    assert found == (
+        "No sentences are for femur, other: whatever the model answers for such an image is wrong."
+    )
+    assert "Every plane has" in cluster_tables.unprompted_sentence(labels, [*labels, "heart"])
 
 
 def test_heads_are_compared_in_age_and_size():

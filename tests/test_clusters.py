@@ -6,7 +6,7 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 from fetalclip_nb import patient_sums
 from fetalclip_nb.clusters import adjusted_rand, cluster_scores, gap_scores, strays
 from fetalclip_nb.errors import DataError, ParameterError, ShapeError
-from fetalclip_nb.neighbours import expected_purity, knn_purity
+from fetalclip_nb.neighbours import expected_purity, knn_purity, neighbours, permuted_excess
 
 
 def groups(distance, n=60, seed=0):
@@ -28,7 +28,10 @@ def contingency(labels, found):
 def test_values_are_those_of_the_definitions():
     vectors, labels, patients = groups(3)
     found = cluster_scores(vectors, labels, patients, k=5, seed=3, resamples=50)
-    pure, chance = knn_purity(vectors, labels, patients, 5), expected_purity(labels, patients)
+    pure, chance = (
+        knn_purity(neighbours(vectors, patients, 5), labels),
+        expected_purity(labels, patients),
+    )
     assert found["purity"].value == pytest.approx(pure.mean())
     assert found["purity_chance"].value == pytest.approx(chance.mean())
     lifted = (pure.mean() - chance.mean()) / (1 - chance.mean())
@@ -57,7 +60,7 @@ def test_groups_far_apart_are_clusters_and_shuffled_labels_are_none():
 def test_intervals_are_those_of_repeated_images():
     vectors, labels, patients = groups(3)
     found = cluster_scores(vectors, labels, patients, k=5, resamples=40)
-    pure, names = knn_purity(vectors, labels, patients, 5), np.unique(patients)
+    pure, names = knn_purity(neighbours(vectors, patients, 5), labels), np.unique(patients)
     weights = patient_sums.patient_weights(patients, resamples=40)
     means = [
         np.repeat(pure, [dict(zip(names, row, strict=True))[p] for p in patients]).mean()
@@ -79,8 +82,35 @@ def test_within_groups_tells_the_machine_from_the_plane():
     assert found["excess_within"].low < 0 < found["excess_within"].high
     assert found["purity_within_chance"].value > found["purity_chance"].value + 0.2
     vectors[:, 0] += 5 * (machines == "M")
+    permuted = found["excess_within/permuted"]
+    assert permuted.low < found["excess_within"].value < permuted.high < 0.2
     told = cluster_scores(vectors, machines, patients, within=planes, resamples=200)
-    assert told["excess_within"].low > 0.4
+    assert told["excess_within"].low > 0.4 > told["excess_within/permuted"].high
+
+
+def test_the_permuted_range_is_that_of_permuted_excesses():
+    vectors, labels, patients = groups(3)
+    planes = np.tile(["p", "q"], 30)
+    options = {"within": planes, "metric": "cosine"}
+    found = cluster_scores(vectors, labels, patients, k=4, seed=6, resamples=5, **options)
+    near = neighbours(vectors, patients, 4, **options)
+    drawn = permuted_excess(near, labels, patients, within=planes, seed=6)
+    range_ = found["excess_within/permuted"]
+    assert (range_.low, range_.high) == pytest.approx(np.percentile(drawn, [2.5, 97.5]))
+    assert range_.value == pytest.approx(np.median(drawn))
+    assert (range_.n, range_.groups) == (60, 10)
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_cannot_be_told_is_absent():
+    vectors, labels, patients = groups(3)
+    one_each = cluster_scores(vectors, labels, patients, within=labels, resamples=5)
+    assert one_each["purity_within"].value == one_each["purity_within_chance"].value == 1
+    alone = cluster_scores(vectors, labels, patients, within=patients, resamples=5)
+    for found in (one_each, alone):
+        assert not any(name.startswith("excess_within") for name in found)
+        assert {"purity", "excess", "silhouette", "ari"} <= set(found)
+    assert "purity_within" not in alone
 
 
 def test_images_without_a_neighbour_in_their_group_are_counted_out():
@@ -90,7 +120,7 @@ def test_images_without_a_neighbour_in_their_group_are_counted_out():
     for name in ("purity_within", "purity_within_chance", "excess_within"):
         assert found[name].n == 59
     kept = np.arange(60) != 7
-    pure = knn_purity(vectors, labels, patients, 5, within=lone)[kept]
+    pure = knn_purity(neighbours(vectors, patients, 5, within=lone), labels)[kept]
     chance = expected_purity(labels, patients, within=lone)[kept]
     assert found["purity_within"].value == pytest.approx(pure.mean())
     assert found["purity_within_chance"].value == pytest.approx(chance.mean())
@@ -151,6 +181,8 @@ def test_wrong_input_is_refused():
         cluster_scores(vectors, np.full(60, "x"), patients)
     with pytest.raises(DataError, match="60 labels of 60"):
         cluster_scores(vectors, np.arange(60), patients)
+    with pytest.raises(DataError, match="at least two patients.*60 images of one"):
+        cluster_scores(vectors, labels, np.full(60, "a"))
     with pytest.raises(ShapeError, match="do not fit"):
         cluster_scores(vectors, labels[1:], patients)
     with pytest.raises(ParameterError, match="1 to 59"):

@@ -70,6 +70,13 @@ def test_a_map_is_kept_for_the_same_vectors_and_settings(tmp_path, monkeypatch):
     for setting in ({"seed": 2}, {"neighbours": 5}, {"min_dist": 0.5}):
         projections.cached_projection(vectors, tmp_path, **({"seed": 1} | setting))
     assert len(calls) == 6 == len(list(tmp_path.rglob("umap-*.npy")))
+    for library in ("any other", "umap-learn", "pynndescent", "scikit-learn"):
+        with monkeypatch.context() as patched:
+            patched.setattr(
+                projections.metadata, "version", lambda name, new=library: str(name == new)
+            )
+            projections.cached_projection(vectors, tmp_path, seed=1)
+    assert len(calls) == 10
 
 
 def test_wrong_input_is_refused(tmp_path):
