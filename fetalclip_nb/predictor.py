@@ -27,7 +27,7 @@ SHOWN_CLASSES = 10
 
 _CHANNELS = "it weighs each channel of what enters the last block of the image encoder"
 _HOW = {
-    "scorecam": f"{_CHANNELS} by how probable the class stays if the image is seen through it alone",
+    "scorecam": f"{_CHANNELS} by how probable the class stays if the image is seen through it",
     "gradcam": f"{_CHANNELS} by how strongly the probability of the class depends on it",
     "layercam": f"{_CHANNELS}, patch by patch, by how strongly the probability depends on it there",
 }
