@@ -12,6 +12,9 @@ from fetalclip_nb.embedding_cache import Embeddings
 from fetalclip_nb.errors import ParameterError, ShapeError
 from fetalclip_nb.zero_shot import normalise
 
+ANSWERS = 9
+"""Images found where no number is asked for and there are as many."""
+
 _LABELS = ("label", "plane", "brain_plane")
 """Columns that say what an image shows, from the coarse to the fine."""
 
@@ -64,7 +67,7 @@ def search_images(
     image: Path | str | None = None,
     text: str | None = None,
     cache_dir: Path,
-    k: int = 9,
+    k: int | None = None,
     other_patients: bool = False,
 ) -> pd.DataFrame:
     """Search a data set for what is most like an image, or fits a sentence best.
@@ -77,7 +80,7 @@ def search_images(
         image: Image file; this or ``text``.
         text: Sentence; this or ``image``.
         cache_dir: Folder that all notebooks share.
-        k: Images wanted.
+        k: Images wanted; None for `ANSWERS`, or for all where there are fewer.
         other_patients: Whether all images of the query's patient are left out, where the query
             is in the data set.
 
@@ -95,7 +98,7 @@ def search_images(
 
     require_one(image, text)
     own = [] if image is None else own_ids(dataset, image, whole_patient=other_patients)
-    require_enough(k, len(dataset) - len(own))
+    k = wanted(k, len(dataset) - len(own))
     if image is None:
         query = text_embeddings(model, [text], cache_dir=cache_dir)[0]
     else:
@@ -182,16 +185,43 @@ def require_one(image: object, text: str | None) -> None:
         )
 
 
-def require_enough(k: int, available: int) -> None:
+def wanted(k: int | None, available: int, *, where: str = "k") -> int:
+    """How many images to find.
+
+    Args:
+        k: What was asked for; None for `ANSWERS`, or for all where there are fewer.
+        available: Images that can be found.
+        where: Name of the parameter, for the message.
+
+    Raises:
+        ParameterError: As `require_enough`.
+
+    >>> wanted(None, 4), wanted(None, 400), wanted(2, 4)
+    (4, 9, 2)
+    """
+    k = max(1, min(ANSWERS, available)) if k is None else k
+    require_enough(k, available, where=where)
+    return k
+
+
+def require_enough(k: int, available: int, *, where: str = "k") -> None:
     """Refuse to look for fewer images than one, or for more than there are.
 
     Raises:
-        ParameterError: k is out of range.
+        ParameterError: k is out of range, or no image is there beside the query.
     """
+    if available < 1:
+        raise ParameterError(
+            "There is no image to find",
+            where=where,
+            expected="images beside the query itself",
+            found="none",
+            fix="search a folder that holds more images",
+        )
     if not isinstance(k, int | np.integer) or not 1 <= k <= available:
         raise ParameterError(
             "Cannot find that many images",
-            where="k",
+            where=where,
             expected=f"a whole number from 1 to {available}: the images there are, "
             "without those of the query",
             found=repr(k),

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     query.add_argument("--text", metavar="SENTENCE", help="what the images should show")
     query.add_argument("--image", metavar="FILE", help="image whose like is looked for")
     parser.add_argument("--model", default="phantomclip", help="(default: phantomclip)")
-    parser.add_argument("--k", type=int, default=9, help="images to find (default: 9)")
+    parser.add_argument("--k", type=int, help="images to find (default: 9, or all of fewer)")
     parser.add_argument("--format", choices=FORMATS, default="table", help="(default: table)")
     parser.add_argument(
         "--picture", type=Path, metavar="FILE", help="write the images, too (.png, .pdf)"
@@ -60,14 +60,14 @@ def main(options: argparse.Namespace) -> int:
     if options.picture:
         require_picture(options.picture, "--picture", inputs=[*dataset.paths, image or Path()])
     own = search.own_ids(dataset, image) if image is not None else []
-    search.require_enough(options.k, len(dataset) - len(own))
+    k = search.wanted(options.k, len(dataset) - len(own), where="--k")
 
     from fetalclip_nb.models import load_model
 
     model = load_model(options.model, device=options.device, precision=options.precision)
     cache = project_root() / "build" / "cache"
     query = {"image": image, "text": options.text}
-    found = search.search_images(model, dataset, **query, cache_dir=cache, k=options.k)
+    found = search.search_images(model, dataset, **query, cache_dir=cache, k=k)
     paths = [shown_path(dataset.root / path) for path in found["path"]]
     sys.stdout.write(formatted(found.assign(path=paths), options.format))
     if options.picture:

@@ -162,7 +162,7 @@ def test_nothing_is_encoded_for_a_search_that_cannot_be_made(tmp_path, monkeypat
         with pytest.raises(ParameterError, match=rf"image, text.*Found: {found}"):
             search(**wrong)
     with pytest.raises(ParameterError, match="from 1 to 4:.*Found: 9"):
-        search(text="a head")
+        search(text="a head", k=9)
     with pytest.raises(ImageError, match="gone.png"):
         search(image=tmp_path / "gone.png", k=1)
 
