@@ -1,5 +1,7 @@
 """What commands that answer have in common: forms, files to write, notes for the reader."""
 
+import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +25,8 @@ def require_writable(target: Path, option: str, *, inputs: Sequence[Path] = ()) 
         inputs: Files that must not be overwritten.
 
     Raises:
-        ParameterError: A folder, a file in a folder that does not exist, or one of the inputs.
+        ParameterError: A folder, a file in a folder that does not exist or where this user may
+            not write, or one of the inputs.
     """
     if target.is_dir() or not target.absolute().parent.is_dir():
         raise ParameterError(
@@ -36,6 +39,15 @@ def require_writable(target: Path, option: str, *, inputs: Sequence[Path] = ()) 
         raise ParameterError(
             "An image would be overwritten", where=option, found=target, fix="choose another name"
         )
+    try:
+        _try_to_write(target)
+    except OSError as error:
+        raise ParameterError(
+            "File cannot be written there",
+            where=option,
+            found=f"{target} ({error.strerror})",
+            fix="choose a folder that you may write to",
+        ) from None
 
 
 def require_picture(target: Path, option: str, *, inputs: Sequence[Path] = ()) -> None:
@@ -67,6 +79,18 @@ def shown_path(path: Path | str) -> str:
     """A path as it is shown: relative to the current folder where it lies in it."""
     path, here = Path(path), Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _try_to_write(target: Path) -> None:
+    """Fail as writing would, and leave everything as it is."""
+    if target.is_file():
+        target.open("ab").close()
+    elif target.exists():  # a device or a pipe: opening it could wait for its reader
+        if not os.access(target, os.W_OK):
+            raise PermissionError(13, "Permission denied")
+    else:
+        with tempfile.TemporaryFile(dir=target.absolute().parent):
+            pass
 
 
 def shortened(text: str, length: int) -> str:

@@ -26,6 +26,29 @@ def test_files_that_cannot_be_written_are_refused(tmp_path, monkeypatch):
         outputs.require_picture(Path("a.png"), "--picture", inputs=[Path("a.png")])
 
 
+def test_writing_is_tried_and_leaves_nothing(tmp_path):
+    (tmp_path / "old.csv").write_text("old")
+    for name in ("old.csv", "new.csv"):
+        outputs.require_writable(tmp_path / name, "--output")
+    assert [path.name for path in tmp_path.iterdir()] == ["old.csv"]
+    assert (tmp_path / "old.csv").read_text() == "old"
+    outputs.require_writable(Path("/dev/null"), "--output")
+    for name in ("/proc/x.png", "/proc/self/x.png"):
+        with pytest.raises(ParameterError, match=f"cannot be written there.*--picture.*{name}"):
+            outputs.require_picture(Path(name), "--picture")
+
+
+def test_files_that_are_read_only_are_refused(tmp_path, monkeypatch):
+    (tmp_path / "old.csv").touch()
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ParameterError, match=r"old\.csv \(Permission denied\).*you may write to"):
+        outputs.require_writable(tmp_path / "old.csv", "--output")
+
+
 def test_paths_are_short_below_the_current_folder_only(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")

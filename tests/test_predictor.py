@@ -327,6 +327,8 @@ def test_skipped_images_are_told_on_standard_error(broken, capsys):
         (["0.png", "--picture", "0.png"], ParameterError, "would be overwritten.*0.png"),
         (["0.png", "--output", "./0.png"], ParameterError, "would be overwritten.*--output"),
         (["0.png", "--output", "no/where.csv"], ParameterError, "cannot be written.*--output"),
+        (["0.png", "--output", "/proc/x.csv"], ParameterError, "--output.*/proc/x.csv"),
+        (["0.png", "--picture", "/proc/x.png"], ParameterError, "--picture.*/proc/x.png"),
         (["0.png", "--output", "."], ParameterError, "cannot be written"),
     ],
 )

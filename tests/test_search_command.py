@@ -56,6 +56,18 @@ def test_table_is_for_the_eye(folder, capsys):
     assert all(re.fullmatch(r" +[12] +-?[01]\.\d{4} images/\d\.png", row) for row in rows)
 
 
+def test_without_a_number_all_of_a_small_folder_are_found(folder, capsys):
+    for query, count in ((("--text", "a head"), 5), (("--image", "images/1.png"), 4)):
+        assert search("images", *query, "--device", "cpu", "--format", "json") == 0
+        assert len(json.loads(capsys.readouterr().out)) == count
+
+
+def test_a_folder_with_nothing_but_the_query_has_no_answer(folder):
+    write_image(folder.parent / "alone/a.png")
+    with pytest.raises(ParameterError, match="no image to find.*beside the query"):
+        search("alone", "--image", "alone/a.png")
+
+
 def test_query_image_is_left_out_and_named(folder, capsys, tmp_path):
     options = ("--k", 4, "--device", "cpu", "--format", "json", "--picture", tmp_path / "p.png")
     assert search("images", "--image", "images/3.png", *options) == 0
@@ -73,7 +85,7 @@ def test_bad_words_are_refused_before_the_model_is_loaded(folder, monkeypatch, t
     (tmp_path / "bad.png").write_bytes(b"no image")
     text = ("--text", "a head")
     for error, message, words in (
-        (ParameterError, "from 1 to 5:.*Found: 9", ("images", *text)),
+        (ParameterError, "--k.*from 1 to 5:.*Found: 9", ("images", *text, "--k", 9)),
         (ParameterError, "from 1 to 4:.*Found: 5", ("images", "--image", "images/1.png", "--k", 5)),
         (ParameterError, "Found: none", ("images", "--text", "  ")),
         (DataError, "folder is missing", ("nowhere", *text)),
@@ -82,6 +94,7 @@ def test_bad_words_are_refused_before_the_model_is_loaded(folder, monkeypatch, t
         (ImageError, "decoded.*bad.png", ("images", "--image", "bad.png")),
         (ParameterError, "--picture.*p.docx", ("images", *text, "--picture", "p.docx")),
         (ParameterError, "--picture.*no/p.png", ("images", *text, "--picture", "no/p.png")),
+        (ParameterError, "--picture.*/proc/p.png", ("images", *text, "--picture", "/proc/p.png")),
         (ParameterError, "overwritten.*1.png", ("images", *text, "--picture", "images/1.png")),
     ):
         with pytest.raises(error, match=message):
