@@ -3,11 +3,18 @@
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 from scipy.integrate import trapezoid
 
 from fetalclip_nb.errors import ShapeError
 from fetalclip_nb.metrics import Score
 from fetalclip_nb.patient_means import patient_means
+
+FEWEST = 5
+"""Images of a class below which no interval of the class is judged: two images of two patients
+have an interval above 0 whenever both values are."""
+
+_TOO_FEW = f"No class has the {FEWEST} images that it takes to judge it by an interval."
 
 
 def area_under(curves: np.ndarray) -> np.ndarray:
@@ -125,12 +132,13 @@ def ahead_text(
         others: Kind of map, as the sentence names it, to the same.
         measure: See `clearly_ahead`.
     """
-    classes = sum(key.startswith(f"{measure}/") for key in one) - 1  # less "all"
+    classes = _counted(one)
+    if not classes:
+        return _TOO_FEW
     parts = []
     for kind, scores in others.items():
-        ahead = clearly_ahead(one, scores, measure)
-        names = f" ({', '.join(ahead)})" if ahead else ""
-        parts.append(f"the {kind} in {len(ahead)} of {classes}{names}")
+        ahead = [name for name in clearly_ahead(one, scores, measure) if name in classes]
+        parts.append(f"the {kind} in {_listed(ahead, classes)}")
     return f"Class by class, its interval lies wholly above that of {'; of '.join(parts)}."
 
 
@@ -143,14 +151,49 @@ def paired_text(gains: Mapping[str, Mapping[str, Mapping[str, Score]]]) -> str:
     parts = []
     for kind, found in gains.items():
         by_class = {key.partition("/")[2]: units["patient"] for key, units in found.items()}
-        overall = by_class.pop("all")
-        ahead = [name for name, score in by_class.items() if score.low > 0]
-        names = f" ({', '.join(ahead)})" if ahead else ""
+        overall, classes = by_class["all"], _counted(found)
+        ahead = [name for name in classes if by_class[name].low > 0]
         parts.append(
             f"{100 * overall.value:+.1f} ({100 * overall.low:+.1f} to {100 * overall.high:+.1f}) "
-            f"against the {kind}, above 0 in {len(ahead)} of {len(by_class)} classes{names}"
+            f"against the {kind}" + (f", above 0 in {_listed(ahead, classes)}" if classes else "")
         )
-    return f"Compared image by image, in percentage points: {'; '.join(parts)}."
+    end = "" if all(map(_counted, gains.values())) else f" {_TOO_FEW}"
+    return f"Compared image by image, in percentage points: {'; '.join(parts)}.{end}"
+
+
+def class_texts(
+    scores: Mapping[str, Mapping[str, Mapping[str, Score]]], measure: str
+) -> pd.DataFrame:
+    """A measure as texts in percent: one row a class (all images first), one column a kind.
+
+    Args:
+        scores: Kind of map to scores named MEASURE/CLASS.
+        measure: Such as "difference", or the name of an advantage.
+    """
+    return pd.DataFrame(
+        {
+            kind: {
+                key.partition("/")[
+                    2
+                ]: f"{100 * s.value:.1f} ({100 * s.low:.1f} to {100 * s.high:.1f})"
+                for key, units in found.items()
+                if key.startswith(f"{measure}/")
+                for s in [units["patient"]]
+            }
+            for kind, found in scores.items()
+        }
+    )
+
+
+def _counted(scores: Mapping[str, Mapping[str, Score]]) -> list[str]:
+    """Classes with enough images for an interval to mean something."""
+    names = {key.partition("/")[2]: units["patient"].n for key, units in scores.items()}
+    return [name for name, n in names.items() if name != "all" and n >= FEWEST]
+
+
+def _listed(ahead: list[str], classes: list[str]) -> str:
+    names = f" ({', '.join(ahead)})" if ahead else ""
+    return f"{len(ahead)} of {len(classes)}{names}"
 
 
 def mean_curve(curves: np.ndarray, patients: np.ndarray) -> np.ndarray:
@@ -181,6 +224,6 @@ def _by_class(values: Mapping[str, np.ndarray], labels: np.ndarray) -> dict[str,
                 found=np.shape(each),
             )
         found[f"{name}/all"] = each
-        for label in dict.fromkeys(labels.tolist()):
+        for label in sorted(set(labels.tolist())):
             found[f"{name}/{label}"] = np.where(labels == label, each, np.nan)
     return found

@@ -136,5 +136,29 @@ def test_paired_text_counts_classes_whose_interval_lies_above_0():
     }
     assert scores.paired_text(gains) == (
         "Compared image by image, in percentage points: +50.0 (+25.0 to +75.0) against the noise, "
-        "above 0 in 1 of 2 classes (brain)."
+        "above 0 in 1 of 2 (brain)."
     )
+
+
+def test_few_images_are_not_judged():
+    """Two images of two patients: any interval that excludes 0 would be luck."""
+
+    def one(low, high, n):
+        return {"patient": Score(low, low, high, low, n, n)}
+
+    ours = {"difference/all": one(0.5, 0.6, 4), "difference/brain": one(0.5, 0.6, 2)}
+    theirs = {"difference/all": one(0.0, 0.1, 4), "difference/brain": one(0.0, 0.1, 2)}
+    assert "No class has the 5 images" in scores.ahead_text(ours, {"noise": theirs})
+    text = scores.paired_text({"noise": ours})
+    assert "against the noise. No class has the 5 images" in text and "above 0" not in text
+
+
+def test_class_texts_have_a_row_a_class_and_a_column_a_kind():
+    kind = {
+        f"gain/{name}": {"patient": Score(v, -0.5, 1, v, 9, 9)}
+        for name, v in (("all", 0.25), ("brain", 0.5))
+    }
+    table = scores.class_texts({"noise": kind | {"other/all": kind["gain/all"]}}, "gain")
+    assert table.to_dict() == {
+        "noise": {"all": "25.0 (-50.0 to 100.0)", "brain": "50.0 (-50.0 to 100.0)"}
+    }
