@@ -66,6 +66,7 @@ def site(made, tmp_path_factory) -> str:
         "two": ("", one + half),
         "twice": (HOSTILE, one + one),
         "nasty": ("", atlas_html(bad, paths, title=NASTY[0])),
+        "some": ("", atlas_html(points, paths, title="Some", limit=12)),
         "empty": ("", "<main></main>"),
     }
     for name, (head, body) in pages.items():
@@ -77,6 +78,26 @@ def site(made, tmp_path_factory) -> str:
 def test_hover_filter_and_keys(browser, site):
     with page_without_network(browser, f"{site}/one.html") as page:
         check_all(page)
+
+
+@pytest.mark.parametrize(
+    ("name", "whole", "kept"),
+    [
+        ("one", "40 images", "only abdomen: {} images of 40"),
+        (
+            "some",
+            "12 of 40 images; classes with many images are thinned out",
+            "only abdomen: {} images (12 of 40 are drawn)",
+        ),
+    ],
+)
+def test_what_is_shown_is_counted(browser, site, name, whole, kept):
+    with page_without_network(browser, f"{site}/{name}.html") as page:
+        atlas = AtlasPage(page)
+        assert atlas.count == whole
+        atlas.buttons.nth(1).click()
+        drawn = atlas.data["label"].count(0)
+        assert drawn > 1 and atlas.count == kept.format(drawn) and atlas.said == atlas.count
 
 
 def test_hover_shows_the_image_itself(browser, site):

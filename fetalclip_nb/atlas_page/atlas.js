@@ -161,8 +161,9 @@ function build(host) {
   const say = (text) => { part(".live").textContent = text; };
   const count = (label) => data.label.filter((value) => value === label).length;
   const plural = (n) => `${n.toLocaleString("en")} image${n === 1 ? "" : "s"}`;
-  const all = size === data.total ? plural(size)
-    : `${size.toLocaleString("en")} of ${plural(data.total)}, drawn evenly from the classes`;
+  const drawn = `${size.toLocaleString("en")} of ${data.total.toLocaleString("en")}`;
+  const thinned = size < data.total;
+  const all = thinned ? `${drawn} images; classes with many images are thinned out` : plural(size);
 
   function keep(label) {
     state.kept = state.kept === label ? null : label;
@@ -170,8 +171,9 @@ function build(host) {
     root.querySelectorAll("button").forEach((button, i) => {
       button.setAttribute("aria-pressed", String(state.kept === (i ? i - 1 : null)));
     });
+    const of = thinned ? ` (${drawn} are drawn)` : ` of ${size.toLocaleString("en")}`;
     const kept = state.kept === null ? all
-      : `only ${data.labels[state.kept]}: ${count(state.kept).toLocaleString("en")} of ${all}`;
+      : `only ${data.labels[state.kept]}: ${plural(count(state.kept))}${of}`;
     part(".count").textContent = kept;
     say(kept);
     draw();
