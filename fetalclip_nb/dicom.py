@@ -15,6 +15,13 @@ from fetalclip_nb.errors import DataError, ImageError
 
 DICOM_SUFFIXES = (".dcm", ".dicom")
 _MAGIC_AT, _MAGIC = 128, b"DICM"
+NOT_DECODED = "DICOM file is compressed in a way that cannot be decoded here"
+DECODERS = (
+    "install pydicom's decoders (pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg; "
+    "none reads video), or export it uncompressed"
+)
+"""What to do about files that are `NOT_DECODED`."""
+
 _FIX = "export it from the machine again, or as PNG"
 
 
@@ -77,6 +84,10 @@ def read_dicom(
             return Image.fromarray(_eight_bits(pydicom, values, found))
         except ImageError:
             raise
+        except AttributeError as error:
+            if "no 'Pixel Data'" in str(error):
+                raise _without_picture(path) from None
+            raise _unreadable(path, error) from None
         except Exception as error:  # what its parser stumbles over in a damaged file is any error
             raise _unreadable(path, error) from None
 
@@ -126,9 +137,7 @@ def _header(pydicom, file: BinaryIO):
 
 def _frame(header, frame: int | None, path: Path | str) -> int:
     if "Rows" not in header:
-        raise ImageError(
-            "DICOM file holds no picture", where=path, expected="pixel data", fix="leave it out"
-        )
+        raise _without_picture(path)
     count = int(header.get("NumberOfFrames") or 1)
     if frame is None:
         return count // 2
@@ -147,11 +156,10 @@ def _require_decoder(pydicom, header, path: Path | str) -> None:
         known = False
     if not known:
         raise ImageError(
-            "DICOM file is compressed in a way that cannot be decoded here",
+            NOT_DECODED,
             where=path,
             found=syntax.name,
-            fix="install pydicom's decoders (pip install pylibjpeg pylibjpeg-libjpeg "
-            "pylibjpeg-openjpeg; none reads video), or export it uncompressed",
+            fix=DECODERS,
         )
 
 
@@ -185,11 +193,17 @@ def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.rint(255 * np.clip(shares, 0, 1)).astype(np.uint8)
 
 
+def _without_picture(path: Path | str) -> ImageError:
+    return ImageError(
+        "DICOM file holds no picture", where=path, expected="pixel data", fix="leave it out"
+    )
+
+
 def _unreadable(path: Path | str, error: Exception) -> ImageError:
     return ImageError(
         "DICOM file cannot be decoded",
         where=path,
         expected="a whole DICOM file with pixel data",
-        found=f"{type(error).__name__}: {' '.join(str(error).split())}",
+        found=" ".join(str(error).split()),
         fix=_FIX,
     )

@@ -9,6 +9,7 @@ from PIL import Image, UnidentifiedImageError
 from fetalclip_nb.dicom import dicom_size, is_dicom, read_dicom
 from fetalclip_nb.errors import ImageError
 
+_WHOLE = "a whole PNG, JPEG or DICOM file"
 _KEPT_MODES = ("L", "RGB")
 
 
@@ -38,15 +39,17 @@ def read_image(path: Path) -> Image.Image:
             return _without_alpha(image)
     except FileNotFoundError:
         raise ImageError(
-            "Image file is missing", where=path, fix="download or unpack the data set again"
+            "Image file is missing",
+            where=path,
+            fix="correct its name (of a data set: download or unpack it again)",
         ) from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ImageError(
             "Image file cannot be decoded",
             where=path,
-            expected="a whole PNG or JPEG",
-            found=f"{_size(path)} bytes ({_reason(error)})",
-            fix="delete it and download or unpack the data set again",
+            expected=_WHOLE,
+            found=f"{_reason(error)} ({_size(path)} bytes)",
+            fix="put a whole file in its place (of a data set: download or unpack it again)",
         ) from None
 
 
@@ -71,13 +74,10 @@ def verify_image(data: bytes, path: Path) -> None:
         with Image.open(io.BytesIO(data)) as image:
             image.verify() if image.format == "PNG" else image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(
-            "Image file is damaged",
-            where=path,
-            expected="a whole PNG or JPEG",
-            found=f"{len(data)} bytes ({_reason(error)})",
-            fix="delete it and download or unpack the data set again",
-        ) from None
+        # Short, and without advice: whoever checks many files lists these and adds it once.
+        foreign = isinstance(error, UnidentifiedImageError)
+        what = "Not an image" if foreign else f"Image is damaged: {_reason(error)}"
+        raise ImageError(f"{what} ({len(data)} bytes)", where=path) from None
 
 
 def pad_to_square(image: Image.Image) -> Image.Image:
@@ -123,7 +123,7 @@ def image_size(path: Path) -> tuple[int, int]:
             return image.size
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError(
-            "Image header cannot be read", where=path, found=f"{type(error).__name__}: {error}"
+            "Image header cannot be read", where=path, expected=_WHOLE, found=_reason(error)
         ) from None
 
 
@@ -151,7 +151,9 @@ def _to_grey(image: Image.Image) -> Image.Image:
 
 def _reason(error: Exception) -> str:
     # Pillow's own text for an unknown format names a memory address.
-    return "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image"
+    return getattr(error, "strerror", None) or str(error) or "no reason given"
 
 
 def _size(path: Path) -> int:

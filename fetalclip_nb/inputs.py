@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from fetalclip_nb.dicom import DICOM_SUFFIXES, is_dicom
+from fetalclip_nb.dicom import DECODERS, DICOM_SUFFIXES, NOT_DECODED, is_dicom
 from fetalclip_nb.errors import DataError, ImageError, ParameterError, listing
 from fetalclip_nb.images import verify_image
 from fetalclip_nb.paths import project_root, resolve
@@ -69,7 +69,7 @@ def whole_images(files: Sequence[Path], *, skip_bad: bool = False) -> list[Path]
 
     Raises:
         ImageError: If images are missing or damaged (all of them are counted, the first ten
-            are named), or if none is left.
+            are named, each with its reason), or if none is left.
         DataError: If there is no file at all, or there are DICOM files and no pydicom.
     """
     _require_some(files)
@@ -81,9 +81,10 @@ def whole_images(files: Sequence[Path], *, skip_bad: bool = False) -> list[Path]
         raise ImageError(
             f"{len(bad)} of {len(files)} images cannot be read",
             expected="whole PNG, JPEG or DICOM files",
-            found=f"{listing(bad)}; the first one: {next(filter(None, problems))}",
-            fix="put whole files in their place, or leave them out"
-            + ("" if skip_bad else " (`skip_bad`, on the command line --skip-bad)"),
+            found=listing(
+                f"{file}: {_short(p)}" for file, p in zip(files, problems, strict=True) if p
+            ),
+            fix=_remedy([problem.what for problem in problems if problem], skip_bad=skip_bad),
         )
     return whole
 
@@ -183,7 +184,20 @@ def _problem(path: Path) -> ImageError | None:
     try:
         verify_image(path.read_bytes(), path)
     except OSError as error:
-        return ImageError("Image file cannot be opened", where=path, found=error.strerror)
+        return ImageError(f"Cannot be opened ({error.strerror})", where=path)
     except ImageError as error:
         return error
     return None
+
+
+def _short(problem: ImageError) -> str:
+    """What is wrong with a file, to stand behind its name."""
+    first, *rest = problem.what.removeprefix("DICOM file ")
+    return first.lower() + "".join(rest)
+
+
+def _remedy(reasons: Sequence[str], *, skip_bad: bool) -> str:
+    fix = "put whole files in their place, or leave them out"
+    if not skip_bad:
+        fix += " (`skip_bad`, on the command line --skip-bad)"
+    return f"{fix}; {DECODERS}" if NOT_DECODED in reasons else fix

@@ -1,5 +1,6 @@
 """DICOM files as pydicom writes them: what is read, and what is refused."""
 
+import re
 import subprocess
 import sys
 from io import BytesIO
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fetalclip_nb import dicom, images
+from fetalclip_nb import dicom, images, inputs
 from fetalclip_nb.datasets import load_dataset
 from fetalclip_nb.errors import DataError, ImageError
 
@@ -168,6 +169,8 @@ def test_what_cannot_be_decoded_here_is_named(tmp_path, syntax, monkeypatch):
     with pytest.raises(ImageError, match=r"cannot be decoded here.*a\.dcm.*pip install") as caught:
         dicom.read_dicom(path)
     assert syntax.name in str(caught.value)
+    with pytest.raises(ImageError, match=r"a\.dcm: is compressed.*pip install pylibjpeg"):
+        inputs.whole_images([path])
 
 
 def damaged(folder):
@@ -206,9 +209,17 @@ def test_damaged_files_are_one_paragraph_that_names_them(tmp_path):
         with pytest.raises(ImageError, match=rf"DICOM file .*{name}\.dcm") as caught:
             images.read_image(path)
         assert "\n" not in str(caught.value) and PATIENT not in str(caught.value)
+        assert not re.search(r"[A-Z]\w*Error|Exception|: \.", str(caught.value))
         if path.exists():
             with pytest.raises(ImageError, match=rf"{name}\.dcm"):
                 images.verify_image(path.read_bytes(), path)
+
+
+def test_a_file_without_pixels_holds_no_picture(tmp_path):
+    damaged(tmp_path)
+    for name in ("bare", "report"):
+        with pytest.raises(ImageError, match=rf"{name}\.dcm: holds no picture\. What to do: put"):
+            inputs.whole_images([tmp_path / f"{name}.dcm"])
 
 
 def test_nothing_of_the_patient_is_read(tmp_path, monkeypatch):

@@ -33,7 +33,7 @@ def test_truncated_file_is_one_paragraph_that_names_it(tmp_path):
     path = tmp_path / "a.png"
     Image.effect_noise((64, 64), 50).save(path)
     path.write_bytes(path.read_bytes()[:-300])
-    with pytest.raises(ImageError, match=r"a\.png.*What to do: delete it") as caught:
+    with pytest.raises(ImageError, match=r"a\.png.*What to do: put a whole file") as caught:
         images.read_image(path)
     assert "\n" not in str(caught.value)
     with pytest.raises(ImageError, match="damaged"):
@@ -54,5 +54,11 @@ def test_missing_file_and_text_file(tmp_path):
     with pytest.raises(ImageError, match="missing"):
         images.read_image(tmp_path / "none.png")
     (tmp_path / "a.png").write_text("version https://git-lfs.github.com/spec/v1")
-    with pytest.raises(ImageError, match="not an image"):
+    with pytest.raises(ImageError, match="PNG, JPEG or DICOM.*not an image .42 bytes") as caught:
         images.read_image(tmp_path / "a.png")
+    assert str(caught.value).count("What to do") == 1
+    with pytest.raises(ImageError) as caught:
+        images.verify_image(b"no img", tmp_path / "a.png")
+    assert str(caught.value) == f"Not an image (6 bytes). Where: {tmp_path / 'a.png'}."
+    with pytest.raises(ImageError, match="header.*Found: not an image"):
+        images.image_size(tmp_path / "a.png")

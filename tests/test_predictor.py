@@ -85,7 +85,7 @@ def test_a_drawn_phantom_is_what_it_was_drawn_as(model, tmp_path):
 
 def test_all_damaged_images_are_named_before_any_is_encoded(model, broken, monkeypatch):
     monkeypatch.setattr(type(model), "encode_images", lambda *_: pytest.fail("encoded"))
-    with pytest.raises(ImageError, match=r"2 of 5 images.*1\.png, .*3\.png;"):
+    with pytest.raises(ImageError, match=r"2 of 5 images.*1\.png: .*3\.png: "):
         predict(model, broken, PROMPTS)
 
 
