@@ -21,6 +21,14 @@ COLUMNS = {
 }
 """Scores of `clusters.cluster_scores` and the columns that show them."""
 
+GAP_COLUMNS = {
+    "age_gap_days": "age, nearest (days)",
+    "age_gap_chance_days": "age, by chance (days)",
+    "size_gap_px": "size, nearest (px)",
+    "size_gap_chance_px": "size, by chance (px)",
+}
+"""Differences between heads, as the chapter saves them, and the columns that show them."""
+
 PHANTOMS = (
     "The machines of phantoms differ in tone and sharpness, their operators in nothing but the "
     "name: with phantoms, chance is the only right answer for operators. That machines are or are "
@@ -110,47 +118,69 @@ def separation_sentence(scores: Mapping[str, Score], name: str) -> str:
     >>> separation_sentence(scores, "operator")
     'All images have the same operator.'
     """
+    verdict = _verdict(scores, name)
+    if verdict == "same":
+        return f"{_VERDICTS[verdict].format(name)}."
+    if verdict == "unmeasured":
+        return (
+            f"{_VERDICTS[verdict].format(name)}: no plane has images of more than one {name} and "
+            "of more than one patient."
+        )
+    keys = ("planes/excess", f"{name}/excess_within", f"{name}/excess_within/permuted")
+    anatomy, other, permuted = (scores[key] for key in keys)
+    return (
+        f"{_VERDICTS[verdict].format(name)}: the excess over chance is {_with_interval(anatomy)} "
+        f"for planes and, among images of one plane, {_with_interval(other)} for the {name}, "
+        f"{'' if _told(other, permuted) else 'not shown to be '}more than by chance (where "
+        f"patients exchange their {name}, 95 % of the excesses are {_range(permuted)})."
+    )
+
+
+def separation_summary(scores: Mapping[str, Score], names: Sequence[str]) -> str:
+    """The verdicts of `separation_sentence` for several labellings, in one sentence.
+
+    Args:
+        scores: As for `separation_sentence`.
+        names: The labellings that are no anatomy.
+
+    >>> separation_summary({"planes/excess": Score(0.8, 0.7, 0.9, 0.8, 9, 9)}, ["operator"])
+    'All images have the same operator.'
+    """
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(_VERDICTS[_verdict(scores, name)], []).append(name)
+    same = _VERDICTS["same"]
+    parts = [
+        text.format((" and the same " if text == same else " and the ").join(found))
+        for text, found in alike.items()
+    ]
+    first, *others = parts
+    return "; ".join([first, *(text[0].lower() + text[1:] for text in others)]) + "."
+
+
+_VERDICTS = {
+    "same": "All images have the same {}",
+    "anatomy": "Anatomy is separated more than the {}",
+    "other": "Anatomy is separated less than the {}",
+    "open": "Whether anatomy or the {} is separated more cannot be told",
+    "unmeasured": "Whether anatomy or the {} is separated more cannot be told",
+}
+
+
+def _verdict(scores: Mapping[str, Score], name: str) -> str:
     if f"{name}/purity" not in scores and f"{name}/excess_within" not in scores:
-        return f"All images have the same {name}."
+        return "same"
     anatomy, other = scores.get("planes/excess"), scores.get(f"{name}/excess_within")
     permuted = scores.get(f"{name}/excess_within/permuted")
     if anatomy is None or other is None or permuted is None:
-        return (
-            f"Whether anatomy or the {name} is separated more cannot be told: no plane has images "
-            f"of more than one {name} and of more than one patient."
-        )
-    told = other.value > permuted.high
+        return "unmeasured"
     if anatomy.low > other.high:
-        verdict = f"Anatomy is separated more than the {name}"
-    elif told and other.low > anatomy.high:
-        verdict = f"The {name} is separated more than anatomy"
-    else:
-        verdict = f"Whether anatomy or the {name} is separated more cannot be told"
-    return (
-        f"{verdict}: the excess over chance is {_with_interval(anatomy)} for planes and, among "
-        f"images of one plane, {_with_interval(other)} for the {name}, "
-        f"{'' if told else 'not shown to be '}more than by chance (where patients exchange their "
-        f"{name}, 95 % of the excesses are {_range(permuted)})."
-    )
+        return "anatomy"
+    return "other" if _told(other, permuted) and other.low > anatomy.high else "open"
 
 
-def unprompted_sentence(labels: Sequence[str], classes: Sequence[str]) -> str:
-    """Which labels no sentence is for, so that a zero-shot answer cannot be right.
-
-    Args:
-        labels: Label of each image.
-        classes: Classes that have sentences.
-
-    >>> unprompted_sentence(["brain", "brain"], ["brain", "femur"])
-    'Every plane has sentences, so any answer may be right.'
-    """
-    absent = sorted(set(labels) - set(classes))
-    if not absent:
-        return "Every plane has sentences, so any answer may be right."
-    return (
-        f"No sentences are for {', '.join(absent)}: whatever the model answers for such an image "
-        "is wrong."
-    )
+def _told(other: Score, permuted: Score) -> bool:
+    return other.value > permuted.high
 
 
 def gap_sentence(scores: Mapping[str, Score], name: str, images: str) -> str:

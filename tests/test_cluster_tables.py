@@ -54,7 +54,7 @@ def test_other_models_are_named_with_their_scores():
     [
         (0.9, 0.05, 0.06, "Anatomy is separated more than the machine", False),
         (0.9, 0.05, 0.04, "Anatomy is separated more than the machine", True),
-        (0.2, 0.9, 0.1, "The machine is separated more than anatomy", True),
+        (0.2, 0.9, 0.1, "Anatomy is separated less than the machine", True),
         (0.2, 0.9, 0.95, "Whether anatomy or the machine is separated more cannot be told", False),
         (0.5, 0.55, 0.1, "Whether anatomy or the machine is separated more cannot be told", True),
         (0.55, 0.5, 0.1, "Whether anatomy", True),
@@ -99,13 +99,29 @@ def test_untrained_twins_are_explained_only_where_there_are_some():
     assert two.startswith("a-untrained and b-untrained have their twins' shapes and random")
 
 
-def test_labels_without_sentences_are_named():
-    labels = ["other", "brain", "femur", "other"]
-    found = cluster_tables.unprompted_sentence(labels, ["brain"])
-    assert found == (
-        "No sentences are for femur, other: whatever the model answers for such an image is wrong."
+def test_verdicts_of_several_labellings_share_a_sentence():
+    def scores(**excess):
+        found = {"planes/excess": score(0.5)}
+        for name, value in excess.items():
+            found[f"{name}/excess_within"] = score(value)
+            found[f"{name}/excess_within/permuted"] = score(0)
+        return found
+
+    told = cluster_tables.separation_summary
+    names = ["machine", "operator"]
+    assert told(scores(machine=0, operator=0.1), names) == (
+        "Anatomy is separated more than the machine and the operator."
     )
-    assert "Every plane has" in cluster_tables.unprompted_sentence(labels, [*labels, "heart"])
+    assert told(scores(machine=0.9, operator=0.8), names) == (
+        "Anatomy is separated less than the machine and the operator."
+    )
+    assert told(scores(machine=0.5, operator=0), names) == (
+        "Whether anatomy or the machine is separated more cannot be told; anatomy is separated "
+        "more than the operator."
+    )
+    assert told(scores(), names) == "All images have the same machine and the same operator."
+    unmeasured = scores(operator=0) | {"machine/purity": score(0.5)}
+    assert told(unmeasured, names).startswith("Whether anatomy or the machine is separated more")
 
 
 def test_heads_are_compared_in_age_and_size():

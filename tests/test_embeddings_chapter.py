@@ -45,9 +45,12 @@ def test_what_cannot_be_told_is_said_and_cosines_stay_cosines(planes, tmp_path, 
 
     assert "cannot be told: no plane has images of more" in texts["facts/machines_sentence"]
     assert texts["facts/operators_sentence"] == "All images have the same operator."
-    assert texts["facts/beside_sentence"].endswith(cluster_tables.PHANTOMS)
+    assert texts["facts/beside_sentence"] == (
+        "Whether anatomy or the machine is separated more cannot be told; all images have the same "
+        f"operator. {cluster_tables.PHANTOMS}"
+    )
     assert texts["facts/others_explained"] == "No other model was run."
-    assert texts["facts/unprompted_sentence"].startswith("No sentences are for other:")
+    assert texts["facts/unprompted_sentence"].startswith('No class has the name "other", the label')
     assert "No heads were given" in outputs["heads"]
     # The row of the vectors holds the very silhouette of the headline, which is of cosines.
     row = re.search(r"<th>\d+ dimensions</th>(.*?)</tr>", outputs["kept"]).group(1)
