@@ -8,6 +8,9 @@ from fetalclip_nb.errors import DataError, listing
 from fetalclip_nb.paths import resolve
 
 PROMPT_SETS = ("planes", "brain")
+_FORM = '{"class": ["sentence", ...], ...}'
+_FIX = "correct the file: each class with a list of its sentences"
+_AGE_SETS = ("gestational_age",)
 _AGE_FIELDS = ("{weeks}", "{days}", "{spacing}")
 
 
@@ -27,14 +30,18 @@ def load_prompts(source: str | Path) -> dict[str, list[str]]:
     >>> sorted(load_prompts("brain"))
     ['trans-cerebellum', 'trans-thalamic', 'trans-ventricular']
     """
-    content, where = _read_json(source)
+    content, where = _read_json(source, PROMPT_SETS, _FORM)
     if not isinstance(content, dict) or not content:
-        raise DataError(
-            "Prompt file has another form", where=where, expected='{"class": ["sentence", ...]}'
-        )
+        raise DataError("Prompt file has another form", where=where, expected=_FORM, fix=_FIX)
     wrong = [name for name, sentences in content.items() if not _are_sentences(sentences)]
     if wrong:
-        raise DataError("Classes without a list of sentences", where=where, found=listing(wrong))
+        raise DataError(
+            "Classes without a list of sentences",
+            where=where,
+            expected=_FORM,
+            found=listing(wrong),
+            fix=_FIX,
+        )
     return {name: list(sentences) for name, sentences in content.items()}
 
 
@@ -51,7 +58,7 @@ def load_age_templates(source: str | Path = "gestational_age") -> dict[str, list
     Raises:
         DataError: Missing file or a frame that lacks a field.
     """
-    content, where = _read_json(source)
+    content, where = _read_json(source, _AGE_SETS, '{"templates": ["...", ...]}')
     if not isinstance(content, dict) or not _are_sentences(content.get("templates")):
         raise DataError(
             "Template file has another form", where=where, expected='{"templates": ["...", ...]}'
@@ -87,21 +94,23 @@ def age_sentence(frame: str, age_days: int, spacing: str) -> str:
     )
 
 
-def _read_json(source: str | Path) -> tuple[object, str]:
+def _read_json(source: str | Path, sets: tuple[str, ...], form: str) -> tuple[object, str]:
     packaged = resources.files("fetalclip_nb") / "prompts" / f"{source}.json"
     path = resolve(source)
-    own = path.suffix != ".json" and packaged.is_file()
+    own = str(source) in sets
     if not own and not path.is_file():
         raise DataError(
             "Prompt file is missing",
             where=path,
-            expected=f"a JSON file or one of {', '.join(PROMPT_SETS)}, gestational_age",
+            expected=f"{' or '.join(sets)}, or a JSON file of the form {form}",
+            fix="correct the name",
         )
-    text = packaged.read_text("utf-8") if own else path.read_text("utf-8")
     try:
-        return json.loads(text), str(source)
-    except json.JSONDecodeError as error:
-        raise DataError("Prompt file is no JSON", where=path, found=str(error)) from None
+        return json.loads((packaged if own else path).read_text("utf-8")), str(source)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(
+            "Prompt file is no JSON", where=path, expected=form, found=str(error), fix="correct it"
+        ) from None
 
 
 def _are_sentences(value: object) -> bool:

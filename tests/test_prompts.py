@@ -45,13 +45,18 @@ def test_age_templates_fill_in_weeks_days_and_spacing():
 def test_bad_prompt_files(tmp_path, content, message):
     path = tmp_path / "p.json"
     path.write_text(content)
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=message) as caught:
         prompts.load_prompts(path)
+    for part in ("p.json", '{"class": ["sentence", ...], ...}', "What to do"):
+        assert part in str(caught.value)
 
 
 def test_missing_file_and_missing_field(tmp_path):
-    with pytest.raises(DataError, match="missing.*planes, brain"):
+    with pytest.raises(DataError, match="missing.*planes or brain"):
         prompts.load_prompts("hearts")
+    with pytest.raises(DataError, match="planes or brain") as caught:
+        prompts.load_prompts("gestational_age")
+    assert "gestational_age" not in str(caught.value).split("Expected")[1]
     path = tmp_path / "t.json"
     path.write_text(json.dumps({"templates": ["{weeks} weeks, {spacing} mm"]}))
     with pytest.raises(DataError, match=r"lack a field.*\{days\}"):
