@@ -57,6 +57,24 @@ def image_files(words: Sequence[str | Path]) -> list[Path]:
     return list(distinct.values())
 
 
+def outlines_left_out(words: Sequence[str | Path], files: Sequence[Path]) -> list[Path]:
+    """Outlines that lie where words point, and that `image_files` has not taken.
+
+    Args:
+        words: As given to `image_files`.
+        files: What it gave.
+    """
+    named = [resolve(str(word)) for word in words]
+    spots = [
+        spot
+        for word, path in zip(words, named, strict=True)
+        if not path.is_file()
+        for spot in ([path] if path.is_dir() else _matches(Path(word).expanduser()))
+    ]
+    near = {file for spot in spots for file in ([spot] if spot.is_file() else _visible(spot))}
+    return sorted(file for file in near - set(files) if _is_outline(file))
+
+
 def whole_images(files: Sequence[Path], *, skip_bad: bool = False) -> list[Path]:
     """Check that images can be read, before anything is computed with them.
 
@@ -108,8 +126,12 @@ def sentence_classes(sentences: Sequence[str]) -> dict[str, list[str]]:
     return classes
 
 
-def require_choice(prompts: Mapping[str, Sequence[str]]) -> None:
+def require_choice(prompts: Mapping[str, Sequence[str]], *, where: str = "prompts") -> None:
     """Refuse classes between which nothing can be chosen, or that cannot head a column.
+
+    Args:
+        prompts: Sentences of each class.
+        where: Parameter or file that they come from, for the message.
 
     Raises:
         ParameterError: Fewer than two classes, or a class named as another column.
@@ -117,7 +139,7 @@ def require_choice(prompts: Mapping[str, Sequence[str]]) -> None:
     if len(prompts) < 2:
         raise ParameterError(
             "One class alone always gets 100 %",
-            where="prompts",
+            where=where,
             expected="at least two classes or sentences to choose between",
             found=listing(prompts) or "none",
             fix="add a sentence that says what the image may show instead",
@@ -125,7 +147,7 @@ def require_choice(prompts: Mapping[str, Sequence[str]]) -> None:
     reserved = [name for name in COLUMNS if name in prompts]
     if reserved:
         raise ParameterError(
-            "Class names are reserved", where="prompts", found=listing(reserved), fix="rename them"
+            "Class names are reserved", where=where, found=listing(reserved), fix="rename them"
         )
 
 
@@ -155,9 +177,16 @@ def _matches(pattern: Path) -> list[Path]:
 
 def _images(path: Path) -> list[Path]:
     if path.is_dir():
-        inside = (file for file in path.rglob("*") if not _hidden(file.relative_to(path)))
-        return [file for file in inside if _is_image(file)]
+        return [file for file in _visible(path) if _is_image(file)]
     return [path] if _is_image(path) else []
+
+
+def _visible(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if not _hidden(path.relative_to(folder))]
+
+
+def _is_outline(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.stem.endswith(_OUTLINE)
 
 
 def _hidden(path: Path) -> bool:
@@ -171,7 +200,7 @@ def _is_image(path: Path) -> bool:
     if not ending or ending[1:].isdecimal():
         # Exports of a machine: IM_0001, or a UID as 1.2.840.5, beside an index of the medium.
         return path.name != "DICOMDIR" and is_dicom(path)
-    return ending in SUFFIXES and not path.stem.endswith(_OUTLINE)
+    return ending in SUFFIXES and not _is_outline(path)
 
 
 def _reason(word: str) -> str:

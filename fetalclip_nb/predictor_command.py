@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fetalclip_nb.errors import ParameterError, listing
-from fetalclip_nb.inputs import COLUMNS, image_files, require_choice, sentence_classes
+from fetalclip_nb.inputs import (
+    COLUMNS,
+    image_files,
+    outlines_left_out,
+    require_choice,
+    sentence_classes,
+)
 from fetalclip_nb.outputs import (
     FORMATS,
     caveats,
@@ -76,7 +82,7 @@ def main(options: argparse.Namespace) -> int:
         ModelError: A model that cannot be loaded, or that gives no map for a picture.
     """
     prompts = sentence_classes(options.prompt) if options.prompt else load_prompts(options.prompts)
-    require_choice(prompts)
+    require_choice(prompts, where="--prompt" if options.prompt else f"--prompts {options.prompts}")
     files = image_files(options.images)
     _require_targets(options, files)
 
@@ -98,7 +104,7 @@ def main(options: argparse.Namespace) -> int:
         sys.stdout.write(text)
     if options.picture:
         _write_picture(options.picture, model, table, prompts, method)
-    _note(model.source, skipped)
+    _note(model.source, skipped, outlines=len(outlines_left_out(options.images, files)))
     return 0
 
 
@@ -155,6 +161,14 @@ def _require_targets(options: argparse.Namespace, files: Sequence[Path]) -> None
     if options.map and not options.picture:
         raise ParameterError("A map is part of a picture", where="--map", fix="add --picture FILE")
     if options.output:
+        ending = _format_of(options.output)
+        if options.format and ending not in ("table", options.format):
+            raise ParameterError(
+                "Ending of the file and format disagree",
+                where="--output, --format",
+                found=f"{options.output} and {options.format}",
+                fix=f"leave --format out, or let the file end in .{options.format}",
+            )
         require_writable(options.output, "--output", inputs=files)
     if options.picture:
         require_picture(options.picture, "--picture", inputs=files)
@@ -173,8 +187,11 @@ def _write_picture(
         print(f"The picture shows the first {SHOWN_IMAGES} images.", file=sys.stderr)
 
 
-def _note(source: str, skipped: Sequence[str]) -> None:
+def _note(source: str, skipped: Sequence[str], *, outlines: int) -> None:
     """Say on standard error what a reader of the numbers has to know."""
+    if outlines:
+        count = f"{outlines} outline{'s' * (outlines > 1)}"
+        print(f"Left out {count} (*_Annotation).", file=sys.stderr)
     if skipped:
         count = f"{len(skipped)} image{'s' * (len(skipped) > 1)}"
         print(f"Skipped {count}: {listing(skipped)}", file=sys.stderr)

@@ -309,6 +309,16 @@ def test_paths_below_the_current_folder_are_shown_short(files, tmp_path, monkeyp
     assert table["image"].tolist() == [path.name for path in files]
 
 
+def test_outlines_that_are_left_out_are_counted(files, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("0_Annotation.png", "1_Annotation.png"):
+        (tmp_path / name).write_bytes(files[0].read_bytes())
+    run(".")
+    assert "Left out 2 outlines (*_Annotation)." in capsys.readouterr().err
+    run("0*.png", "0_Annotation.png")
+    assert "Left out" not in capsys.readouterr().err
+
+
 def test_skipped_images_are_told_on_standard_error(broken, capsys):
     run(*broken, "--skip-bad", "--format", "json")
     captured = capsys.readouterr()
@@ -322,6 +332,9 @@ def test_skipped_images_are_told_on_standard_error(broken, capsys):
         (["no.png"], DataError, "no.png"),
         (["0.png", "--prompt", "a head"], ParameterError, "always gets 100 %"),
         (["0.png", "--prompts", "nowhere.json"], DataError, "Prompt file is missing"),
+        (["0.png", "--prompts", "gestational_age"], DataError, "planes or brain"),
+        (["0.png", "--prompts", "one.json"], ParameterError, "--prompts one.json.*at least two"),
+        (["0.png", "--output", "q.json", "--format", "csv"], ParameterError, "format disagree"),
         (["0.png", "--map", "none"], ParameterError, "A map is part of a picture"),
         (["0.png", "--picture", "a.gif"], ParameterError, "unknown ending.*a.gif"),
         (["0.png", "--picture", "0.png"], ParameterError, "would be overwritten.*0.png"),
@@ -337,6 +350,7 @@ def test_bad_words_are_refused_before_the_model_is_loaded(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("fetalclip_nb.models.load_model", lambda *_, **__: pytest.fail("loaded"))
+    (tmp_path / "one.json").write_text('{"a head": ["a head"]}')
     before = files[0].read_bytes()
     with pytest.raises(FetalClipError, match=message) as caught:
         run(*words)
