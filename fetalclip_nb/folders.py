@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from fetalclip_nb.datasets import fass, fetal_planes, focus, hc18, load_dataset
-from fetalclip_nb.datasets.table import Dataset, build, require_root
+from fetalclip_nb.datasets.table import Dataset, build
+from fetalclip_nb.errors import DataError
 from fetalclip_nb.inputs import image_files
 
 _LAYOUTS = {
@@ -31,9 +32,22 @@ def open_folder(folder: Path | str) -> Dataset:
         DataError: If the folder is missing or holds no image, or what its reader finds wrong.
         ImageError: If images are damaged; all are named.
     """
-    root = require_root(folder, "FETAL_PLANES_DB, HC18, FASS, FOCUS or manifest")
+    root = _require_folder(Path(folder).expanduser())
     kind = layout(root)
     return load_dataset(kind, root) if kind else unlabelled("folder", root, image_files([root]))
+
+
+def _require_folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise DataError(
+            "Not a folder" if path.exists() else "Data folder is missing",
+            where=path,
+            expected="a folder: FETAL_PLANES_DB, HC18, FASS, FOCUS, one with a manifest.csv, or a "
+            "plain folder of images",
+            found="a file" if path.exists() else "",
+            fix="name the folder that the images lie in",
+        )
+    return path.resolve()
 
 
 def layout(root: Path) -> str:

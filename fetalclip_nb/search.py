@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fetalclip_nb.datasets.table import Dataset
+from fetalclip_nb.datasets.table import PLAIN, Dataset
 from fetalclip_nb.embedding_cache import Embeddings
 from fetalclip_nb.errors import ParameterError, ShapeError
 from fetalclip_nb.zero_shot import normalise
@@ -86,8 +86,8 @@ def search_images(
 
     Returns:
         Columns rank, similarity (cosine, -1 to 1), id, label (with the brain sub-plane where
-        there is one; "" where the data set has none), patient and path (relative to the data
-        set), k rows, the most similar first.
+        there is one; "" where the data set has none), patient ("" for plain files) and path
+        (relative to the data set), k rows, the most similar first.
 
     Raises:
         ParameterError: If both or none of image and text are given, or k is out of range.
@@ -112,7 +112,8 @@ def search_images(
             "similarity": found["similarity"],
             "id": found["id"],
             "label": _label_texts(table),
-            "patient": table["patient"],
+            # Of plain files nobody has said whose they are.
+            "patient": "" if dataset.name in PLAIN else table["patient"],
             "path": table["path"],
         }
     )
@@ -181,7 +182,7 @@ def require_one(image: object, text: str | None) -> None:
             "Search needs one thing to look for",
             where="image, text",
             expected="an image file, or a sentence",
-            found="both" if both else "none",
+            found="both" if both else "none" if text is None else "an empty sentence",
         )
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_SAME = 0.9999  # cosine from which two files are taken to hold one picture
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``fetalclip-nb search``."""
     parser.add_argument("folder", metavar="FOLDER", help="a data set, or a folder of images")
@@ -75,7 +78,8 @@ def main(options: argparse.Namespace) -> int:
 
         mpl.use("Agg")  # a file is written: no window, on machines without a display too
         search.picture(found, dataset.root, **query).savefig(options.picture)
-    _note(model.source, own)
+    same = found["similarity"] >= _SAME if image is not None else [False] * len(found)
+    _note(model.source, own, [path for path, equal in zip(paths, same, strict=True) if equal])
     return 0
 
 
@@ -99,10 +103,12 @@ def formatted(found: "pd.DataFrame", form: str) -> str:
     return found[filled].to_string(index=False, float_format="%.4f".__mod__) + "\n"
 
 
-def _note(source: str, own: list[str]) -> None:
+def _note(source: str, own: list[str], same: list[str]) -> None:
     """Say on standard error what a reader of the answer has to know."""
     if own:
         print(f"Left out, as it is the query itself: {listing(own)}.", file=sys.stderr)
+    if same:
+        print(f"Similarity of at least {_SAME}: the same picture? {listing(same)}", file=sys.stderr)
     print("\n".join(caveats(source)), file=sys.stderr)
 
 

@@ -156,7 +156,7 @@ def test_nothing_is_encoded_for_a_search_that_cannot_be_made(tmp_path, monkeypat
 
     for wrong, found in (
         ({}, "none"),
-        ({"text": " "}, "none"),
+        ({"text": " "}, "an empty sentence"),
         ({"text": "a head", "image": "a.png"}, "both"),
     ):
         with pytest.raises(ParameterError, match=rf"image, text.*Found: {found}"):

@@ -68,6 +68,16 @@ def test_a_folder_with_nothing_but_the_query_has_no_answer(folder):
         search("alone", "--image", "alone/a.png")
 
 
+def test_plain_files_have_no_patient_and_a_copy_is_told(folder, capsys):
+    (folder / "copy.png").write_bytes((folder / "3.png").read_bytes())
+    assert search("images", "--image", "images/3.png", "--device", "cpu", "--format", "json") == 0
+    captured = capsys.readouterr()
+    assert {row["patient"] for row in json.loads(captured.out)} == {""}
+    assert "the same picture? images/copy.png\n" in captured.err
+    search("images", "--text", "a head", "--device", "cpu")
+    assert "same picture" not in capsys.readouterr().err
+
+
 def test_query_image_is_left_out_and_named(folder, capsys, tmp_path):
     options = ("--k", 4, "--device", "cpu", "--format", "json", "--picture", tmp_path / "p.png")
     assert search("images", "--image", "images/3.png", *options) == 0
@@ -87,8 +97,9 @@ def test_bad_words_are_refused_before_the_model_is_loaded(folder, monkeypatch, t
     for error, message, words in (
         (ParameterError, "--k.*from 1 to 5:.*Found: 9", ("images", *text, "--k", 9)),
         (ParameterError, "from 1 to 4:.*Found: 5", ("images", "--image", "images/1.png", "--k", 5)),
-        (ParameterError, "Found: none", ("images", "--text", "  ")),
-        (DataError, "folder is missing", ("nowhere", *text)),
+        (ParameterError, "Found: an empty sentence", ("images", "--text", "  ")),
+        (DataError, "folder is missing.*plain folder of images", ("nowhere", *text)),
+        (DataError, "Not a folder.*1.png", ("images/1.png", *text)),
         (DataError, "without images", ("empty", *text)),
         (ImageError, "missing.*gone.png", ("images", "--image", "gone.png")),
         (ImageError, "decoded.*bad.png", ("images", "--image", "bad.png")),
