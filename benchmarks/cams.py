@@ -12,7 +12,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from timing import Measure, in_turns
 from torch import nn
 
-from fetalclip_nb import cam, phantoms, zero_shot
+from fetalclip_nb import cam, cam_images, phantoms, zero_shot
 from fetalclip_nb.datasets import read_fetal_planes
 from fetalclip_nb.fast_tower import fast_tower
 from fetalclip_nb.models import Model, load_model
@@ -49,7 +49,7 @@ def cams() -> dict[str, float | Measure]:
     with tempfile.TemporaryDirectory() as folder:
         phantoms.write_fetal_planes(Path(folder) / "planes", patients=4, seed=0)
         images = read_fetal_planes(Path(folder) / "planes")
-        pixels = cam.pixels_of(model, images)[:IMAGES]
+        pixels = cam_images.pixels_of(model, images)[:IMAGES]
     n = len(pixels)
     targets = [row % len(prompts) for row in range(n)]
     again, tower = EncodesTextAgain(model, prompts), fast_tower(model)

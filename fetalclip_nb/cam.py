@@ -1,7 +1,7 @@
 """Class activation maps: where in an image the probability of a class comes from."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -11,22 +11,14 @@ import torch
 from torch import nn
 
 from fetalclip_nb.array_store import stored_arrays
+from fetalclip_nb.cam_methods import require_methods
+from fetalclip_nb.class_probabilities import LogOdds, classifier
 from fetalclip_nb.datasets.table import Dataset
 from fetalclip_nb.embeddings import Pictures, image_meta
-from fetalclip_nb.errors import DataError, ModelError, ParameterError, ShapeError, listing
+from fetalclip_nb.errors import ModelError, ParameterError, ShapeError
 from fetalclip_nb.fast_tower import fast_tower
 from fetalclip_nb.models import Model
 from fetalclip_nb.vision_tower import Tower, vision_tower
-from fetalclip_nb.zero_shot import SCALE
-
-METHODS = ("scorecam", "gradcam", "layercam")
-"""ScoreCAM as published; two that need a single backward pass, for comparison."""
-
-TITLES = {"scorecam": "ScoreCAM", "gradcam": "GradCAM", "layercam": "LayerCAM"}
-"""Methods as they are written in texts."""
-
-PUBLISHED_IMAGES, PUBLISHED_WEIGHT = 10, 0.5
-"""Images of each class, and weight of the map in an overlay."""
 
 MADE = "cam-1"
 """Name of how maps are made; it changes when maps would."""
@@ -46,76 +38,6 @@ class Cams:
 
     maps: np.ndarray
     probabilities: np.ndarray
-
-
-class Classifier(nn.Module):
-    """Pixels to the logits of classes whose vectors were computed once.
-
-    Args:
-        model: Encoder.
-        class_vectors: Unit-norm rows, float32 of shape (C, D).
-        encode: Pixels to un-normalised embeddings, in place of the model's own tower.
-    """
-
-    def __init__(
-        self, model: Model, class_vectors: np.ndarray, encode: nn.Module | None = None
-    ) -> None:
-        super().__init__()
-        self.network = model.network
-        self.encode = encode or model.network.encode_image
-        self.precision = model.autocast
-        classes = torch.as_tensor(class_vectors, dtype=torch.float32, device=model.device)
-        self.register_buffer("classes", classes)
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Pixels (N, 3, S, S) to float32 (N, C)."""
-        with self.precision():
-            found = self.encode(pixels)
-        # CoCa's tower gives the tokens, too.
-        vectors = found[0] if isinstance(found, tuple) else found
-        vectors = nn.functional.normalize(vectors.float(), dim=-1)
-        return SCALE * vectors @ self.classes.T
-
-
-@dataclass(frozen=True)
-class LogOdds:
-    """What gradients are taken of: the log odds of a class, in place of its probability.
-
-    Both gradients have the same direction, so that the maps are the same. But that of a
-    probability near 1 vanishes in float32, and the map with it.
-
-    Attributes:
-        category: Number of the class.
-    """
-
-    category: int
-
-    def __call__(self, logits: torch.Tensor) -> torch.Tensor:
-        """Logits (C,) of one image to a number."""
-        others = torch.cat([logits[: self.category], logits[self.category + 1 :]])
-        return logits[self.category] - others.logsumexp(0)
-
-
-def scorer(model: Model, class_vectors: np.ndarray) -> Callable[[torch.Tensor], np.ndarray]:
-    """A function from pixels to probabilities, for thousands of forward passes.
-
-    Args:
-        model: Encoder.
-        class_vectors: Unit-norm rows, float32 of shape (C, D).
-
-    Returns:
-        Maps preprocessed images (N, 3, S, S) to float32 (N, C): the softmax of 100 x cosine.
-
-    Raises:
-        ShapeError: If the class vectors have another width than the model's embeddings.
-    """
-    classify = _classifier(model, class_vectors, fast_tower(model))
-
-    @torch.inference_mode()
-    def score(pixels: torch.Tensor) -> np.ndarray:
-        return classify(pixels.to(model.device)).softmax(-1).cpu().numpy()
-
-    return score
 
 
 def cam_maps(
@@ -210,146 +132,6 @@ def class_maps(
     return Cams(**{name: np.array(array) for name, array in store.arrays.items()})
 
 
-def pixels_of(model: Model, dataset: Dataset) -> torch.Tensor:
-    """Preprocessed images of a (small) data set, float32 of shape (N, 3, S, S)."""
-    pictures = Pictures(dataset, model.preprocess)
-    return torch.stack([pictures[row] for row in range(len(pictures))])
-
-
-def class_numbers(prompts: Mapping[str, object], labels: Sequence[str]) -> list[int]:
-    """Number of each label among the classes of a prompt set.
-
-    Raises:
-        DataError: Naming the labels that have no sentences.
-
-    >>> class_numbers({"brain": [], "femur": []}, ["femur", "femur", "brain"])
-    [1, 1, 0]
-    """
-    absent = [label for label in dict.fromkeys(labels) if label not in prompts]
-    if absent:
-        raise DataError(
-            "Prompts lack classes that images have",
-            where="prompts",
-            expected=f"sentences for {listing(dict.fromkeys(labels))}",
-            found=f"{listing(prompts)}; none for {listing(absent)}",
-            fix="add sentences for these classes",
-        )
-    names = list(prompts)
-    return [names.index(label) for label in labels]
-
-
-def other_targets(probabilities: np.ndarray, targets: Sequence[int]) -> list[int]:
-    """The most probable of the other classes for each image.
-
-    >>> other_targets(np.array([[0.7, 0.1, 0.2], [0.7, 0.1, 0.2]]), [0, 2])
-    [2, 0]
-    """
-    others = np.array(probabilities, dtype=np.float64)
-    others[np.arange(len(others)), np.asarray(targets)] = -1
-    return others.argmax(axis=1).tolist()
-
-
-def some_per_class(dataset: Dataset, labels: Sequence[str], count: int, seed: int) -> Dataset:
-    """Draw a few images of each class, of different patients as long as there are any.
-
-    Args:
-        dataset: Has the columns label and patient.
-        labels: Classes to draw from.
-        count: Images of each; all of them where a class has fewer.
-        seed: Seed of the draw.
-
-    Returns:
-        The images drawn, in the order of the data set.
-
-    Raises:
-        ParameterError: If nothing is to be drawn, or a class has no image.
-    """
-    table = dataset.table
-    absent = [label for label in labels if not (table["label"] == label).any()]
-    if count < 1 or absent:
-        raise ParameterError(
-            "No images to map",
-            where="images of each class",
-            expected="at least one image of each class",
-            found=f"{count} of each; none of {', '.join(absent) or 'no class'}",
-        )
-    order = np.random.default_rng(seed).permutation(len(table))
-    mixed = table.assign(row=np.arange(len(table))).iloc[order]
-    mixed = mixed.assign(repeat=mixed.groupby(["label", "patient"]).cumcount())
-    mixed = mixed.sort_values("repeat", kind="stable")
-    picked = mixed[mixed["label"].isin(list(labels))].groupby("label").head(count)
-    return dataset.where(np.isin(np.arange(len(table)), picked["row"]))
-
-
-def parse_methods(*texts: str) -> list[str]:
-    """Methods of comma-separated lists, each once, as a notebook takes them.
-
-    Raises:
-        ParameterError: If there is none, or one does not exist.
-
-    >>> parse_methods("scorecam", "gradcam, scorecam,")
-    ['scorecam', 'gradcam']
-    """
-    words = [word.strip() for text in texts for word in text.split(",")]
-    methods = [word for word in dict.fromkeys(words) if word]
-    require_methods(methods or [""])
-    return methods
-
-
-def twin_text(others: Sequence[str]) -> str:
-    """Whether an untrained model was run beside, as a sentence.
-
-    >>> twin_text(["ours-untrained", "clip"])
-    'Untrained here: ours-untrained.'
-    """
-    untrained = [name for name in others if name.endswith("-untrained")]
-    if untrained:
-        return f"Untrained here: {', '.join(untrained)}."
-    return (
-        "No untrained model was run, so this question stays open: add CONFIG.json-untrained to the "
-        "models."
-    )
-
-
-def deviation_text(method: str, per_class: int, weight: float) -> str:
-    """In what maps of a run differ from the published ones, as a sentence.
-
-    Args:
-        method: One of `METHODS`.
-        per_class: Images of each class.
-        weight: Of the map in an overlay.
-
-    >>> deviation_text("gradcam", 10, 0.5)
-    'Not as published: GradCAM (published: ScoreCAM).'
-    """
-    unlike = []
-    if method != METHODS[0]:
-        unlike.append(f"{TITLES[method]} (published: {TITLES[METHODS[0]]})")
-    if per_class != PUBLISHED_IMAGES:
-        unlike.append(f"{per_class} images of each class ({PUBLISHED_IMAGES})")
-    if weight != PUBLISHED_WEIGHT:
-        unlike.append(f"weight of the overlay {weight:g} ({PUBLISHED_WEIGHT})")
-    if not unlike:
-        return "Method, images of each class and weight of the overlay are the published ones."
-    return f"Not as published: {'; '.join(unlike)}."
-
-
-def require_methods(methods: Sequence[str]) -> None:
-    """Refuse methods that do not exist, before anything is computed.
-
-    Raises:
-        ParameterError: Naming all of them.
-    """
-    unknown = [name for name in methods if name not in METHODS]
-    if unknown:
-        raise ParameterError(
-            "No such method to make maps",
-            where="method",
-            expected=", ".join(METHODS),
-            found=", ".join(unknown) or "nothing",
-        )
-
-
 def _require(
     images: Sequence,
     class_vectors: np.ndarray,
@@ -377,19 +159,6 @@ def _require(
         )
 
 
-def _classifier(
-    model: Model, class_vectors: np.ndarray, encode: nn.Module | None = None
-) -> Classifier:
-    width = getattr(model.network.visual, "output_dim", None)
-    if width not in (None, class_vectors.shape[-1]):
-        raise ShapeError(
-            "Image embeddings and class vectors differ in width",
-            expected=width,
-            found=class_vectors.shape[-1],
-        )
-    return Classifier(model, class_vectors, encode).eval()
-
-
 def _maker(
     model: Model, tower: Tower, class_vectors: np.ndarray, method: str, batch_size: int | None
 ) -> object:
@@ -400,11 +169,11 @@ def _maker(
 
     layer = input_norm(tower)
     reshape = lambda tokens: tower.maps(len(tower.blocks), tokens)  # noqa: E731
-    classify = _classifier(model, class_vectors)
+    classify = classifier(model, class_vectors)
     if method != "scorecam":
         kind = {"gradcam": GradCAM, "layercam": LayerCAM}[method]
         return kind(classify, [layer], reshape)
-    fast = _classifier(model, class_vectors, fast_tower(model))
+    fast = classifier(model, class_vectors, fast_tower(model))
     score = nn.Sequential(fast, nn.Softmax(dim=-1))
     size = batch_size or (32 if model.device == "cpu" else 256)
     return BatchedScoreCAM(classify, layer, reshape, score=score, batch_size=size)

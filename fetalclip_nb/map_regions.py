@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from fetalclip_nb import metrics
-from fetalclip_nb.cam import some_per_class
+from fetalclip_nb.cam_images import some_per_class
 from fetalclip_nb.datasets.table import Dataset
 from fetalclip_nb.errors import ShapeError
 from fetalclip_nb.mask_tasks import MaskTask

@@ -31,7 +31,7 @@ _HOW = {
     "gradcam": f"{_CHANNELS} by how strongly the probability of the class depends on it",
     "layercam": f"{_CHANNELS}, patch by patch, by how strongly the probability depends on it there",
 }
-"""What the methods of `cam.METHODS` do."""
+"""What the methods of `cam_methods.METHODS` do."""
 
 _SIDE = 400  # pixels of a shown image: more cannot be seen
 
@@ -176,7 +176,7 @@ def map_sentence(method: str) -> str:
     """
     if method == "none":
         return "This run drew no map."
-    from fetalclip_nb.cam import TITLES
+    from fetalclip_nb.cam_methods import TITLES
 
     return f"The map is made by {TITLES[method]}: {_HOW[method]}."
 

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from helpers import TINY_CONFIG, write_config
@@ -13,9 +12,8 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from test_taps import model_of, timm_visual
 from torch import nn
 
-from fetalclip_nb import cam, zero_shot
-from fetalclip_nb.datasets.table import Dataset
-from fetalclip_nb.errors import DataError, ModelError, ParameterError, ShapeError
+from fetalclip_nb import cam, cam_images, cam_methods, zero_shot
+from fetalclip_nb.errors import ModelError, ParameterError, ShapeError
 from fetalclip_nb.models import load_model
 from fetalclip_nb.prompts import load_prompts
 from fetalclip_nb.score_cam import masks
@@ -64,7 +62,7 @@ def on_grid(tokens):
     return tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, 8, 8)
 
 
-@pytest.mark.parametrize("method", cam.METHODS)
+@pytest.mark.parametrize("method", cam_methods.METHODS)
 def test_the_librarys_maps_when_driven_the_authors_way(model, classes, pixels, method):
     kind = {"scorecam": ScoreCAM, "gradcam": GradCAM, "layercam": LayerCAM}[method]
     layer = model.network.visual.transformer.resblocks[-1].ln_1
@@ -130,7 +128,7 @@ def test_more_images_than_a_group(model, classes, pixels, monkeypatch):
 
 def test_no_hook_stays(model, classes, pixels):
     layer = model.network.visual.transformer.resblocks[-1].ln_1
-    for method in cam.METHODS:
+    for method in cam_methods.METHODS:
         cam.cam_maps(model, pixels[:1], classes, [0], method=method)
     with pytest.raises(RuntimeError):
         cam.cam_maps(model, pixels[:1, :, :50], classes, [0])
@@ -145,7 +143,7 @@ def test_a_mask_goes_from_0_to_1():
     assert not found[1].any()  # a channel without contrast shows nothing
 
 
-@pytest.mark.parametrize("method", cam.METHODS)
+@pytest.mark.parametrize("method", cam_methods.METHODS)
 def test_trunks_of_timm(method):
     model = model_of(timm_visual(reg_tokens=4))
     rng = np.random.default_rng(0)
@@ -195,12 +193,6 @@ def test_one_class_alone_is_refused(model, classes, pixels):
         cam.cam_maps(model, pixels, classes[:1], [0, 0])
 
 
-def test_log_odds():
-    logits = torch.tensor([1.0, 3.0, -2.0])
-    p = logits.softmax(-1)[1]
-    torch.testing.assert_close(cam.LogOdds(1)(logits), torch.log(p / (1 - p)))
-
-
 @pytest.mark.parametrize("method", ["gradcam", "layercam"])
 def test_a_map_does_not_vanish_when_the_model_is_certain(model, pixels, method):
     """Classes so far apart that the probability is 1 in float32, where its gradient is 0."""
@@ -209,33 +201,6 @@ def test_a_map_does_not_vanish_when_the_model_is_certain(model, pixels, method):
     found = cam.cam_maps(model, pixels[:1], classes, [0], method=method)
     assert found.probabilities[0, 0] == 1
     assert found.maps.max() > 0.9
-
-
-def test_probabilities_of_the_fast_tower(model, classes, pixels):
-    vectors = zero_shot.normalise(model.encode_images(pixels))
-    known = zero_shot.softmax(zero_shot.zero_shot_logits(vectors, classes))
-    np.testing.assert_allclose(cam.scorer(model, classes)(pixels), known, atol=1e-4)
-
-
-def drawn(rows):
-    table = pd.DataFrame(rows, columns=["label", "patient"])
-    table = table.assign(id=[f"image {row}" for row in range(len(table))])
-    return Dataset("manifest", None, table, True, "0" * 16)
-
-
-def test_some_of_each_class_are_of_different_patients():
-    rows = [("a", "p1")] * 5 + [("a", "p2"), ("a", "p3"), ("b", "p1"), ("b", "p1"), ("c", "p9")]
-    for seed in range(5):
-        picked = cam.some_per_class(drawn(rows), ["a", "b"], 3, seed)
-        counts = picked.table.groupby("label").agg(n=("id", "size"), p=("patient", "nunique"))
-        assert counts.loc["a"].tolist() == [3, 3]
-        assert counts.loc["b"].tolist() == [2, 1]
-        assert picked.table["id"].is_monotonic_increasing and not picked.whole
-
-
-def test_prompts_that_lack_a_class():
-    with pytest.raises(DataError, match="none for femur"):
-        cam.class_numbers({"brain": []}, ["brain", "femur", "femur"])
 
 
 def test_a_tower_that_gives_its_tokens_too():
@@ -249,23 +214,13 @@ def test_a_tower_that_gives_its_tokens_too():
     np.testing.assert_array_equal(found.maps, alone.maps)
 
 
-def test_another_seed_draws_other_images():
-    rows = [("a", f"p{i}") for i in range(50)]
-    seeds = [tuple(cam.some_per_class(drawn(rows), ["a"], 5, s).table["id"]) for s in (0, 0, 1)]
-    assert seeds[0] == seeds[1] != seeds[2]
-
-
-@pytest.mark.parametrize(("labels", "count"), [(["a", "z"], 2), (["a"], 0)])
-def test_nothing_to_draw(labels, count):
-    with pytest.raises(ParameterError, match="No images to map"):
-        cam.some_per_class(drawn([("a", "p")]), labels, count, 0)
-
-
 def test_maps_are_computed_once(model, classes, heads, tmp_path, monkeypatch):
     few = heads.dataset.where(np.arange(len(heads.dataset)) < 2)
     options = {"cache_dir": tmp_path, "method": "gradcam"}
     first = cam.class_maps(model, few, classes, [0, 1], **options)
-    direct = cam.cam_maps(model, cam.pixels_of(model, few), classes, [0, 1], method="gradcam")
+    direct = cam.cam_maps(
+        model, cam_images.pixels_of(model, few), classes, [0, 1], method="gradcam"
+    )
     np.testing.assert_allclose(first.maps, direct.maps, atol=1e-4)
 
     def fail(*_, **__):

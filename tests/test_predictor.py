@@ -16,7 +16,7 @@ import pytest
 from helpers import write_config, write_image
 from PIL import Image
 
-from fetalclip_nb import cam, figures, phantoms, predictor, predictor_command
+from fetalclip_nb import cam, cam_methods, figures, phantoms, predictor, predictor_command
 from fetalclip_nb.errors import DataError, FetalClipError, ImageError, ModelError, ParameterError
 from fetalclip_nb.images import read_square
 from fetalclip_nb.models import load_model
@@ -155,9 +155,9 @@ def test_a_dollar_in_names_and_sentences_begins_no_formula(model, tmp_path):
 
 def test_every_map_is_described_by_its_name():
     texts = {method: predictor.map_sentence(method) for method in predictor_command.MAPS}
-    assert set(texts) == {*cam.METHODS, "none"} and len(set(texts.values())) == len(texts)
-    assert all(cam.TITLES[method] in texts[method] for method in cam.METHODS)
-    assert not any(title in texts["none"] for title in cam.TITLES.values())
+    assert set(texts) == {*cam_methods.METHODS, "none"} and len(set(texts.values())) == len(texts)
+    assert all(cam_methods.TITLES[method] in texts[method] for method in cam_methods.METHODS)
+    assert not any(title in texts["none"] for title in cam_methods.TITLES.values())
 
 
 def test_the_table_is_looked_through_once_however_many_files(files, monkeypatch, capsys):
