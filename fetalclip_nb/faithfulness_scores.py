@@ -1,6 +1,6 @@
 """Areas under deletion and insertion curves, per class, with intervals over patients."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,7 @@ from scipy.integrate import trapezoid
 
 from fetalclip_nb.errors import ShapeError
 from fetalclip_nb.metrics import Score
-from fetalclip_nb.patient_means import patient_means
+from fetalclip_nb.patient_means import patient_means, require_one_each
 
 FEWEST = 5
 """Images of a class below which no interval of the class is judged: two images of two patients
@@ -161,6 +161,20 @@ def paired_text(gains: Mapping[str, Mapping[str, Mapping[str, Score]]]) -> str:
     return f"Compared image by image, in percentage points: {'; '.join(parts)}.{end}"
 
 
+def black_text(probabilities: np.ndarray, classes: Sequence[str]) -> str:
+    """What a model calls a black image, as the end of a sentence.
+
+    Args:
+        probabilities: Of the classes for a black image, shape (C,).
+        classes: C names.
+
+    >>> black_text(np.array([0.25, 0.75]), ["brain", "heart"])
+    'calls a black image heart (75.0 %)'
+    """
+    best = int(np.argmax(probabilities))
+    return f"calls a black image {classes[best]} ({100 * probabilities[best]:.1f} %)"
+
+
 def class_texts(
     scores: Mapping[str, Mapping[str, Mapping[str, Score]]], measure: str
 ) -> pd.DataFrame:
@@ -214,15 +228,9 @@ def mean_curve(curves: np.ndarray, patients: np.ndarray) -> np.ndarray:
 def _by_class(values: Mapping[str, np.ndarray], labels: np.ndarray) -> dict[str, np.ndarray]:
     """Values of all images, and of each class with NaN for the others: NAME/all, NAME/CLASS."""
     labels = np.asarray(labels)
+    require_one_each(values, labels)
     found = {}
     for name, each in values.items():
-        if np.shape(each) != labels.shape:
-            raise ShapeError(
-                "One value an image is needed",
-                where=name,
-                expected=labels.shape,
-                found=np.shape(each),
-            )
         found[f"{name}/all"] = each
         for label in sorted(set(labels.tolist())):
             found[f"{name}/{label}"] = np.where(labels == label, each, np.nan)

@@ -37,14 +37,7 @@ def patient_means(
     (2.0, 2, 2)
     """
     patients = np.asarray(patients)
-    for name, each in values.items():
-        if np.shape(each) != patients.shape:
-            raise ShapeError(
-                "One value an image is needed",
-                where=name,
-                expected=patients.shape,
-                found=np.shape(each),
-            )
+    require_one_each(values, patients)
     columns = np.array([*values.values()], dtype=np.float64)
     table = columns.reshape(len(values), patients.size).T  # images, values
     known = ~np.isnan(table)
@@ -57,3 +50,23 @@ def patient_means(
     n = dict(zip(values, known.sum(axis=0).tolist(), strict=True))
     found = patient_scores(items, patients, statistic, n=n, resamples=resamples, seed=seed)
     return {name: {"patient": each.score} for name, each in found.items()}
+
+
+def require_one_each(values: Mapping[str, np.ndarray], images: np.ndarray) -> None:
+    """Refuse values that are not one an image.
+
+    Args:
+        values: Name to values, shape (N,).
+        images: Anything that has one entry an image, shape (N,).
+
+    Raises:
+        ShapeError: Naming the first values that do not fit.
+    """
+    for name, each in values.items():
+        if np.shape(each) != np.shape(images):
+            raise ShapeError(
+                "One value an image is needed",
+                where=name,
+                expected=np.shape(images),
+                found=np.shape(each),
+            )
