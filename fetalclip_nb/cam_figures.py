@@ -9,14 +9,11 @@ from matplotlib.figure import Figure
 
 from fetalclip_nb.errors import DataError
 from fetalclip_nb.faithfulness_scores import mean_curve
-from fetalclip_nb.figures import COLOURS, WIDTH, colours
+from fetalclip_nb.figures import COLOURS, STYLES, WIDTH, colours
 from fetalclip_nb.metrics import Score
 from fetalclip_nb.outlines import readable
 from fetalclip_nb.overlay_files import WEIGHT, overlay, require_answers
 from fetalclip_nb.segmentation_figures import structure_bars
-
-_STYLES = ["-", (0, (5, 1)), "-.", (0, (1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 3))]
-"""Line styles that tell curves apart without their colour."""
 
 _AXES = {
     "deletion": ("most important pixels removed (%)", "deletion: low is good"),
@@ -132,7 +129,7 @@ def curve_figure(found: Mapping[str, Mapping[str, np.ndarray]], patients: np.nda
             low, mean, high = 100 * mean_curve(group[mode], patients)
             share = np.linspace(0, 100, mean.size)
             axis.fill_between(share, low, high, color=colour, alpha=0.15, lw=0)
-            axis.plot(share, mean, color=colour, ls=_STYLES[i % len(_STYLES)], label=kind)
+            axis.plot(share, mean, color=colour, ls=STYLES[i % len(STYLES)], label=kind)
         axis.set(xlabel=_AXES[mode][0], title=_AXES[mode][1], xlim=(0, 100), ylim=(-2, 102))
     axes[0, 0].set_ylabel("probability of the image's class (%)")
     handles, labels = axes[0, 0].get_legend_handles_labels()

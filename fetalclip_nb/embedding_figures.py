@@ -10,10 +10,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from fetalclip_nb.errors import ShapeError
-from fetalclip_nb.figures import COLOURS, WIDTH, colours
+from fetalclip_nb.figures import COLOURS, MARKERS, WIDTH, colours
 from fetalclip_nb.metrics import Score
 
-_MARKERS = "osD^vP*X"
 _INK = 800  # area of all points of a map, in square points per square inch
 
 
@@ -88,7 +87,7 @@ def cluster_panels(
             chance = first.get(f"{labelling}/{name}_chance")
             level = chance.value if chance else 0.0
             axis.plot([level] * 2, [line - 0.42, line + 0.42], color="0.55", lw=2, zorder=1)
-        styles = zip(scores.items(), colours(), cycle(_MARKERS), strict=False)
+        styles = zip(scores.items(), colours(), cycle(MARKERS), strict=False)
         for i, ((model, found), colour, marker) in enumerate(styles):
             lines = [n for n, labelling in enumerate(labellings) if f"{labelling}/{name}" in found]
             shown = [found[f"{labellings[n]}/{name}"] for n in lines]

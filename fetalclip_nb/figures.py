@@ -19,6 +19,15 @@ from fetalclip_nb.metrics import Score
 
 COLOURS = sns.color_palette("colorblind")
 WIDTH = 7.5
+"""Width of a figure in inches."""
+
+NARROW = 0.7 * WIDTH
+"""Width in inches at which text of 9 points is still read on a telephone."""
+
+MARKERS = "osD^vP*Xph<>"
+
+STYLES = ["-", (0, (5, 1)), "-.", (0, (1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 3))]
+"""Line styles that tell curves apart without their colour."""
 
 
 def use_style() -> None:

@@ -111,6 +111,8 @@ def picture(
         ParameterError: Unknown method, or no image to show.
         ModelError: If a map is asked for that the model cannot give, see `require_map`.
     """
+    import matplotlib.pyplot as plt
+
     from fetalclip_nb import figures
 
     table = table.head(limit)
@@ -121,7 +123,7 @@ def picture(
     images = [read_square(Path(path)).convert("L") for path in table["image"]]
     images = [image.resize((min(image.width, _SIDE),) * 2) for image in images]
     columns = [images] if method == "none" else [images, _mapped(model, table, prompts, method)]
-    figure, axes = figures.plt.subplots(
+    figure, axes = plt.subplots(
         len(table),
         len(columns) + 1,
         figsize=(figures.WIDTH, len(table) * _height(table)),

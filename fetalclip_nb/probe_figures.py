@@ -8,13 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fetalclip_nb.figures import WIDTH, colours
+from fetalclip_nb.figures import MARKERS, STYLES, WIDTH, colours
 from fetalclip_nb.metrics import Score
-
-_MARKERS = "osD^vP*Xph<>"
-
-_STYLES = ["-", (0, (5, 1)), "-.", (0, (1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 3))]
-"""Line styles that tell curves apart without their colour."""
 
 
 def run_distribution(
@@ -64,7 +59,7 @@ def reliability_diagram(tables: Mapping[str, pd.DataFrame]) -> Figure:
     )
     above.plot([0, 100], [0, 100], color="black", ls="--", lw=1, label="as claimed")
     for (name, table), colour, marker in zip(
-        tables.items(), colours(), cycle(_MARKERS), strict=False
+        tables.items(), colours(), cycle(MARKERS), strict=False
     ):
         filled = table[table["share"] > 0]
         above.plot(
@@ -94,7 +89,7 @@ def roc_curves(points: Mapping[str, pd.DataFrame], scores: Mapping[str, Score]) 
     figure, axis = plt.subplots(figsize=(0.75 * WIDTH, 0.85 * WIDTH))
     axis.plot([0, 100], [0, 100], color="black", ls="--", lw=1, label="chance")
     for (name, table), colour, style in zip(
-        points.items(), colours(), cycle(_STYLES), strict=False
+        points.items(), colours(), cycle(STYLES), strict=False
     ):
         # A curve starts where nothing is called positive.
         table = 100 * pd.concat([pd.DataFrame(0.0, [0], table.columns), table])
@@ -131,7 +126,7 @@ def few_data_curves(
     names = list(dict.fromkeys([*table["model"], *zero_shot]))
     colour_of = dict(zip(names, colours(), strict=False))
     for (name, rows), marker in zip(
-        table.groupby("model", sort=False), cycle(_MARKERS), strict=False
+        table.groupby("model", sort=False), cycle(MARKERS), strict=False
     ):
         rows = rows.sort_values("patients")
         low, value, high = (100 * rows[column] for column in ("low", "value", "high"))

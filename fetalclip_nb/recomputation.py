@@ -13,8 +13,6 @@ from fetalclip_nb.released_files import ENTRY
 NAME = "FetalCLIP (released outputs)"
 """Name in tables: their model, their predictions, our scoring."""
 
-__all__ = ["ENTRY", "NAME", "TASKS", "released_ages", "released_available", "released_planes"]
-
 TASKS = ("five_planes", "brain_subplanes")
 
 

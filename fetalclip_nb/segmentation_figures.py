@@ -8,14 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fetalclip_nb.errors import DataError, ShapeError
-from fetalclip_nb.figures import COLOURS, WIDTH, colours
+from fetalclip_nb.figures import COLOURS, MARKERS, NARROW, WIDTH, colours
 from fetalclip_nb.metrics import Score
 from fetalclip_nb.outlines import draw_outlines, readable, structure_lines
 
-_NARROW = 0.7 * WIDTH
-"""Width in inches at which text of 9 points is still read on a telephone."""
-
-_MARKERS = "osD^vP*Xph<>"
 
 
 def overlays(
@@ -117,7 +113,7 @@ def bland_altman(
     mean, difference = ((measured + true) / 2)[known], (measured - true)[known]
     low, high = agreement["low"].value, agreement["high"].value
     outside = (difference < low) | (difference > high)
-    figure, axis = plt.subplots(figsize=(_NARROW, 4.4))
+    figure, axis = plt.subplots(figsize=(NARROW, 4.4))
     for name, colour, style in (("bias", 0, "-"), ("high", 1, "--"), ("low", 1, "--")):
         found = agreement[name]
         if np.isnan(found.value):
@@ -161,9 +157,9 @@ def losses(losses: Mapping[str, np.ndarray], *, label: str) -> Figure:
         losses: Model to losses, shape (H, epochs) of H decoders; NaN after an early stop.
         label: Name of the vertical axis.
     """
-    figure, axis = plt.subplots(figsize=(_NARROW, 3.6))
+    figure, axis = plt.subplots(figsize=(NARROW, 3.6))
     for (name, runs), colour, marker in zip(
-        losses.items(), colours(), cycle(_MARKERS), strict=False
+        losses.items(), colours(), cycle(MARKERS), strict=False
     ):
         runs = np.asarray(runs, dtype=np.float64)
         trained = np.flatnonzero(~np.isnan(runs).all(axis=0))
@@ -199,9 +195,9 @@ def structure_bars(scores: Mapping[str, Mapping[str, Score]], *, label: str) -> 
     structures = list(dict.fromkeys(name for found in scores.values() for name in found))
     step = 0.7 / max(len(scores), 2)
     height = len(structures) * (0.14 * len(scores) + 0.16)
-    figure, axis = plt.subplots(figsize=(_NARROW, height + 1.2))
+    figure, axis = plt.subplots(figsize=(NARROW, height + 1.2))
     for i, ((model, found), colour, marker) in enumerate(
-        zip(scores.items(), colours(), cycle(_MARKERS), strict=False)
+        zip(scores.items(), colours(), cycle(MARKERS), strict=False)
     ):
         rows = [row for row, name in enumerate(structures) if name in found]
         shown = [found[structures[row]] for row in rows]
