@@ -16,11 +16,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from snakemake.exceptions import WorkflowError
 
-from fetalclip_nb.book import notebook_pages
-from fetalclip_nb.dependencies import PACKAGE, data_files, module_files, notebook_files
 from fetalclip_nb.errors import FetalClipError
 from fetalclip_nb.profiles import load_profile
-from fetalclip_nb.runner import notebook_parameters, outside_state
+from fetalclip_nb.workflow.build import notebook_pages
+from fetalclip_nb.workflow.dependencies import PACKAGE, data_files, module_files, notebook_files
+from fetalclip_nb.workflow.runner import notebook_parameters, outside_state
 
 # The commands of this very environment, whether or not it is activated.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -71,7 +71,7 @@ MODELS = {slug(model): model for model in PROFILE.models}
 READY = f"{BUILD}/data-{{name}}.ready"
 EMBEDDED = f"{BUILD}/embeddings-{{model}}-on-{{name}}.ready"
 INDEX = f"{BUILD}/book/_build/html/index.html"
-WATCHED = ("*.md", "api/*.md", "*.bib", "*.yml", "_ext/*.py", "_static/*")
+WATCHED = ("*.md", "*.bib", "*.yml", "_ext/*.py", "_static/*")
 
 
 wildcard_constraints:
@@ -103,8 +103,8 @@ rule all:
 
 rule data:
     input:
-        modules("datasets.sources"),
-        relative([PACKAGE / "registry.yaml"]),
+        modules("data.sources"),
+        relative([PACKAGE / "downloads" / "registry.yaml"]),
     output:
         touch(READY),
     message:
@@ -123,7 +123,7 @@ rule data:
 rule embeddings:
     input:
         READY,
-        modules("embeddings", "models"),
+        modules("models.embed"),
         relative(path for path in data_files() if "weights" in path.parts),
     output:
         touch(EMBEDDED),

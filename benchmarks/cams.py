@@ -12,12 +12,14 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from timing import Measure, in_turns
 from torch import nn
 
-from fetalclip_nb import cam, cam_images, phantoms, zero_shot
-from fetalclip_nb.datasets import read_fetal_planes
-from fetalclip_nb.fast_tower import fast_tower
-from fetalclip_nb.models import Model, load_model
-from fetalclip_nb.prompts import load_prompts
-from fetalclip_nb.vision_tower import vision_tower
+from fetalclip_nb import phantoms
+from fetalclip_nb.data.fetal_planes import read_fetal_planes
+from fetalclip_nb.data.prompts import load_prompts
+from fetalclip_nb.experiments.cam import maps
+from fetalclip_nb.experiments.cam.images import pixels_of
+from fetalclip_nb.models import similarity
+from fetalclip_nb.models.model import Model, load_model
+from fetalclip_nb.models.tower import fast_tower, vision_tower
 
 IMAGES = 8
 RUNS = 7
@@ -34,7 +36,7 @@ class EncodesTextAgain(nn.Module):
         """Pixels (N, 3, S, S) to (N, C)."""
         images = nn.functional.normalize(self.network.encode_image(pixels), dim=-1)
         text = torch.stack([self._class_vector(group) for group in self.prompts.values()])
-        return (zero_shot.SCALE * images @ text.T).softmax(-1)
+        return (similarity.SCALE * images @ text.T).softmax(-1)
 
     def _class_vector(self, sentences: list[str]) -> torch.Tensor:
         text = self.network.encode_text(self.tokenizer(sentences))
@@ -49,7 +51,7 @@ def cams() -> dict[str, float | Measure]:
     with tempfile.TemporaryDirectory() as folder:
         phantoms.write_fetal_planes(Path(folder) / "planes", patients=4, seed=0)
         images = read_fetal_planes(Path(folder) / "planes")
-        pixels = cam_images.pixels_of(model, images)[:IMAGES]
+        pixels = pixels_of(model, images)[:IMAGES]
     n = len(pixels)
     targets = [row % len(prompts) for row in range(n)]
     again, tower = EncodesTextAgain(model, prompts), fast_tower(model)
@@ -57,7 +59,7 @@ def cams() -> dict[str, float | Measure]:
 
     def authors(batch_size: int = 16) -> np.ndarray:
         tower = vision_tower(model)
-        layer = cam.input_norm(tower)
+        layer = maps.input_norm(tower)
         maker = ScoreCAM(again, [layer], lambda tokens: tower.maps(len(tower.blocks), tokens))
         maker.batch_size = batch_size
         with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
@@ -67,8 +69,8 @@ def cams() -> dict[str, float | Measure]:
         return np.concatenate(made)
 
     def ours(method: str = "scorecam") -> np.ndarray:
-        classes = zero_shot.class_embeddings(model.encode_text, prompts)
-        return cam.cam_maps(model, pixels, classes, targets, method=method).maps
+        classes = similarity.class_embeddings(model.encode_text, prompts)
+        return maps.cam_maps(model, pixels, classes, targets, method=method).maps
 
     @torch.inference_mode()
     def passes(encode: nn.Module) -> None:

@@ -12,11 +12,11 @@ from timing import Measure, best_of, best_seconds, peak_memory
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from fetalclip_nb.head_data import HeadData, HeadRecipe
-from fetalclip_nb.images import read_square
-from fetalclip_nb.linear_heads import LinearHeads, train_heads
-from fetalclip_nb.models import load_model
-from fetalclip_nb.probe_baselines import logistic_regression, nearest_neighbours
+from fetalclip_nb.data.images import read_square
+from fetalclip_nb.experiments.linear_probing.fit import LinearHeads, train_heads
+from fetalclip_nb.experiments.linear_probing.recipe import HeadData, HeadRecipe
+from fetalclip_nb.experiments.linear_probing.rivals import logistic_regression, nearest_neighbours
+from fetalclip_nb.models.model import load_model
 
 WIDTH, CLASSES, SEEDS = 768, 6, 5
 TRAINED = 12_000

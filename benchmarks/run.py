@@ -15,10 +15,13 @@ import torch
 from sklearn.metrics import f1_score
 from timing import Measure, median_seconds
 
-from fetalclip_nb import growth, metrics, phantoms, prompts, results
-from fetalclip_nb.datasets import read_hc18
-from fetalclip_nb.images import read_image, read_square
-from fetalclip_nb.models import load_model, trimmed_text
+from fetalclip_nb import growth, phantoms
+from fetalclip_nb.data import prompts
+from fetalclip_nb.data.hc18 import read_hc18
+from fetalclip_nb.data.images import read_image, read_square
+from fetalclip_nb.models.model import load_model, trimmed_text
+from fetalclip_nb.results import result_files
+from fetalclip_nb.stats import scores
 
 OUTPUT = Path("build/benchmarks.json")
 
@@ -28,11 +31,11 @@ def bootstrap() -> dict[str, float]:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 8, 11_000)
     guesses = np.where(rng.random(11_000) < 0.87, labels, rng.integers(0, 8, 11_000))
-    codes = metrics.confusion_codes(labels, guesses, 8)
+    codes = scores.confusion_codes(labels, guesses, 8)
     patients = rng.integers(0, 1_792, 11_000)
 
-    def interval(groups: np.ndarray | None) -> metrics.Score:
-        return metrics.score(lambda c: metrics.macro_f1(c, 8, range(8)), codes, 64, groups=groups)
+    def interval(groups: np.ndarray | None) -> scores.Score:
+        return scores.score(lambda c: scores.macro_f1(c, 8, range(8)), codes, 64, groups=groups)
 
     def naive() -> None:
         for _ in range(20):
@@ -131,7 +134,7 @@ def main() -> None:
             kept.setdefault(name, {})[label] = figure
             print(f"{name:16}  {label:58}  {shown.value:12.1f} {shown.unit}", flush=True)
     content = {"seconds": seconds, "measures": measures, "machine": machine()}
-    results.write_json(OUTPUT, {**content, **results.provenance()})
+    result_files.write_json(OUTPUT, {**content, **result_files.provenance()})
 
 
 def machine() -> dict[str, object]:

@@ -19,16 +19,21 @@ from PIL import Image
 from timing import Measure, in_turns, peak_memory
 
 from fetalclip_nb import phantoms
-from fetalclip_nb.datasets import read_hc18
-from fetalclip_nb.decoder import UPSCALING
-from fetalclip_nb.decoder_data import Batch, DecoderJob, DecoderRecipe, as_they_are
-from fetalclip_nb.decoder_training import TrainedDecoder, dice_loss, train_decoder
-from fetalclip_nb.images import pad_to_square, read_square
-from fetalclip_nb.mask_tasks import MaskTask, head_task
-from fetalclip_nb.models import load_model
-from fetalclip_nb.pictures import normalised
-from fetalclip_nb.segmentation_data import Material, Preparation, gather
-from fetalclip_nb.taps import TapEncoder, on_grid
+from fetalclip_nb.data.hc18 import read_hc18
+from fetalclip_nb.data.images import pad_to_square, read_square
+from fetalclip_nb.experiments.segmentation.decoder import UPSCALING
+from fetalclip_nb.experiments.segmentation.material import Material, Preparation, gather
+from fetalclip_nb.experiments.segmentation.recipe import (
+    Batch,
+    DecoderJob,
+    DecoderRecipe,
+    as_they_are,
+)
+from fetalclip_nb.experiments.segmentation.squares import normalised
+from fetalclip_nb.experiments.segmentation.training import TrainedDecoder, dice_loss, train_decoder
+from fetalclip_nb.models.blocks import TapEncoder, on_grid
+from fetalclip_nb.models.model import load_model
+from fetalclip_nb.tasks.masks import MaskTask, head_task
 
 VIT_L_14 = {"image_size": 224, "layers": 24, "width": 1024, "patch_size": 14}
 """FetalCLIP's image tower."""

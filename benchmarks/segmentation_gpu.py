@@ -13,16 +13,17 @@ import torch
 from segmentation import VIT_L_14, phantom_heads, untrained
 from timing import Measure
 
-from fetalclip_nb import overlap
-from fetalclip_nb.decoder import UPSCALING
-from fetalclip_nb.decoder_data import DecoderJob, DecoderRecipe
-from fetalclip_nb.decoder_training import predict, train_decoder
-from fetalclip_nb.mask_tasks import MaskTask
-from fetalclip_nb.models import load_model
-from fetalclip_nb.pictures import pictures
-from fetalclip_nb.segmentation_data import Material, gather
-from fetalclip_nb.splits import own_folds, rows_of
-from fetalclip_nb.taps import TapEncoder, tap_features
+from fetalclip_nb.experiments.segmentation import overlap
+from fetalclip_nb.experiments.segmentation.decoder import UPSCALING
+from fetalclip_nb.experiments.segmentation.material import Material, gather
+from fetalclip_nb.experiments.segmentation.recipe import DecoderJob, DecoderRecipe
+from fetalclip_nb.experiments.segmentation.squares import pictures
+from fetalclip_nb.experiments.segmentation.training import predict, train_decoder
+from fetalclip_nb.models.blocks import TapEncoder, tap_features
+from fetalclip_nb.models.model import load_model
+from fetalclip_nb.tasks.masks import MaskTask
+from fetalclip_nb.tasks.own_splits import own_folds
+from fetalclip_nb.tasks.splits import rows_of
 
 PRECISIONS = ("fp32", "bf16")
 

@@ -9,12 +9,16 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fetalclip_nb import __version__, predictor_command, pretraining, search_command
+from fetalclip_nb import __version__
+from fetalclip_nb.ask import predict_command, search_command
 from fetalclip_nb.errors import FetalClipError, ProfileError, listing
+from fetalclip_nb.experiments.pretraining import command as pretraining
+from fetalclip_nb.experiments.pretraining.command import add_arguments
 from fetalclip_nb.paths import models_folder, project_root
 from fetalclip_nb.profiles import DataSource, Profile, load_profile
 
 USAGE_ERROR = 2
+
 NOTEBOOK_FAILED = 1
 
 
@@ -50,9 +54,9 @@ def _parser() -> argparse.ArgumentParser:
         commands,
         "predict",
         "say what images show, in probabilities of sentences",
-        predictor_command.main,
+        predict_command.main,
     )
-    predictor_command.add_arguments(predict)
+    predict_command.add_arguments(predict)
 
     search = _add(commands, "search", "find images by a sentence or an image", search_command.main)
     search_command.add_arguments(search)
@@ -83,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     _add(commands, "doctor", "say what this machine offers and whether the model loads", doctor)
 
     pretrain = _add(commands, "pretrain", "train the shipped model again", pretraining.main)
-    pretraining.add_arguments(pretrain)
+    add_arguments(pretrain)
     return parser
 
 
@@ -99,8 +103,8 @@ def _add_profile(command: argparse.ArgumentParser) -> None:
 
 def prepare_data(options: argparse.Namespace) -> int:
     """Put data in place and read each set once, so that bad data show up before any work."""
-    from fetalclip_nb.datasets import READERS, load_dataset
-    from fetalclip_nb.datasets.sources import prepare
+    from fetalclip_nb.data.kinds import READERS, load_dataset
+    from fetalclip_nb.data.sources import prepare
 
     for name, source in _sources(load_profile(options.profile), options.names).items():
         folder = prepare(source)
@@ -115,9 +119,9 @@ def prepare_data(options: argparse.Namespace) -> int:
 
 def embed_data(options: argparse.Namespace) -> int:
     """Fill the cache for some or all pairs of model and data set."""
-    from fetalclip_nb.datasets import READERS, load_dataset
-    from fetalclip_nb.embeddings import image_embeddings
-    from fetalclip_nb.models import load_model
+    from fetalclip_nb.data.kinds import READERS, load_dataset
+    from fetalclip_nb.models.embed import image_embeddings
+    from fetalclip_nb.models.model import load_model
 
     profile = load_profile(options.profile)
     sources = _sources(profile, options.data or ())
@@ -138,7 +142,7 @@ def embed_data(options: argparse.Namespace) -> int:
 
 def run_notebooks(options: argparse.Namespace) -> int:
     """Execute notebooks and say what became of each."""
-    from fetalclip_nb.runner import require_success, run_profile, summary
+    from fetalclip_nb.workflow.runner import require_success, run_profile, summary
 
     outcomes = run_profile(load_profile(options.profile), options.names, force=options.force)
     print(summary(outcomes))
@@ -151,7 +155,7 @@ def run_notebooks(options: argparse.Namespace) -> int:
 
 def make_book(options: argparse.Namespace) -> int:
     """Build the book of a profile."""
-    from fetalclip_nb.book import build_book
+    from fetalclip_nb.workflow.build import build_book
 
     print(_shown(build_book(load_profile(options.profile))))
     return 0
@@ -159,8 +163,8 @@ def make_book(options: argparse.Namespace) -> int:
 
 def download_files(options: argparse.Namespace) -> int:
     """Fetch what the registry knows, to where models and profiles look for it."""
-    from fetalclip_nb.downloads import fetch, prepare_dataset
-    from fetalclip_nb.registry import registered
+    from fetalclip_nb.downloads.fetch import fetch, prepare_dataset
+    from fetalclip_nb.downloads.registry import registered
 
     entry = registered(options.name)
     default = models_folder() if entry.kind == "model" else project_root() / "build" / "data"
@@ -183,7 +187,7 @@ def doctor(options: argparse.Namespace) -> int:
 
     import torch
 
-    from fetalclip_nb.models import load_model
+    from fetalclip_nb.models.model import load_model
 
     print(f"fetalclip-nb {__version__}, Python {platform.python_version()}, {sys.platform}")
     for name in ("torch", "open_clip_torch", "papermill", "jupyter-book", "snakemake"):

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 DAYS_PER_WEEK = 7
+
 AGES_DAYS = np.arange(14 * DAYS_PER_WEEK, 39 * DAYS_PER_WEEK)
 """The paper's 175 candidate ages, 14w0d to 38w6d, in days."""
 
@@ -50,3 +51,7 @@ def gestational_age(hc_mm: ArrayLike) -> np.ndarray:
     """
     grid = np.linspace(AGES_DAYS[0], AGES_DAYS[-1], 4000)
     return np.interp(hc_mm, head_circumference(grid), grid)
+
+
+STRATA_MM = ((100.0, 150.0), (150.0, 200.0), (200.0, 250.0), (250.0, 342.0))
+"""Head circumferences that are reported apart; lower end included, last upper end too."""

@@ -1,7 +1,10 @@
-"""Where things lie: the checkout, caches and downloaded models."""
+"""Where things lie: the checkout, the shipped model and downloaded ones."""
 
 import os
 from pathlib import Path
+
+SHIPPED = Path(__file__).parent / "models" / "weights" / "phantomclip"
+"""Folder of the model that comes with the package."""
 
 
 def project_root() -> Path:

@@ -12,13 +12,17 @@ PACKAGED = Path(__file__).parent / "_profiles"
 """Copies of ``profiles/`` in an installed package, for use without a checkout."""
 
 _KEYS = ("name", "description", "device", "precision", "data", "models", "notebooks")
+
 _SOURCE_KEYS = ("kind", "root", "phantoms", "download", "embed")
+
 _KINDS = ("fetal_planes", "hc18", "manifest", "fass", "focus", "released")
+
 DEMO = "demo"
 """Name of the profile whose phantoms stand in for a data set, and the word for them in place
 of a folder: they are drawn when they are missing."""
 
 _PHANTOM_KEYS = ("patients", "seed")
+
 VIEWS = ("chd", "abdomen", "four_chamber")
 """What a manifest of phantoms may show; the first one where a profile does not say."""
 

@@ -7,6 +7,11 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+# Processes that tests start find the helpers, too.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(REPOSITORY / "tests" / "support"), os.environ.get("PYTHONPATH", "")])
+)
+
 
 @pytest.fixture(scope="session")
 def repository() -> Path:
@@ -52,8 +57,7 @@ def heads(tmp_path_factory):
 def squares(trunks, encoder, tmp_path_factory):
     """What decoders of the trunks are trained and tested on, without copies."""
     import segments
-
-    from fetalclip_nb.segmentation_data import gather
+    from fetalclip_nb.experiments.segmentation.material import gather
 
     folder = tmp_path_factory.mktemp("squares")
     kept = segments.trained_patients(trunks)
@@ -64,8 +68,7 @@ def squares(trunks, encoder, tmp_path_factory):
 def head_squares(heads, encoder, tmp_path_factory):
     """What decoders of heads are trained and tested on, without copies."""
     import segments
-
-    from fetalclip_nb.segmentation_data import gather
+    from fetalclip_nb.experiments.segmentation.material import gather
 
     folder = tmp_path_factory.mktemp("head_squares")
     kept = segments.trained_patients(heads)

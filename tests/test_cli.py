@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fetalclip_nb import cli, downloads
+from fetalclip_nb import cli
+from fetalclip_nb.downloads import fetch
 from fetalclip_nb.errors import DataError
 from tiny import notebook, project
 
@@ -133,7 +134,7 @@ def test_downloads_go_to_where_they_are_looked_for(own_data, monkeypatch, capsys
 
     monkeypatch.delenv("FETALCLIP_NB_MODELS", raising=False)
     for function in ("fetch", "prepare_dataset"):
-        monkeypatch.setattr(downloads, function, record)
+        monkeypatch.setattr(fetch, function, record)
     for words in (["fetalclip"], ["hc18"], ["fetalclip-released", "--accept-hash-mismatch"]):
         assert cli.main(["download", *words]) == 0
     plain = {"accept_hash_mismatch": False, "base_url": None}

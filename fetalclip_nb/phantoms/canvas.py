@@ -27,8 +27,11 @@ class Material(NamedTuple):
 
 
 TISSUE = Material(0.0, 1.0, 0.0, 0.0)
+
 FLUID = Material(-34.0, 0.9, -0.0012, 0.0)
+
 BLOOD = Material(-26.0, 0.97, -0.0005, 0.0)
+
 BONE = Material(5.0, 1.25, 0.12, 1.5)
 
 

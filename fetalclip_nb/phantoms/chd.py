@@ -19,9 +19,13 @@ NORMAL, DEFECT = "normal", "CHD"
 """Labels; the second one is what a detector looks for."""
 
 FRAMES = 4
+
 SECOND_CLIP = 0.2  # share of patients with two clips
+
 TEST_SHARE = 0.4
+
 AGES = (18 * 7, 33 * 7)  # days; when hearts are examined
+
 _COLUMNS = [
     *("image", "label", "patient", "split", "clip", "frame", "defect", "operator", "machine")
 ]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fetalclip_nb.phantoms.layouts import FIELD_RATIOS
+from fetalclip_nb.phantoms.framing import FIELD_RATIOS
 from fetalclip_nb.phantoms.patient import Patient, draw_patient
 from fetalclip_nb.phantoms.writer import Job, publish, render
 
@@ -16,6 +16,7 @@ IMAGES_A_PATIENT = {
     "abdomen": 711, "brain": 3092, "femur": 1040, "thorax": 1718, "cervix": 1626, "other": 4213,
 }  # fmt: skip
 """Images in FETAL_PLANES_DB (doi 10.5281/zenodo.3904280); over ``REAL_PATIENTS`` gives rates."""
+
 REAL_PATIENTS = 1792
 
 PLANE_NAMES = {
@@ -26,17 +27,22 @@ PLANE_NAMES = {
     "cervix": "Maternal cervix",
     "other": "Other",
 }
+
 PLANE_NUMBERS = {"other": 1, "abdomen": 2, "brain": 3, "femur": 4, "thorax": 5, "cervix": 6}
+
 BRAIN_NAMES = {
     "trans-thalamic": "Trans-thalamic",
     "trans-cerebellum": "Trans-cerebellum",
     "trans-ventricular": "Trans-ventricular",
     "Other": "Other",
 }
+
 BRAIN_SHARES = (0.53, 0.23, 0.19, 0.05)
+
 AGES_WITH_BRAIN = (18 * 7, 39 * 7)  # days; screening examinations start at 18 weeks
 
 HC18_SIZE = (360, 243)  # the aspect of the real 800 by 540 pixels
+
 HC18_GROUPS = (
     (0.18, "normal", 75.0, 12.0),
     (0.07, "uniform", 100.0, 150.0),
@@ -44,9 +50,13 @@ HC18_GROUPS = (
     (0.22, "uniform", 200.0, 340.0),
 )
 """Share, law and its two parameters (mm) of head circumference, read off the HC18 histogram."""
+
 HC18_LIMITS = (44.0, 346.0)
+
 SMALL_HEAD_MM = 100.0  # below, real pictures show much more around the head
+
 SMALL_HEAD_RATIOS = (1.6, 4.0)
+
 REPEATED = (0.80, 0.16, 0.04)  # patients with one, two and three images: 1.24 images a patient
 
 

@@ -8,6 +8,7 @@ from fetalclip_nb.phantoms.scene import Scene
 from fetalclip_nb.phantoms.surroundings import soften
 
 PARENCHYMA = -18.0  # dB relative to maternal soft tissue: the fetal brain is nearly echo-free
+
 FIRST_TRIMESTER_MM = 85.0  # head circumference below which choroid plexus fills the hemispheres
 
 INTERIORS = {

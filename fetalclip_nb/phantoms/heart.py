@@ -10,8 +10,11 @@ from fetalclip_nb.phantoms.canvas import BLOOD, Frame, Material, blob, curve, ov
 from fetalclip_nb.phantoms.scene import Scene
 
 SEPTAL = "septal defect"
+
 HYPOPLASTIC = "hypoplastic left heart"
+
 ENLARGED = "enlarged right atrium"
+
 DEFECTS = (SEPTAL, HYPOPLASTIC, ENLARGED)
 """Defects that a four-chamber view shows; which one is in ``scene.detail["defect"]``."""
 
@@ -41,6 +44,7 @@ _CHANGES = {
         "RV": ((0.16, -0.02), (0.60, 0.70)),
     },
 }
+
 _GAP = ((0.02, 0.0), (0.3, 0.2))
 """Centre and half axes of the hole that a septal defect leaves at the crux."""
 

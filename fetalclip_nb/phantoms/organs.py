@@ -16,6 +16,7 @@ ORGANS_VERSION = 1
 """Raised whenever pictures or masks change."""
 
 ABDOMEN, FOUR_CHAMBER = "abdomen", "four_chamber"
+
 ORGANS = {
     ABDOMEN: ("stomach", "abdominal_circumference", "spine"),
     FOUR_CHAMBER: ("thorax", "aorta", "spine", "heart", "LV", "LA", "RA", "RV", "IVS"),
@@ -26,10 +27,13 @@ FIELD = (1.15, 1.9)
 """Width of the picture over width of the trunk: an operator magnifies what is to be measured."""
 
 AGES = (18 * 7, 39 * 7)  # days; screening examinations start at 18 weeks
+
 REPEATED = 0.2  # share of patients with two pictures
+
 TEST_SHARE = 0.2
 
 _PLANES = {ABDOMEN: "abdomen", FOUR_CHAMBER: "thorax"}
+
 _CHAMBERS = ("LV", "RV", "LA", "RA")  # in the order in which they are drawn
 
 

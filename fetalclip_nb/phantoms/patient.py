@@ -8,6 +8,7 @@ from fetalclip_nb.growth import AGES_DAYS, DAYS_PER_WEEK, gestational_age, head_
 from fetalclip_nb.phantoms.acquisition import Tone
 
 OPERATORS = {"Op. 1": 0.34, "Op. 2": 0.24, "Op. 3": 0.22, "Other": 0.20}
+
 MACHINES = {"Voluson E6": 0.46, "Aloka": 0.28, "Voluson S10": 0.14, "Other": 0.12}
 """Names and shares as in FETAL_PLANES_DB (doi 10.5281/zenodo.3904280), rounded."""
 

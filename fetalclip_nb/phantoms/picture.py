@@ -8,8 +8,7 @@ from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.phantoms import surroundings
 from fetalclip_nb.phantoms.acquisition import Probe, acquire
 from fetalclip_nb.phantoms.canvas import Canvas, Frame, rescaled
-from fetalclip_nb.phantoms.head import draw_head
-from fetalclip_nb.phantoms.layouts import (
+from fetalclip_nb.phantoms.framing import (
     BRAIN_PLANES,
     FIELD_RATIOS,
     FOOTPRINT,
@@ -19,6 +18,7 @@ from fetalclip_nb.phantoms.layouts import (
     Layout,
     level,
 )
+from fetalclip_nb.phantoms.head import draw_head
 from fetalclip_nb.phantoms.patient import Patient, draw_patient, draw_tone
 from fetalclip_nb.phantoms.scene import Scene
 

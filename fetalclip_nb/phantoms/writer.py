@@ -20,6 +20,7 @@ from fetalclip_nb.phantoms.patient import Patient
 from fetalclip_nb.phantoms.picture import Phantom, draw
 
 RECORD = "phantom.json"
+
 FEW = 48  # pictures below which starting other processes costs more than it saves
 
 _J, _R = TypeVar("_J"), TypeVar("_R")

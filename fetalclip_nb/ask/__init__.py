@@ -1,0 +1,1 @@
+"""Questions about images of one's own: predict and search."""

@@ -1,0 +1,238 @@
+"""Images and sentences in, probabilities out: zero-shot prediction of any image files."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from scipy.special import softmax
+
+from fetalclip_nb.ask.answers import shortened
+from fetalclip_nb.data.images import read_square
+from fetalclip_nb.data.own_images import whole_images
+from fetalclip_nb.data.prompts import COLUMNS, require_choice
+from fetalclip_nb.errors import ModelError, ParameterError
+from fetalclip_nb.models import similarity
+from fetalclip_nb.models.embed import prepared_embedding
+from fetalclip_nb.models.model import Model
+from fetalclip_nb.models.tower import vision_tower
+
+SHOWN_IMAGES = 6
+"""Images of a picture, unless told otherwise."""
+
+SHOWN_CLASSES = 10
+"""Bars beside an image; of more classes, those with the highest probabilities."""
+
+_CHANNELS = "it weighs each channel of what enters the last block of the image encoder"
+
+_HOW = {
+    "scorecam": f"{_CHANNELS} by how probable the class stays if the image is seen through it",
+    "gradcam": f"{_CHANNELS} by how strongly the probability of the class depends on it",
+    "layercam": f"{_CHANNELS}, patch by patch, by how strongly the probability depends on it there",
+}
+"""What the methods of `cam_methods.METHODS` do."""
+
+_SIDE = 400  # pixels of a shown image: more cannot be seen
+
+
+def predict(
+    model: Model,
+    files: Sequence[Path | str],
+    prompts: Mapping[str, Sequence[str]],
+    *,
+    batch_size: int = 64,
+    skip_bad: bool = False,
+) -> pd.DataFrame:
+    """Choose between classes by how near an image lies to their sentences.
+
+    The probabilities compare the given classes with each other and with nothing else: they add
+    up to 1 for any image, also for one that shows none of them.
+
+    Args:
+        model: Encoder.
+        files: Image files.
+        prompts: Sentences of each class.
+        batch_size: Images a forward pass; the result does not depend on it.
+        skip_bad: Leave images that cannot be read out instead of refusing all.
+
+    Returns:
+        One row an image, in the order of the files: image (its path), prediction (a class) and,
+        in the order of ``prompts``, one column a class with its probability, 0 to 1.
+
+    Raises:
+        ParameterError: Fewer than two classes, a class named "image" or "prediction", a batch
+            of nothing.
+        ImageError: If images cannot be read: all are named, before one is encoded.
+        DataError: If there are DICOM files and no pydicom.
+
+    Source: CLIP (arXiv 2103.00020), section 3.1.2; the protocol of the paper's zero-shot planes.
+    """
+    require_choice(prompts)
+    if batch_size < 1:
+        raise ParameterError("No images in a batch", where="batch_size", found=batch_size)
+    files = whole_images([Path(file) for file in files], skip_bad=skip_bad)
+    vectors = _class_vectors(model, prompts)
+    starts = range(0, len(files), batch_size)
+    with ThreadPoolExecutor() as pool:
+        batches = (list(pool.map(read_square, files[i : i + batch_size])) for i in starts)
+        parts = [_probabilities(model, images, vectors) for images in batches]
+    table = pd.DataFrame(np.concatenate(parts), columns=list(prompts))
+    prediction = np.array(list(prompts))[table.to_numpy().argmax(1)]
+    table.insert(0, "image", [str(file) for file in files])
+    table.insert(1, "prediction", prediction)
+    return table
+
+
+def picture(
+    model: Model,
+    table: pd.DataFrame,
+    prompts: Mapping[str, Sequence[str]],
+    *,
+    method: str = "gradcam",
+    limit: int = SHOWN_IMAGES,
+):
+    """Image, map and probabilities of the first images, one image a row.
+
+    The map shows where in the image the probability of the predicted class comes from.
+
+    Args:
+        model: The encoder that predicted.
+        table: As given by `predict`.
+        prompts: The sentences it was given.
+        method: "gradcam" (a second for the first image), "layercam", "scorecam" (as published,
+            several seconds an image) or "none" for no map.
+        limit: Images to show.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        ParameterError: Unknown method, or no image to show.
+        ModelError: If a map is asked for that the model cannot give, see `require_map`.
+    """
+    import matplotlib.pyplot as plt
+
+    from fetalclip_nb.results import figures
+
+    table = table.head(limit)
+    if table.empty:
+        raise ParameterError("No image to show", where="picture", expected="at least one image")
+    require_map(model, method)
+    figures.use_style()
+    images = [read_square(Path(path)).convert("L") for path in table["image"]]
+    images = [image.resize((min(image.width, _SIDE),) * 2) for image in images]
+    columns = [images] if method == "none" else [images, _mapped(model, table, prompts, method)]
+    figure, axes = plt.subplots(
+        len(table),
+        len(columns) + 1,
+        figsize=(figures.WIDTH, len(table) * _height(table)),
+        width_ratios=[1.0] * len(columns) + [1.2],
+        squeeze=False,
+        layout="constrained",
+    )
+    for row, record in enumerate(table.to_dict("records")):
+        for axis, pictures in zip(axes[row], columns, strict=False):
+            axis.imshow(pictures[row], cmap="gray", vmin=0, vmax=255)
+            axis.axis("off")
+        axes[row, 0].set_title(shortened(Path(record["image"]).name, 30), fontsize=8)
+        if len(columns) > 1:
+            axes[row, 1].set_title(f"where: {shortened(record['prediction'], 22)}", fontsize=8)
+        _bars(axes[row, -1], record, figures.COLOURS)
+    return figure
+
+
+def require_map(model: Model, method: str) -> None:
+    """Refuse a map that a model cannot give, before anything is computed.
+
+    Args:
+        model: Encoder.
+        method: As for `picture`; "none" is possible with any model.
+
+    Raises:
+        ModelError: If the image tower is no plain vision transformer; it names what is possible.
+    """
+    if method == "none":
+        return
+    from fetalclip_nb.experiments.cam.maps import input_norm
+
+    try:
+        input_norm(vision_tower(model))
+    except ModelError as error:
+        raise ModelError(
+            "Model gives no map",
+            where=model.name,
+            found=error.what,
+            fix="ask for a picture without maps (method `none`, on the command line --map none)",
+        ) from error
+
+
+def map_sentence(method: str) -> str:
+    """What the map of a picture is, or that there is none.
+
+    Args:
+        method: As for `picture`.
+
+    >>> map_sentence("none")
+    'This run drew no map.'
+    """
+    if method == "none":
+        return "This run drew no map."
+    from fetalclip_nb.experiments.cam.maps import TITLES
+
+    return f"The map is made by {TITLES[method]}: {_HOW[method]}."
+
+
+def _class_vectors(model: Model, prompts: Mapping[str, Sequence[str]]) -> np.ndarray:
+    return similarity.class_embeddings(model.encode_text, {k: list(v) for k, v in prompts.items()})
+
+
+def _probabilities(model: Model, images: Sequence[Image.Image], vectors: np.ndarray) -> np.ndarray:
+    """Probabilities of the classes, float32 of shape (N, C)."""
+    embedded = similarity.normalise(prepared_embedding(model, images))
+    return softmax(similarity.zero_shot_logits(embedded, vectors), axis=-1)
+
+
+def _mapped(
+    model: Model, table: pd.DataFrame, prompts: Mapping[str, Sequence[str]], method: str
+) -> list[np.ndarray]:
+    """Images under the map of the class that was predicted, at the side the encoder sees."""
+    from fetalclip_nb.experiments.cam.maps import cam_maps
+    from fetalclip_nb.experiments.cam.overlays import grey_squares, overlay
+
+    paths = [Path(path) for path in table["image"]]
+    pixels = torch.stack([model.preprocess(read_square(path)) for path in paths])
+    targets = [list(prompts).index(name) for name in table["prediction"]]
+    maps = cam_maps(model, pixels, _class_vectors(model, prompts), targets, method=method).maps
+    greys = grey_squares(paths, maps.shape[-1])
+    return [overlay(grey, seen) for grey, seen in zip(greys, maps, strict=True)]
+
+
+def _bars(axis, record: Mapping, colours: Sequence) -> None:
+    """Probabilities of one image, its prediction in another colour."""
+    chances = {name: value for name, value in record.items() if name not in COLUMNS}
+    highest = sorted(chances, key=chances.get, reverse=True)[:SHOWN_CLASSES]
+    names = [name for name in chances if name in highest]
+    shares = [100 * chances[name] for name in names]
+    tints = [colours[1] if name == record["prediction"] else colours[0] for name in names]
+    bars = axis.barh(range(len(names)), shares, color=tints)
+    axis.bar_label(bars, [f"{share:.1f}" for share in shares], fontsize=8, padding=2)
+    labels = ["\n".join(textwrap.wrap(name, 30)) for name in names]
+    axis.set_yticks(range(len(names)), labels, fontsize=8)
+    axis.set_xticks((0, 50, 100), ("0", "50", "100"), fontsize=8)
+    axis.set_xlim(0, 120)  # the number beside a bar of 100 has to find room
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.invert_yaxis()
+    axis.grid(visible=False)
+    few = f", {len(names)} of {len(chances)} classes" if len(names) < len(chances) else ""
+    axis.set_xlabel(f"probability (%){few}", fontsize=8)
+
+
+def _height(table: pd.DataFrame) -> float:
+    """Inches a row needs for its bars and their labels."""
+    names = [name for name in table.columns if name not in COLUMNS]
+    lines = sorted(len(textwrap.wrap(name, 30)) for name in names)[-SHOWN_CLASSES:]
+    return max(2.2, 0.7 + 0.17 * sum(lines))

@@ -1,0 +1,229 @@
+"""Search: the images nearest to an image, and the images nearest to a sentence."""
+
+import textwrap
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fetalclip_nb.data.dataset import PLAIN, Dataset
+from fetalclip_nb.errors import ParameterError, ShapeError
+from fetalclip_nb.models.similarity import normalise
+from fetalclip_nb.models.store import Embeddings
+
+ANSWERS = 9
+"""Images found where no number is asked for and there are as many."""
+
+_LABELS = ("label", "plane", "brain_plane")
+"""Columns that say what an image shows, from the coarse to the fine."""
+
+
+def nearest_images(
+    embedded: Embeddings, query: np.ndarray, k: int, *, exclude: Collection[str] = ()
+) -> pd.DataFrame:
+    """The images whose embeddings point most nearly where a query points.
+
+    Args:
+        embedded: Embeddings of N images.
+        query: Embedding of an image or of a sentence by the same model, of shape (D,); its
+            length does not matter.
+        k: Images wanted.
+        exclude: Ids that are left out: the query's own, or those of its patient.
+
+    Returns:
+        Columns rank (from 1), id and similarity (cosine, -1 to 1), k rows, the most similar
+        first; equal ones in the order of ``embedded``.
+
+    Raises:
+        ShapeError: If the query has another width than the embeddings.
+        ParameterError: If k is below 1 or more than there are images left.
+    """
+    if np.shape(query) != embedded.vectors.shape[1:]:
+        raise ShapeError(
+            "Query and embeddings differ in width",
+            where="query",
+            expected=embedded.vectors.shape[1:],
+            found=np.shape(query),
+            fix="encode both with one model",
+        )
+    kept = np.flatnonzero(~pd.Index(embedded.ids).isin(list(exclude)))
+    require_enough(k, len(kept))
+    similarity = normalise(embedded.vectors[kept]) @ normalise(query)
+    order = np.argsort(-similarity, kind="stable")[:k]
+    return pd.DataFrame(
+        {
+            "rank": np.arange(1, k + 1),
+            "id": [embedded.ids[row] for row in kept[order]],
+            "similarity": similarity[order],
+        }
+    )
+
+
+def search_images(
+    model,
+    dataset: Dataset,
+    *,
+    image: Path | str | None = None,
+    text: str | None = None,
+    cache_dir: Path,
+    k: int | None = None,
+    other_patients: bool = False,
+) -> pd.DataFrame:
+    """Search a data set for what is most like an image, or fits a sentence best.
+
+    An image that is itself in the data set is left out of its own answers.
+
+    Args:
+        model: Encoder of images and text (`fetalclip_nb.models.model.Model`).
+        dataset: A whole data set; its embeddings are computed once and kept.
+        image: Image file; this or ``text``.
+        text: Sentence; this or ``image``.
+        cache_dir: Folder that all notebooks share.
+        k: Images wanted; None for `ANSWERS`, or for all where there are fewer.
+        other_patients: Whether all images of the query's patient are left out, where the query
+            is in the data set.
+
+    Returns:
+        Columns rank, similarity (cosine, -1 to 1), id, label (with the brain sub-plane where
+        there is one; "" where the data set has none), patient ("" for plain files) and path
+        (relative to the data set), k rows, the most similar first.
+
+    Raises:
+        ParameterError: If both or none of image and text are given, or k is out of range.
+        ImageError: If the image is missing or cannot be decoded.
+    """
+    from fetalclip_nb.data.images import read_square
+    from fetalclip_nb.models.embed import image_embeddings, prepared_embedding, text_embeddings
+
+    require_one(image, text)
+    own = [] if image is None else own_ids(dataset, image, whole_patient=other_patients)
+    k = wanted(k, len(dataset) - len(own))
+    if image is None:
+        query = text_embeddings(model, [text], cache_dir=cache_dir)[0]
+    else:
+        query = prepared_embedding(model, [read_square(Path(image))])[0]
+    embedded = image_embeddings(model, dataset, cache_dir=cache_dir)
+    found = nearest_images(embedded, query, k, exclude=own)
+    table = dataset.table.set_index("id").loc[found["id"]].reset_index()
+    return pd.DataFrame(
+        {
+            "rank": found["rank"],
+            "similarity": found["similarity"],
+            "id": found["id"],
+            "label": _label_texts(table),
+            # Of plain files nobody has said whose they are.
+            "patient": "" if dataset.name in PLAIN else table["patient"],
+            "path": table["path"],
+        }
+    )
+
+
+def own_ids(dataset: Dataset, image: Path | str, *, whole_patient: bool = False) -> list[str]:
+    """Ids of a file in a data set: none, one, or those of its patient."""
+    file = Path(image).resolve()
+    rows = [path.resolve() == file for path in dataset.paths]
+    own = dataset.table[rows]
+    if whole_patient:
+        own = dataset.table[dataset.table["patient"].isin(own["patient"])]
+    return own["id"].tolist()
+
+
+def _label_texts(table: pd.DataFrame) -> list[str]:
+    columns = [name for name in _LABELS if name in table]
+    return [", ".join(filter(None, row)) for row in table[columns].itertuples(index=False)]
+
+
+def picture(
+    found: pd.DataFrame,
+    root: Path,
+    *,
+    image: Path | str | None = None,
+    text: str | None = None,
+    columns: int = 5,
+):
+    """The answers in their order, with label and similarity; a query image comes first.
+
+    Args:
+        found: As given by `search_images`.
+        root: Folder of the data set.
+        image: The image that was looked for, if it was one.
+        text: The sentence that was looked for, if it was one; it becomes the title.
+        columns: Images in a row.
+
+    Returns:
+        A matplotlib figure.
+    """
+    from fetalclip_nb.results import figures
+
+    figures.use_style()
+    files = [Path(root) / path for path in found["path"]]
+    titles = [
+        f"{label}\n{similarity:.2f}".strip()
+        for label, similarity in zip(found["label"], found["similarity"], strict=True)
+    ]
+    if image is not None:
+        files, titles = [Path(image), *files], ["looked for", *titles]
+    figure = figures.image_grid(files, titles, columns=min(columns, len(files)))
+    if text is not None:
+        figure.suptitle("\n".join(textwrap.wrap(text, 70)), y=1.0, va="bottom", fontsize=10)
+    return figure
+
+
+def require_one(image: object, text: str | None) -> None:
+    """Refuse a search for nothing, or for two things at once.
+
+    Raises:
+        ParameterError: Both or none given, or an empty sentence.
+    """
+    both = image is not None and text is not None
+    if both or (image is None and not (text or "").strip()):
+        raise ParameterError(
+            "Search needs one thing to look for",
+            where="image, text",
+            expected="an image file, or a sentence",
+            found="both" if both else "none" if text is None else "an empty sentence",
+        )
+
+
+def wanted(k: int | None, available: int, *, where: str = "k") -> int:
+    """How many images to find.
+
+    Args:
+        k: What was asked for; None for `ANSWERS`, or for all where there are fewer.
+        available: Images that can be found.
+        where: Name of the parameter, for the message.
+
+    Raises:
+        ParameterError: As `require_enough`.
+
+    >>> wanted(None, 4), wanted(None, 400), wanted(2, 4)
+    (4, 9, 2)
+    """
+    k = max(1, min(ANSWERS, available)) if k is None else k
+    require_enough(k, available, where=where)
+    return k
+
+
+def require_enough(k: int, available: int, *, where: str = "k") -> None:
+    """Refuse to look for fewer images than one, or for more than there are.
+
+    Raises:
+        ParameterError: k is out of range, or no image is there beside the query.
+    """
+    if available < 1:
+        raise ParameterError(
+            "There is no image to find",
+            where=where,
+            expected="images beside the query itself",
+            found="none",
+            fix="search a folder that holds more images",
+        )
+    if not isinstance(k, int | np.integer) or not 1 <= k <= available:
+        raise ParameterError(
+            "Cannot find that many images",
+            where=where,
+            expected=f"a whole number from 1 to {available}: the images there are, "
+            "without those of the query",
+            found=repr(k),
+        )

@@ -1,0 +1,224 @@
+"""What all data sets have in common: a checked table, a fingerprint, a summary."""
+
+import hashlib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fetalclip_nb.data.images import verify_image
+from fetalclip_nb.errors import DataError, ImageError, listing
+
+PHANTOM_MARKER = "phantom.json"
+
+PLAIN = ("folder", "files")
+"""Kinds of data set that are images alone: nobody has said where they come from."""
+
+_LEVELS = 4
+"""Folders above a phantom in which the mark may lie: clips/NAME/FRAME.png are the deepest."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images and what is known of them.
+
+    Attributes:
+        name: Kind of data set ("fetal_planes", "hc18", "manifest").
+        root: Folder that the paths are relative to.
+        table: One row an image: id, path, patient, split and the data set's own columns.
+        synthetic: True if phantoms are among the images; their numbers are never compared with
+            the paper.
+        fingerprint: 16 hexadecimal digits over table and image bytes.
+        whole: False where rows were picked: the fingerprint is that of more than the table.
+    """
+
+    name: str
+    root: Path
+    table: pd.DataFrame
+    synthetic: bool
+    fingerprint: str
+    whole: bool = True
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.table)
+
+    @property
+    def paths(self) -> list[Path]:
+        """Absolute image paths, in table order."""
+        return [self.root / path for path in self.table["path"]]
+
+    def where(self, rows: np.ndarray) -> "Dataset":
+        """The same data set with a subset of rows (boolean mask of shape (N,)).
+
+        The fingerprint stays the whole's: embeddings are computed for the whole and rows
+        are picked from them.
+        """
+        return replace(self, table=self.table[np.asarray(rows, dtype=bool)], whole=False)
+
+    def summary(self, *columns: str) -> pd.DataFrame:
+        """Images and patients by the values of some columns."""
+        groups = self.table.groupby(list(columns), observed=True)
+        return groups.agg(images=("id", "size"), patients=("patient", "nunique")).reset_index()
+
+
+def build(name: str, root: Path, table: pd.DataFrame) -> Dataset:
+    """Check that every image exists and is whole, then fingerprint table and bytes.
+
+    Args:
+        name: Kind of data set.
+        root: Folder that ``table.path`` is relative to.
+        table: Rows with at least id, path and patient.
+
+    Returns:
+        The finished data set.
+
+    Raises:
+        DataError: If the table is empty, an id occurs twice, or images are missing or
+            broken (all of them are counted, the first ten are named).
+    """
+    if table.empty:
+        raise DataError("Data set has no images", where=root, fix="check the folder")
+    repeated = table.loc[table["id"].duplicated(), "id"]
+    if len(repeated):
+        raise DataError("Image names occur twice", where=root, found=listing(repeated))
+    table = table.reset_index(drop=True)
+    digests = _digests(root, table["path"].tolist())
+    rows = table.to_csv(index=False, lineterminator="\n").encode()
+    fingerprint = hashlib.sha256(rows + b"".join(digests)).hexdigest()[:16]
+    return Dataset(name, root, table, _drawn(root, table["path"]), fingerprint)
+
+
+def require_root(root: Path | str, kind: str) -> Path:
+    """The data set's folder, or an error that says how to get it."""
+    path = Path(root).expanduser()
+    if not path.is_dir():
+        raise DataError(
+            "Data folder is missing",
+            where=path,
+            expected=f"a folder in the {kind} layout",
+            fix="name the folder that holds the data set, or run `fetalclip-nb data --profile "
+            "demo` for phantoms",
+        )
+    return path.resolve()
+
+
+def read_csv(path: Path, columns: list[str], *, separator: str = ",") -> pd.DataFrame:
+    """Read a table as strings, with blanks around names and values removed.
+
+    Raises:
+        DataError: If the file is missing, empty, not UTF-8 text or lacks a column.
+    """
+    if not path.is_file():
+        raise DataError("Table is missing", where=path, fix="download or unpack the data set again")
+    try:
+        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise DataError("Table cannot be read", where=path, found=str(error)) from None
+    table.columns = [str(column).strip() for column in table.columns]
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise DataError(
+            f"Table lacks {'a column' if len(missing) == 1 else 'columns'}: {listing(missing)}",
+            where=path,
+            expected=separator.join(columns),
+            found=separator.join(table.columns),
+            fix=f"check the header and the separator ({separator!r})",
+        )
+    return table.apply(lambda column: column.str.strip())
+
+
+def require_known(values: pd.Series, known: tuple[str, ...], *, column: str, where: Path) -> None:
+    """Refuse values outside a closed list, all at once.
+
+    Raises:
+        DataError: Naming the first ten unknown values and how many rows carry one.
+    """
+    unknown = values[~values.isin(known)]
+    if len(unknown):
+        raise DataError(
+            f"Unknown {column} in {len(unknown)} of {len(values)} rows",
+            where=f"{where}, column {column}",
+            expected=", ".join(known),
+            found=listing(dict.fromkeys(repr(value) for value in unknown)),
+            fix="correct the table or pick the matching data set kind",
+        )
+
+
+def to_numbers(values: pd.Series, *, column: str, where: Path) -> pd.Series:
+    """Convert strings to positive finite numbers, refusing all others at once.
+
+    Raises:
+        DataError: Naming the first ten values that are not positive numbers.
+    """
+    numbers = pd.to_numeric(values, errors="coerce")
+    wrong = ~(numbers > 0) | ~np.isfinite(numbers)
+    if wrong.any():
+        raise DataError(
+            f"{int(wrong.sum())} of {len(values)} values are not positive numbers",
+            where=f"{where}, column {column}",
+            found=listing(repr(value) for value in values[wrong]),
+        )
+    return numbers.astype(float)
+
+
+def _drawn(root: Path, paths: Iterable[str]) -> bool:
+    """Whether phantoms are among the images.
+
+    The mark lies at the root of what was drawn. Files that are named one by one or by a pattern,
+    and folders in a data set or around several, have another root, so it is also looked for above
+    each image, where the image itself lies and not only a link to it.
+    """
+    folders = {(root / path).resolve().parent for path in paths}
+    near = {above for folder in folders for above in (folder, *folder.parents)[:_LEVELS]}
+    return any((folder / PHANTOM_MARKER).exists() for folder in {root, *near})
+
+
+def _digests(root: Path, paths: list[str]) -> list[bytes]:
+    """Hash and verify every file once, collecting all that fail."""
+    with ThreadPoolExecutor() as pool:
+        outcomes = list(pool.map(lambda path: _digest(root / path), paths))
+    missing = [p for p, o in zip(paths, outcomes, strict=True) if isinstance(o, FileNotFoundError)]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(paths)} image files are missing",
+            where=root,
+            found=f"no {listing(missing)}",
+            fix="put them there (unpack a downloaded data set again) or drop these rows from the "
+            "table",
+        )
+    broken = [o for o in outcomes if isinstance(o, ImageError)]
+    if broken:
+        names = [p for p, o in zip(paths, outcomes, strict=True) if isinstance(o, ImageError)]
+        raise ImageError(
+            f"{len(broken)} of {len(paths)} images are damaged",
+            where=root,
+            expected="whole PNG, JPEG or DICOM files",
+            found=f"{listing(names)}; the first one: {broken[0]}",
+            fix="put whole files in their place (unpack a downloaded data set again) or drop their "
+            "rows from the table",
+        )
+    return outcomes
+
+
+def _digest(path: Path) -> bytes | Exception:
+    try:
+        data = path.read_bytes()
+        verify_image(data, path)
+    except (FileNotFoundError, IsADirectoryError):
+        return FileNotFoundError(path)
+    except ImageError as error:
+        return error
+    return hashlib.sha256(data).digest()
+
+
+def kind_of_images(dataset: Dataset) -> str:
+    """What the prose calls a data set's images."""
+    if dataset.synthetic:
+        return "synthetic phantoms, so that no number here is comparable with the paper's"
+    if dataset.name in PLAIN:
+        return "images of your own, of whose origin this book knows nothing"
+    return "real ultrasound images"

@@ -1,0 +1,212 @@
+"""Images out of DICOM files, through pydicom where it is installed.
+
+Nothing but what describes the pixels is read: no name, date or number of a patient. What a
+machine has written into the picture itself stays there.
+"""
+
+import io
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from fetalclip_nb.errors import DataError, ImageError
+
+DICOM_SUFFIXES = (".dcm", ".dicom")
+
+_MAGIC_AT, _MAGIC = 128, b"DICM"
+
+NOT_DECODED = "DICOM file is compressed in a way that cannot be decoded here"
+
+DECODERS = (
+    "install pydicom's decoders (pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg; "
+    "none reads video), or export it uncompressed"
+)
+"""What to do about files that are `NOT_DECODED`."""
+
+_FIX = "export it from the machine again, or as PNG"
+
+
+def is_dicom(path: Path | str, data: bytes | None = None) -> bool:
+    """Whether a file is to be read as DICOM: by its ending, or by its letters at byte 128.
+
+    Args:
+        path: The file; it need not exist.
+        data: Its bytes, where they have been read.
+
+    >>> is_dicom("scan.DCM"), is_dicom("scan", bytes(128) + b"DICM"), is_dicom("scan.png", b"")
+    (True, True, False)
+    """
+    path = Path(path)
+    if path.suffix.lower() in DICOM_SUFFIXES:
+        return True
+    if data is None:
+        try:
+            with path.open("rb") as file:
+                data = file.read(_MAGIC_AT + len(_MAGIC))
+        except OSError:  # whoever reads it will say why it cannot be opened
+            return False
+    return data[_MAGIC_AT : _MAGIC_AT + len(_MAGIC)] == _MAGIC
+
+
+def read_dicom(
+    path: Path | str, frame: int | None = None, *, data: bytes | None = None
+) -> Image.Image:
+    """Decode one frame of a DICOM file as grey ("L") or "RGB".
+
+    Grey values go through the file's own tables: modality, then window or table of values of
+    interest, the first where there are several; without one, the range that its bits can hold
+    becomes black to white. MONOCHROME1 (low is white) is inverted, palettes and YBR become RGB.
+
+    Args:
+        path: The file.
+        frame: Number of the frame, from 0; None for the middle one (of an even number, the
+            later one of the two).
+        data: The file's bytes, where they have been read.
+
+    Returns:
+        A picture of mode "L" or "RGB".
+
+    Raises:
+        DataError: If pydicom is not installed.
+        ImageError: If the file is missing, is not DICOM, is truncated, holds no picture or no
+            such frame, or is compressed in a way that cannot be decoded here.
+
+    Source: DICOM standard (PS3.3), sections C.7.6.3, C.11.1 and C.11.2.
+    """
+    pydicom = _pydicom()
+    with _opened(path, data) as file:
+        try:
+            header = _header(pydicom, file)
+            number = _frame(header, frame, path)
+            _require_decoder(pydicom, header, path)
+            file.seek(0)
+            found = pydicom.Dataset()
+            values = pydicom.pixels.pixel_array(file, ds_out=found, index=number)
+            return Image.fromarray(_eight_bits(pydicom, values, found))
+        except ImageError:
+            raise
+        except AttributeError as error:
+            if "no 'Pixel Data'" in str(error):
+                raise _without_picture(path) from None
+            raise _unreadable(path, error) from None
+        except Exception as error:  # what its parser stumbles over in a damaged file is any error
+            raise _unreadable(path, error) from None
+
+
+def dicom_size(path: Path | str) -> tuple[int, int]:
+    """Width and height in pixels, read from the header alone.
+
+    Raises:
+        DataError: If pydicom is not installed.
+        ImageError: If the file is missing or its header cannot be read.
+    """
+    pydicom = _pydicom()
+    with _opened(path) as file:
+        try:
+            header = _header(pydicom, file)
+            return int(header.Columns), int(header.Rows)
+        except Exception as error:
+            raise _unreadable(path, error) from None
+
+
+def _pydicom():
+    # Not an ImageError: that images are skipped must not hide that none could be read.
+    try:
+        import pydicom
+        import pydicom.pixels
+    except ImportError:
+        raise DataError(
+            "DICOM files need the package pydicom",
+            fix='install it: pip install "fetalclip-nb[dicom]"',
+        ) from None
+    return pydicom
+
+
+def _opened(path: Path | str, data: bytes | None = None) -> BinaryIO:
+    if data is not None:
+        return io.BytesIO(data)
+    try:
+        return Path(path).open("rb")
+    except OSError as error:
+        raise ImageError("DICOM file cannot be opened", where=path, found=error.strerror) from None
+
+
+def _header(pydicom, file: BinaryIO):
+    tags = ["Rows", "Columns", "NumberOfFrames"]
+    return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags)
+
+
+def _frame(header, frame: int | None, path: Path | str) -> int:
+    if "Rows" not in header:
+        raise _without_picture(path)
+    count = int(header.get("NumberOfFrames") or 1)
+    if frame is None:
+        return count // 2
+    if not 0 <= frame < count:
+        raise ImageError(
+            "DICOM file has no such frame", where=path, expected=f"0 to {count - 1}", found=frame
+        )
+    return frame
+
+
+def _require_decoder(pydicom, header, path: Path | str) -> None:
+    syntax = header.file_meta.TransferSyntaxUID
+    try:
+        known = pydicom.pixels.get_decoder(syntax).is_available
+    except NotImplementedError:
+        known = False
+    if not known:
+        raise ImageError(
+            NOT_DECODED,
+            where=path,
+            found=syntax.name,
+            fix=DECODERS,
+        )
+
+
+def _eight_bits(pydicom, values: np.ndarray, found) -> np.ndarray:
+    """Decoded values as uint8 of shape (height, width) or (height, width, 3)."""
+    kind = found.PhotometricInterpretation
+    if kind == "PALETTE COLOR":
+        values = pydicom.pixels.apply_color_lut(values, found)
+        return _scaled(values, 0, np.iinfo(values.dtype).max)
+    if found.SamplesPerPixel > 1:
+        return _scaled(values, 0, 2**found.BitsStored - 1)
+    grey = pydicom.pixels.apply_modality_lut(values, found)
+    grey = pydicom.pixels.apply_voi_lut(grey, found)
+    grey = _scaled(grey, *_range(pydicom, found))
+    return 255 - grey if kind == "MONOCHROME1" else grey
+
+
+def _range(pydicom, found) -> tuple[float, float]:
+    """What becomes black and what becomes white after the tables of a grey picture."""
+    for name in ("VOILUTSequence", "ModalityLUTSequence"):
+        if found.get(name):
+            return 0, 2 ** found[name][0].LUTDescriptor[2] - 1
+    signed = found.PixelRepresentation == 1
+    low = -(2 ** (found.BitsStored - 1)) if signed else 0
+    ends = np.array([low, low + 2**found.BitsStored - 1])
+    return tuple(pydicom.pixels.apply_modality_lut(ends, found))
+
+
+def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    shares = (values.astype(np.float64) - low) / (high - low)
+    return np.rint(255 * np.clip(shares, 0, 1)).astype(np.uint8)
+
+
+def _without_picture(path: Path | str) -> ImageError:
+    return ImageError(
+        "DICOM file holds no picture", where=path, expected="pixel data", fix="leave it out"
+    )
+
+
+def _unreadable(path: Path | str, error: Exception) -> ImageError:
+    return ImageError(
+        "DICOM file cannot be decoded",
+        where=path,
+        expected="a whole DICOM file with pixel data",
+        found=" ".join(str(error).split()),
+        fix=_FIX,
+    )

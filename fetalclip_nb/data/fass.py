@@ -1,0 +1,140 @@
+"""FASS: abdominal structures in ultrasound images (Mendeley Data 10.17632/4gcpm9dsc3.1)."""
+
+import io
+import pickle
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fetalclip_nb.data.dataset import Dataset, build, require_root
+from fetalclip_nb.data.mask_files import MISSING, Flaw
+from fetalclip_nb.errors import DataError, listing
+
+IMAGES, ARRAYS = "IMAGES", "ARRAY_FORMAT"
+
+STRUCTURES = ("stomach", "artery", "liver", "vein")
+"""Annotated in each image; of the paper's abdominal structures only the stomach is here."""
+
+_NAME = re.compile(r"^(P\d+)_IMG\d+$")
+
+_ARRAY = np.zeros(2, np.uint8)
+
+# NumPy has moved these functions between releases: taken from what it pickles today.
+_REBUILDERS = {
+    "_reconstruct": _ARRAY.__reduce__()[0],
+    "_frombuffer": _ARRAY.__reduce_ex__(5)[0],
+    "scalar": _ARRAY[0].__reduce__()[0],
+}
+
+_MODULES = re.compile(r"numpy\._?core\.(multiarray|numeric)")
+
+
+def read_fass(root: Path | str) -> Dataset:
+    """Read FASS, or anything in its layout.
+
+    Args:
+        root: Folder with ``IMAGES/PNN_IMGMM.png`` and ``ARRAY_FORMAT/PNN_IMGMM.npy``.
+
+    Returns:
+        A data set with the columns id, path, patient (the file name's PNN), split (""),
+        arrays (path of the masks).
+
+    Raises:
+        DataError: Missing folder, no images, a name out of form, masks without an image.
+
+    Source: Mendeley Data 10.17632/4gcpm9dsc3.1; 1,588 images of 169 pregnancies. That PNN is the
+    pregnancy was read in public code (169 of them, 3 to 17 images each), not in the record. It
+    names no split, machine or pixel size.
+    """
+    root = require_root(root, "FASS")
+    names = sorted(path.stem for path in (root / IMAGES).glob("*.png"))
+    wrong = [name for name in names if not _NAME.match(name)]
+    if wrong:
+        raise DataError(
+            "File names are not of the FASS form",
+            where=root / IMAGES,
+            expected="PNN_IMGMM.png",
+            found=listing(wrong),
+            fix="name each image by its patient, or bring it as a manifest",
+        )
+    alone = sorted({path.stem for path in (root / ARRAYS).glob("*.npy")} - set(names))
+    if alone:
+        raise DataError(
+            f"{len(alone)} masks have no image",
+            where=root / ARRAYS,
+            expected=f"{IMAGES}/NAME.png for each {ARRAYS}/NAME.npy",
+            found=listing(alone),
+            fix="unpack the data set again",
+        )
+    table = pd.DataFrame({"id": names}, dtype=object)
+    return build(
+        "fass",
+        root,
+        table.assign(
+            path=[f"{IMAGES}/{name}.png" for name in names],
+            patient=[_NAME.match(name).group(1) for name in names],
+            split="",
+            arrays=[f"{ARRAYS}/{name}.npy" for name in names],
+        ),
+    )
+
+
+def decode_arrays(data: bytes, structures: tuple[str, ...]) -> list[np.ndarray | Flaw]:
+    """Masks of a FASS file: a NumPy file that holds a pickled dict with key "structures".
+
+    Unpickling can run any code, so only NumPy's arrays are rebuilt and all else is refused.
+
+    Args:
+        data: The file's bytes.
+        structures: Keys of the masks.
+
+    Returns:
+        For each structure its array (height, width), or what is wrong.
+    """
+    try:
+        content = _content(data)
+    except _Refused as refused:
+        flaw = Flaw(
+            f"asks to run {refused}, which no array needs",
+            "do not trust such a file: get it from the publisher's own page",
+        )
+        return [flaw] * len(structures)
+    except Exception:  # a damaged pickle can raise anything
+        return [Flaw("damaged, or no FASS file", MISSING.fix)] * len(structures)
+    return [_mask(content, name) for name in structures]
+
+
+class _Refused(pickle.UnpicklingError):
+    """A pickle names something else than NumPy's arrays."""
+
+
+class _ArraysOnly(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> object:
+        """Give what arrays are rebuilt with, and nothing else."""
+        if module == "numpy" and name in ("ndarray", "dtype"):
+            return getattr(np, name)
+        if _MODULES.fullmatch(module) and name in _REBUILDERS:
+            return _REBUILDERS[name]
+        raise _Refused(f"{module}.{name}")
+
+
+def _content(data: bytes) -> object:
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0
+    if version != (1, 0):
+        read = np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(stream)
+    if shape != () or dtype.kind != "O":
+        raise ValueError("no pickled dict")
+    return _ArraysOnly(stream).load().item()
+
+
+def _mask(content: object, name: str) -> np.ndarray | Flaw:
+    masks = content.get("structures") if isinstance(content, dict) else None
+    mask = masks.get(name) if isinstance(masks, dict) else None
+    if not isinstance(mask, np.ndarray) or mask.ndim != 2 or mask.dtype.kind not in "buif":
+        return Flaw("no array (height, width) in it", MISSING.fix)
+    return mask

@@ -1,0 +1,136 @@
+"""FETAL_PLANES_DB: 12,400 images of six planes (Zenodo 10.5281/zenodo.3904280)."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from fetalclip_nb.data.dataset import Dataset, build, read_csv, require_known, require_root
+from fetalclip_nb.errors import DataError, listing
+
+TABLE = "FETAL_PLANES_DB_data.csv"
+
+PLANES = {
+    "Fetal abdomen": "abdomen",
+    "Fetal brain": "brain",
+    "Fetal femur": "femur",
+    "Fetal thorax": "heart",
+    "Maternal cervix": "cervix",
+    "Other": "other",
+}
+"""Names in the table and the labels used here; the thorax plane is the paper's "heart"."""
+
+BRAIN_PLANES = {
+    "Trans-thalamic": "trans-thalamic",
+    "Trans-cerebellum": "trans-cerebellum",
+    "Trans-ventricular": "trans-ventricular",
+    "Other": "other",
+    "Not A Brain": "",
+}
+
+FIVE_PLANES = ("abdomen", "brain", "femur", "heart", "cervix")
+
+SIX_PLANES = ("other", "abdomen", "brain", "cervix", "femur", "heart")
+
+BRAIN_SUBPLANES = ("trans-thalamic", "trans-cerebellum", "trans-ventricular")
+
+_COLUMNS = ["Image_name", "Patient_num", "Plane", "Brain_plane", "Operator", "US_Machine", "Train"]
+
+
+def read_fetal_planes(root: Path | str) -> Dataset:
+    """Read FETAL_PLANES_DB, or anything in its layout.
+
+    Args:
+        root: Folder with ``Images/`` and ``FETAL_PLANES_DB_data.csv`` (separated by ``;``;
+            a last header with or without trailing blank and padded values are accepted).
+
+    Returns:
+        A data set with the columns id, path, patient, split ("train" or "test"), plane,
+        brain_plane ("" where the image is no brain), operator, machine.
+
+    Raises:
+        DataError: Missing folder, table or column; unknown plane or flag; missing files;
+            a patient whose images lie on both sides of the split.
+
+    Source: Burgos-Artizzu et al., Zenodo record 3904280.
+    """
+    root = require_root(root, "FETAL_PLANES_DB")
+    where = root / TABLE
+    raw = read_csv(where, _COLUMNS, separator=";")
+    require_known(raw["Plane"], tuple(PLANES), column="Plane", where=where)
+    require_known(raw["Brain_plane"], tuple(BRAIN_PLANES), column="Brain_plane", where=where)
+    require_known(raw["Train"], ("0", "1"), column="Train", where=where)
+    table = raw.rename(
+        columns={"Image_name": "id", "Operator": "operator", "US_Machine": "machine"}
+    )[["id", "operator", "machine"]].assign(
+        path="Images/" + raw["Image_name"] + ".png",
+        patient=_patients(raw["Image_name"], raw["Patient_num"], where),
+        split=np.where(raw["Train"] == "1", "train", "test"),
+        plane=raw["Plane"].map(PLANES),
+        brain_plane=raw["Brain_plane"].map(BRAIN_PLANES),
+    )
+    crossing = table.groupby("patient")["split"].nunique()
+    if (crossing > 1).any():
+        raise DataError(
+            "Patients occur in both train and test",
+            where=where,
+            found=listing(crossing[crossing > 1].index),
+        )
+    return build("fetal_planes", root, table)
+
+
+def _patients(names, numbers, where: Path):
+    """Patient ids as in the file names (PatientNNNNN), checked against Patient_num."""
+    from_names = names.str.extract(r"^(Patient(\d+))_", expand=True)
+    wrong = from_names[0].isna() | (from_names[1].astype(float) != numbers.astype(float))
+    if wrong.any():
+        raise DataError(
+            "Image names and patient numbers disagree",
+            where=where,
+            expected="Image_name = PatientNNNNN_..., with NNNNN = Patient_num",
+            found=listing(names[wrong] + " / " + numbers[wrong]),
+        )
+    return from_names[0]
+
+
+def five_planes(dataset: Dataset) -> Dataset:
+    """The zero-shot task's rows: five planes, "Other" left out, with a ``label`` column.
+
+    Raises:
+        DataError: If a plane has no image.
+    """
+    return _labelled(dataset, "plane", FIVE_PLANES)
+
+
+def six_planes(dataset: Dataset) -> Dataset:
+    """The probing task's rows: all images, with a ``label`` column of six planes.
+
+    Raises:
+        DataError: If a plane has no image.
+    """
+    return _labelled(dataset, "plane", SIX_PLANES)
+
+
+def brain_subplanes(dataset: Dataset) -> Dataset:
+    """Brain images of the three named sub-planes, with a ``label`` column.
+
+    Raises:
+        DataError: If a sub-plane has no image.
+    """
+    return _labelled(dataset, "brain_plane", BRAIN_SUBPLANES)
+
+
+def _labelled(dataset: Dataset, column: str, classes: tuple[str, ...]) -> Dataset:
+    rows = dataset.table[column].isin(classes)
+    found = set(dataset.table.loc[rows, column])
+    absent = [name for name in classes if name not in found]
+    if absent:
+        raise DataError(
+            "Task lacks images of some classes",
+            where=dataset.root,
+            expected=", ".join(classes),
+            found=f"no {listing(absent)}",
+            fix="the task is scored over all of its classes; add images of these",
+        )
+    part = dataset.where(rows)
+    return replace(part, table=part.table.assign(label=part.table[column]))

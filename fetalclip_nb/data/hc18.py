@@ -1,0 +1,119 @@
+"""HC18: fetal heads with circumference and pixel size (Zenodo 10.5281/zenodo.1327317)."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fetalclip_nb.data.dataset import Dataset, build, read_csv, require_root, to_numbers
+from fetalclip_nb.data.images import image_size, read_mask
+from fetalclip_nb.data.mask_files import fill_outline
+from fetalclip_nb.errors import DataError, ImageError, listing
+
+TABLE = "training_set_pixel_size_and_HC.csv"
+
+COUNTED_HC_MM = (100.0, 342.0)
+"""Heads that the paper counts for gestational age, both ends included."""
+
+_COLUMNS = ["filename", "pixel size(mm)", "head circumference (mm)"]
+
+_NAME = re.compile(r"^(\d+)_\d*HC\.png$")
+
+
+def read_hc18(root: Path | str) -> Dataset:
+    """Read the HC18 training set, or anything in its layout.
+
+    Args:
+        root: Folder with ``training_set/NNN_HC.png`` (``NNN_2HC.png``, ... are further
+            images of patient NNN), ``NNN_HC_Annotation.png`` and the table of pixel sizes.
+
+    Returns:
+        A data set with the columns id, path, patient, split (""), hc_mm, pixel_mm, width,
+        height (pixels), annotation (path, "" where the file is missing).
+
+    Raises:
+        DataError: Missing folder, table, column or image; a name or number out of form.
+
+    Source: van den Heuvel et al., Zenodo record 1327317.
+    """
+    root = require_root(root, "HC18")
+    where = root / TABLE
+    raw = read_csv(where, _COLUMNS)
+    wrong = ~raw["filename"].str.match(_NAME)
+    if wrong.any():
+        raise DataError(
+            "File names are not of the HC18 form",
+            where=where,
+            expected="NNN_HC.png or NNN_2HC.png",
+            found=listing(raw.loc[wrong, "filename"]),
+        )
+    table = pd.DataFrame(
+        {
+            "id": raw["filename"].str.removesuffix(".png"),
+            "path": "training_set/" + raw["filename"],
+            "patient": raw["filename"].str.extract(_NAME, expand=False),
+            "split": "",
+            "hc_mm": to_numbers(raw[_COLUMNS[2]], column=_COLUMNS[2], where=where),
+            "pixel_mm": to_numbers(raw[_COLUMNS[1]], column=_COLUMNS[1], where=where),
+        }
+    )
+    table["annotation"] = [_annotation(root, name) for name in table["id"]]
+    sizes = _sizes(root, table["path"])
+    return build("hc18", root, table.assign(width=sizes[:, 0], height=sizes[:, 1]))
+
+
+def counted(dataset: Dataset) -> np.ndarray:
+    """Rows whose true circumference the paper counts (100 to 342 mm), boolean (N,)."""
+    low, high = COUNTED_HC_MM
+    return dataset.table["hc_mm"].between(low, high).to_numpy()
+
+
+def read_head_mask(dataset: Dataset, row: int) -> np.ndarray:
+    """Filled head of one image: boolean (height, width).
+
+    Args:
+        dataset: As given by `read_hc18`.
+        row: Position in the table.
+
+    Raises:
+        DataError: If the annotation is missing, empty or of another size than its image.
+    """
+    record = dataset.table.iloc[row]
+    if not record["annotation"]:
+        raise DataError("Annotation is missing", where=record["path"])
+    path = dataset.root / record["annotation"]
+    mask = read_mask(path)
+    if mask.shape != (record["height"], record["width"]):
+        raise DataError(
+            "Annotation and image differ in size",
+            where=path,
+            expected=f"{record['width']}x{record['height']}",
+            found=f"{mask.shape[1]}x{mask.shape[0]}",
+        )
+    return fill_outline(mask)
+
+
+def _annotation(root: Path, name: str) -> str:
+    path = f"training_set/{name}_Annotation.png"
+    return path if (root / path).is_file() else ""
+
+
+def _sizes(root: Path, paths: pd.Series) -> np.ndarray:
+    sizes, missing = [], []
+    for path in paths:
+        try:
+            sizes.append(image_size(root / path))
+        except ImageError:
+            missing.append(path)
+            sizes.append((0, 0))
+    absent = [path for path in missing if not (root / path).is_file()]
+    if absent:
+        raise DataError(
+            f"{len(absent)} of {len(paths)} image files are missing",
+            where=root,
+            found=f"no {listing(absent)}",
+            fix="unpack the data set again or drop these rows from the table",
+        )
+    # An unreadable header is reported with all broken images when the data set is built.
+    return np.array(sizes)

@@ -1,0 +1,161 @@
+"""Reading images and the paper's preparation: a centred square with black borders."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from fetalclip_nb.data.dicom import dicom_size, is_dicom, read_dicom
+from fetalclip_nb.errors import ImageError
+
+_WHOLE = "a whole PNG, JPEG or DICOM file"
+
+_KEPT_MODES = ("L", "RGB")
+
+
+def read_image(path: Path) -> Image.Image:
+    """Decode one image as grey ("L") or "RGB".
+
+    Grey stays grey until the model's own preprocess converts it; RGBA loses its alpha
+    channel, palette and 16-bit images are converted. Of a DICOM clip it is the middle frame.
+
+    Args:
+        path: A PNG, JPEG or any other file that Pillow reads, or a DICOM file.
+
+    Returns:
+        A fully decoded image of mode "L" or "RGB".
+
+    Raises:
+        ImageError: If the file is missing, is not an image or is truncated.
+        DataError: If it is a DICOM file and pydicom is not installed.
+
+    Source: FetalCLIP repository, preparation of zero-shot inputs.
+    """
+    if is_dicom(path):
+        return read_dicom(path)
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return _without_alpha(image)
+    except FileNotFoundError:
+        raise ImageError(
+            "Image file is missing",
+            where=path,
+            fix="correct its name (of a data set: download or unpack it again)",
+        ) from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ImageError(
+            "Image file cannot be decoded",
+            where=path,
+            expected=_WHOLE,
+            found=f"{_reason(error)} ({_size(path)} bytes)",
+            fix="put a whole file in its place (of a data set: download or unpack it again)",
+        ) from None
+
+
+def verify_image(data: bytes, path: Path) -> None:
+    """Check that an image is whole, without decoding it where the format allows.
+
+    A PNG carries a checksum for each chunk: testing those finds truncation and bit errors
+    without inflating the pixels (`benchmarks/run.py dataset`). Other formats are decoded.
+
+    Args:
+        data: The file's bytes.
+        path: Its name, for the message.
+
+    Raises:
+        ImageError: If it is not an image, is truncated or a checksum is wrong.
+        DataError: If it is a DICOM file and pydicom is not installed.
+    """
+    if is_dicom(path, data):
+        read_dicom(path, data=data)
+        return
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.verify() if image.format == "PNG" else image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        # Short, and without advice: whoever checks many files lists these and adds it once.
+        foreign = isinstance(error, UnidentifiedImageError)
+        what = "Not an image" if foreign else f"Image is damaged: {_reason(error)}"
+        raise ImageError(f"{what} ({len(data)} bytes)", where=path) from None
+
+
+def pad_to_square(image: Image.Image) -> Image.Image:
+    """Centre an image on a black square.
+
+    Args:
+        image: Width x height pixels, any mode.
+
+    Returns:
+        An image of side max(width, height); floor((side - w) / 2) black columns on the
+        left and floor((side - h) / 2) black rows on top.
+
+    Source: FetalCLIP repository, image preparation of all experiments.
+
+    >>> pad_to_square(Image.new("L", (5, 2))).size
+    (5, 5)
+    """
+    width, height = image.size
+    side = max(width, height)
+    if width == height:
+        return image
+    square = Image.new(image.mode, (side, side))
+    square.paste(image, ((side - width) // 2, (side - height) // 2))
+    return square
+
+
+def read_square(path: Path) -> Image.Image:
+    """Read an image and pad it to a square: what every encoder is given."""
+    return pad_to_square(read_image(path))
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height in pixels, read from the header alone.
+
+    Raises:
+        ImageError: If the file is missing or its header cannot be read.
+        DataError: If it is a DICOM file and pydicom is not installed.
+    """
+    if is_dicom(path):
+        return dicom_size(path)
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ImageError(
+            "Image header cannot be read", where=path, expected=_WHOLE, found=_reason(error)
+        ) from None
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Read an annotation as a boolean array (height, width): any non-black pixel is True."""
+    return np.asarray(read_image(path).convert("L")) > 127
+
+
+def _without_alpha(image: Image.Image) -> Image.Image:
+    if image.mode in _KEPT_MODES:
+        return image
+    if image.mode in ("1", "LA", "I;16", "I", "F"):
+        return _to_grey(image)
+    return image.convert("RGB")
+
+
+def _to_grey(image: Image.Image) -> Image.Image:
+    if image.mode in ("1", "LA"):
+        return image.convert("L")
+    # Pillow clips 16-bit values at 255 when it converts; scale by the full range instead.
+    values = np.asarray(image, dtype=np.float64)
+    top = 65535.0 if values.max() > 255 else 255.0
+    return Image.fromarray(np.clip(values * (255.0 / top), 0, 255).astype(np.uint8))
+
+
+def _reason(error: Exception) -> str:
+    # Pillow's own text for an unknown format names a memory address.
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image"
+    return getattr(error, "strerror", None) or str(error) or "no reason given"
+
+
+def _size(path: Path) -> int:
+    return Path(path).stat().st_size if Path(path).exists() else 0

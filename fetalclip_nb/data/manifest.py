@@ -1,0 +1,124 @@
+"""A user's own images: a CSV that names them, their labels and their patients."""
+
+from pathlib import Path
+
+from fetalclip_nb.data.dataset import Dataset, build, read_csv, to_numbers
+from fetalclip_nb.errors import DataError, listing
+
+SPLITS = ("train", "validation", "test", "")
+
+_REQUIRED = ["image", "label", "patient"]
+
+_NUMBERS = ("pixel_mm", "hc_mm")
+
+MASK_PREFIX = "mask_"
+"""Columns ``mask_STRUCTURE`` name one mask a structure."""
+
+
+def read_manifest(path: Path | str, *, labels: tuple[str, ...] = ()) -> Dataset:
+    """Read a manifest.
+
+    Args:
+        path: A CSV with the columns image (path relative to the CSV's folder), label,
+            patient and, where known, split ("train", "validation" or "test"), mask (path of
+            a segmentation), mask_STRUCTURE (paths of the masks of each structure, as
+            `mask_tasks.structure_task` reads them), pixel_mm and hc_mm (in mm, for every image
+            or none); or a folder that holds a ``manifest.csv``.
+        labels: Labels that the task knows; empty for "any".
+
+    Returns:
+        A data set with the columns id, path, patient, split, label and what else the CSV
+        holds.
+
+    Raises:
+        DataError: Missing file or column, unknown label or split, absolute path or path out
+            of the folder, empty label or patient, a patient in two splits, missing images
+            or masks.
+    """
+    path = Path(path).expanduser()
+    path = path / "manifest.csv" if path.is_dir() else path
+    if not path.is_file():
+        raise DataError(
+            "Manifest is missing",
+            where=path,
+            expected=f"a CSV with the columns {', '.join(_REQUIRED)}",
+            fix="name the folder that holds manifest.csv, or the CSV itself",
+        )
+    raw = read_csv(path, _REQUIRED)
+    reserved = [column for column in ("id", "path") if column in raw]
+    if reserved:
+        raise DataError(
+            "Column names are reserved", where=path, found=listing(reserved), fix="rename them"
+        )
+    _require_filled(raw, path)
+    _require_inside(raw["image"], path, "image")
+    wrong_splits = raw.get("split", raw["image"] * 0)
+    if "split" in raw and not wrong_splits.isin(SPLITS).all():
+        raise DataError(
+            "Unknown split",
+            where=f"{path}, column split",
+            expected="train, validation, test or empty",
+            found=listing(wrong_splits[~wrong_splits.isin(SPLITS)].unique()),
+        )
+    unknown = raw.loc[~raw["label"].isin(labels), "label"] if labels else []
+    if len(unknown):
+        raise DataError(
+            f"Unknown label in {len(unknown)} of {len(raw)} rows",
+            where=f"{path}, column label",
+            expected=", ".join(labels),
+            found=listing(dict.fromkeys(unknown)),
+            fix="rename the labels or leave these rows out",
+        )
+    table = raw.rename(columns={"image": "path"})
+    table.insert(0, "id", table["path"])
+    if "split" not in table:
+        table["split"] = ""
+    _require_disjoint(table, path)
+    _require_masks(table, path)
+    for column in _NUMBERS:
+        if column in table:
+            table[column] = to_numbers(table[column], column=column, where=path)
+    return build("manifest", path.parent.resolve(), table)
+
+
+def _require_filled(raw, path: Path) -> None:
+    for column in _REQUIRED:
+        empty = raw.index[raw[column] == ""]
+        if len(empty):
+            lines = listing(empty + 2)
+            raise DataError("Empty value", where=f"{path}, column {column}", found=f"line {lines}")
+
+
+def _require_inside(paths, manifest: Path, column: str) -> None:
+    outside = [p for p in paths if Path(p).is_absolute() or ".." in Path(p).parts]
+    if outside:
+        raise DataError(
+            "Paths lead out of the manifest's folder",
+            where=f"{manifest}, column {column}",
+            expected="paths relative to the folder of the manifest, without '..'",
+            found=listing(outside),
+        )
+
+
+def _require_disjoint(table, path: Path) -> None:
+    named = table[table["split"] != ""]
+    sides = named.groupby("patient")["split"].nunique()
+    if (sides > 1).any():
+        raise DataError(
+            "Patients occur in two splits", where=path, found=listing(sides[sides > 1].index)
+        )
+
+
+def _require_masks(table, path: Path) -> None:
+    columns = [c for c in table if c == "mask" or c.startswith(MASK_PREFIX)]
+    given = [mask for column in columns for mask in table[column] if mask]
+    for column in columns:
+        _require_inside(table[column], path, column)
+    missing = [mask for mask in given if not (path.parent / mask).is_file()]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(given)} masks are missing",
+            where=path,
+            found=f"no {listing(missing)}",
+            fix="put them there or correct their paths",
+        )

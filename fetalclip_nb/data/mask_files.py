@@ -1,0 +1,244 @@
+"""Reading masks: what is wrong with one is text that is collected, so that all are named."""
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from fetalclip_nb.data.images import pad_to_square
+from fetalclip_nb.errors import DataError
+
+RULE = (
+    "for each image one mask a structure, of the image's size: 0 outside, one other value inside; "
+    "black where the structure is absent"
+)
+
+_DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+class Flaw(NamedTuple):
+    """What is wrong with a mask, and what to do about it."""
+
+    text: str
+    fix: str
+
+
+MISSING = Flaw("file is missing", "put whole files in place of missing or damaged ones")
+
+NOT_ANNOTATED = Flaw(
+    "no mask is named",
+    "where the structure is absent write a black mask, where nobody looked drop the row",
+)
+
+_VALUES = "threshold masks to 0 and 255"
+
+_SIZE = "save each mask at its image's own size"
+
+
+@dataclass(frozen=True)
+class MaskReader:
+    """Masks of a data set's images, by row; it can be sent to other processes.
+
+    Attributes:
+        root: Folder that the files are relative to.
+        structures: C names.
+        ids: Name of each image, for messages.
+        sizes: Width and height of each image in pixels.
+        files: The mask files of each image: one a structure ("" where none is named), or one
+            for all structures.
+        decode: Turns a file's bytes and the names of its structures into one array or flaw for
+            each of them; arrays are (height, width), 0 outside and one other value inside.
+    """
+
+    root: Path
+    structures: tuple[str, ...]
+    ids: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]
+    files: tuple[tuple[str, ...], ...]
+    decode: Callable[[bytes, tuple[str, ...]], list[np.ndarray | Flaw]]
+
+    def __call__(self, row: int) -> np.ndarray:
+        """Regions of one image: bool (C, height, width).
+
+        Args:
+            row: Position in the data set's table.
+
+        Raises:
+            DataError: A mask is missing, damaged, of another size or not of two values.
+        """
+        found = self.inspect(row)
+        for name, region in found:
+            if isinstance(region, Flaw):
+                raise DataError(
+                    f"Mask cannot be used: {region.text}",
+                    where=name,
+                    expected=RULE,
+                    fix=region.fix,
+                )
+        return np.stack([region for _, region in found])
+
+    def inspect(self, row: int) -> list[tuple[str, np.ndarray | Flaw]]:
+        """Name of each mask (for a message), and its region or what is wrong with it."""
+        found = []
+        for name, structures in self._parts(row):
+            data = self.data(name)
+            if isinstance(data, Flaw):
+                regions = [data] * len(structures)
+            else:
+                regions = self.decode(data, structures)
+            for structure, values in zip(structures, regions, strict=True):
+                whole = values is regions[0] is regions[-1]  # one flaw of the whole file
+                label = self._label(row, name, structure, whole)
+                found.append((label, region_of(values, self.sizes[row])))
+        return found
+
+    def data(self, name: str) -> bytes | Flaw:
+        """A file's bytes, or why there are none."""
+        if not name:
+            return NOT_ANNOTATED
+        try:
+            return (self.root / name).read_bytes()
+        except (FileNotFoundError, IsADirectoryError):
+            return MISSING
+
+    def _parts(self, row: int) -> list[tuple[str, tuple[str, ...]]]:
+        files = self.files[row]
+        if len(files) == len(self.structures):
+            return [(f, (s,)) for f, s in zip(files, self.structures, strict=True)]
+        return [(files[0], self.structures)]
+
+    def _label(self, row: int, name: str, structure: str, whole: bool) -> str:
+        """A mask's name in a message: the file, and the structure where it holds several."""
+        if not name:
+            return f"{structure} of {self.ids[row]}"
+        alone = whole or len(self.files[row]) == len(self.structures)
+        return name if alone else f"{name} {structure}"
+
+
+def region_of(values: np.ndarray | Flaw, size: tuple[int, int]) -> np.ndarray | Flaw:
+    """A mask's region as bool (height, width), or what is wrong with the mask.
+
+    Args:
+        values: Grey values (height, width) or colours (height, width, bands); a flaw passes.
+        size: Width and height of the image.
+
+    >>> region_of(np.array([[0, 7]]), (2, 1)).tolist()
+    [[False, True]]
+    >>> region_of(np.array([[0, 7, 9]]), (3, 1)).text
+    'values 0, 7, 9'
+    >>> region_of(np.array([[0, 7]]), (3, 1)).text
+    'size 2x1, its image 3x1'
+    """
+    if isinstance(values, Flaw):
+        return values
+    height, width = values.shape[:2]
+    if (width, height) != tuple(size):
+        return Flaw(f"size {width}x{height}, its image {size[0]}x{size[1]}", _SIZE)
+    inside = values.any(axis=2) if values.ndim == 3 else values != 0
+    found = values[inside]
+    if len(found) and (found != found[0]).any():
+        return Flaw(f"values {_values(values)}", _VALUES)
+    return inside
+
+
+def decode_image(data: bytes, structures: tuple[str, ...]) -> list[np.ndarray | Flaw]:
+    """Values of a mask that is an image: grey (height, width) or colours (height, width, 3)."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            return [_pixels(image)]
+    except _DAMAGE:
+        return [Flaw("damaged, or no image", MISSING.fix)]
+
+
+def decode_bright(data: bytes, structures: tuple[str, ...]) -> list[np.ndarray | Flaw]:
+    """What is brighter than 127 in a mask that is an image, bool (height, width)."""
+    (values,) = decode_image(data, structures)
+    if isinstance(values, Flaw):
+        return [values]
+    return [np.asarray(Image.fromarray(values).convert("L")) > 127]
+
+
+def decode_outline(data: bytes, structures: tuple[str, ...]) -> list[np.ndarray | Flaw]:
+    """The inside of an outline that is brighter than 127; a filled region stays as it is."""
+    (bright,) = decode_bright(data, structures)
+    if isinstance(bright, Flaw):
+        return [bright]
+    if not bright.any():
+        return [Flaw("no outline in it", "draw missing outlines or drop their rows")]
+    return [fill_outline(bright)]
+
+
+def _pixels(image: Image.Image) -> np.ndarray | Flaw:
+    """Grey values or colours; of a palette, the colours that are seen."""
+    if image.mode == "1":
+        return np.asarray(image.convert("L"))  # its own bytes are not what NumPy takes for True
+    if image.mode in ("P", "PA", "LA", "RGBA", "CMYK") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        if image.getextrema()[3][0] < 255:
+            return Flaw("partly transparent", "save masks without transparency")
+        image = image.convert("RGB")
+    return np.asarray(image)
+
+
+def _values(values: np.ndarray) -> str:
+    found = np.unique(values.reshape(-1, *values.shape[2:]), axis=0)
+    texts = [" ".join(map(str, np.atleast_1d(value))) for value in found[:10]]
+    more = f" and {len(found) - 10} more" if len(found) > 10 else ""
+    return ", ".join(texts) + more
+
+
+CLOSED = 0.8
+"""Share of its convex hull that a closed outline has inside, at least."""
+
+
+def fill_outline(mask: np.ndarray) -> np.ndarray:
+    """Turn an outline into a filled region; a filled annotation comes back unchanged.
+
+    An outline with a gap, or one that the picture's edge cuts, has no inside: it is closed by
+    straight lines, as the convex hull of its pixels. Heads are drawn as ellipses, which are
+    convex.
+
+    Args:
+        mask: Boolean array (height, width).
+
+    Returns:
+        Boolean array of the same shape, with everything inside the outermost contours.
+
+    Raises:
+        DataError: If the mask is empty.
+    """
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if not contours:
+        raise DataError("Annotation is empty", expected="an outline or a filled region")
+    closed, hull = _drawn(contours, mask.shape), _hull(contours)
+    if closed.sum() < CLOSED * cv2.contourArea(hull):
+        closed = _drawn([hull], mask.shape)
+    return closed
+
+
+def _drawn(contours: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
+    """The inside of contours, boolean of a shape."""
+    filled = np.zeros(shape, np.uint8)
+    cv2.drawContours(filled, contours, -1, 1, thickness=cv2.FILLED)
+    return filled.astype(bool)
+
+
+def _hull(contours: Sequence[np.ndarray]) -> np.ndarray:
+    return cv2.convexHull(np.concatenate(contours))
+
+
+def padded_mask(mask: np.ndarray) -> np.ndarray:
+    """A mask (height, width) on the square that its image is padded to, 0 or 1."""
+    return np.asarray(pad_to_square(Image.fromarray(mask.astype(np.uint8))))
+
+
+def reduced_mask(mask: np.ndarray, side: int) -> np.ndarray:
+    """A mask on a coarser (or finer) grid: pixels of which at least half are inside."""
+    shares = cv2.resize(mask.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+    return shares >= 0.5

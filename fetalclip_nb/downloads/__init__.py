@@ -1,0 +1,1 @@
+"""From an address to checked files in the layout that a reader expects."""

@@ -1,0 +1,217 @@
+"""Fetch registered files: checked, resumable, never half there.
+
+A file grows as ``NAME.part`` and gets its own name only once its size and hash are right, so
+whatever bears the right name is whole. A file that is not the registered one stays as
+``NAME.rejected``, so that a user who trusts it need not fetch it twice.
+"""
+
+import logging
+from pathlib import Path
+
+from filelock import FileLock
+
+from fetalclip_nb.downloads.registry import Entry, RemoteFile, file_hash, registered, registry
+from fetalclip_nb.downloads.transfer import transfer
+from fetalclip_nb.downloads.unpack import holds_layout, lay_out
+from fetalclip_nb.errors import DownloadError
+
+log = logging.getLogger(__name__)
+
+_POINTER_START = b"version https://git-lfs.github.com/spec/"
+
+_POINTER_LIMIT = 1024
+
+_PAGE_STARTS = (b"<!doctype html", b"<html")
+
+
+def fetch(
+    name: str,
+    folder: str | Path,
+    *,
+    accept_hash_mismatch: bool = False,
+    base_url: str | None = None,
+) -> Path:
+    """Download an entry of the registry, unless it is there already, and check it.
+
+    Args:
+        name: Name in registry.yaml, for example "fetalclip" or "fetalclip-released".
+        folder: Where the files go, below it at the paths of the entry.
+        accept_hash_mismatch: Take a file whose size or hash is not the registered one.
+        base_url: Mirror whose scheme and host replace those of the registered addresses.
+
+    Returns:
+        The file, or ``folder`` for an entry of several files.
+
+    Raises:
+        DownloadError: Unknown name, no network, HTTP error, interrupted transfer, no space, or
+            a file that is not the registered one.
+    """
+    entry, folder = registered(name), Path(folder).expanduser()
+    for file in entry.files:
+        target = folder / file.path
+        if target.is_file():
+            require_registered(file, target, accept_hash_mismatch=accept_hash_mismatch)
+            continue
+        with _lock(folder / f".{name}.lock"):
+            if not target.is_file():  # else another process has brought and checked it meanwhile
+                _download(entry, file, target, file.url_at(base_url), accept_hash_mismatch)
+    return folder / entry.files[0].path if len(entry.files) == 1 else folder
+
+
+def prepare_dataset(
+    name: str,
+    folder: str | Path,
+    *,
+    accept_hash_mismatch: bool = False,
+    base_url: str | None = None,
+) -> Path:
+    """Download a data set and unpack it into the layout that its reader expects.
+
+    The downloaded archives stay beside it, in ``<folder>.downloads``; delete them at will.
+
+    Args:
+        name: "fetal_planes", "hc18", "fass" or "focus".
+        folder: Root of the data set: it holds what the entry's layout names afterwards, such as
+            ``Images`` and ``FETAL_PLANES_DB_data.csv``. If it does already, nothing is fetched.
+        accept_hash_mismatch: As in `fetch`.
+        base_url: As in `fetch`.
+
+    Returns:
+        ``folder`` as a path.
+
+    Raises:
+        DownloadError: As in `fetch`, or the entry is no data set.
+        DataError: The folder holds something else, or the archive lacks what is expected.
+    """
+    entry, root = registered(name), Path(folder).expanduser()
+    if not entry.layout:
+        raise DownloadError(
+            "This entry is no data set",
+            where=name,
+            expected=", ".join(e.name for e in registry().values() if e.layout),
+            fix="fetch it with fetalclip-nb download",
+        )
+    if holds_layout(root, entry.layout):
+        return root
+    downloads = root.with_name(f"{root.name}.downloads")
+    fetch(name, downloads, accept_hash_mismatch=accept_hash_mismatch, base_url=base_url)
+    with _lock(root.with_name(f".{root.name}.lock")):
+        if not holds_layout(root, entry.layout):
+            lay_out([downloads / file.path for file in entry.files], entry.layout, root)
+    return root
+
+
+def require_registered(
+    file: RemoteFile, path: str | Path, *, accept_hash_mismatch: bool = False
+) -> None:
+    """Refuse a file that is not the registered one.
+
+    Args:
+        file: What it should be.
+        path: Where it lies.
+        accept_hash_mismatch: Let another size or hash pass; pointers and web pages never do.
+
+    Raises:
+        DownloadError: Git LFS pointer, web page, or another size or hash; both are named.
+    """
+    path = Path(path)
+    _require_content(file, path)
+    _require_match(file, path, path, accept_hash_mismatch)
+
+
+def is_lfs_pointer(path: str | Path) -> bool:
+    """Whether a file is the small text that Git LFS leaves in place of a large file."""
+    path = Path(path)
+    small = path.is_file() and path.stat().st_size <= _POINTER_LIMIT
+    return small and _first_bytes(path).startswith(_POINTER_START)
+
+
+def require_not_lfs_pointer(path: str | Path) -> None:
+    """Refuse a Git LFS pointer.
+
+    Raises:
+        DownloadError: The file is a pointer; the message says how to get the file it stands for.
+    """
+    path = Path(path)
+    if not is_lfs_pointer(path):
+        return
+    lines = path.read_text("utf-8", errors="replace").splitlines()
+    facts = dict(line.split(" ", 1) for line in lines if " " in line)
+    names = [e.name for e in registry().values() for f in e.files if Path(f.path).name == path.name]
+    size, oid = facts.get("size", "more"), facts.get("oid", "hash unknown")
+    command = f"delete it and run fetalclip-nb download {names[0]}, or " if names else ""
+    raise DownloadError(
+        "This is a Git LFS pointer, not the file itself",
+        where=path,
+        expected=f"a file of {size} bytes, {oid}",
+        found=f"a text of {path.stat().st_size} bytes",
+        fix=f"{command}run git lfs pull in the clone that it comes from",
+    )
+
+
+def _download(entry: Entry, file: RemoteFile, target: Path, url: str, accept: bool) -> None:
+    part, rejected = (target.with_name(target.name + end) for end in (".part", ".rejected"))
+    if accept and rejected.is_file():
+        rejected.replace(target)  # the very file whose hash the message named
+        return
+    log.info("Downloading %s (%s), %s", file.path, entry.licence, url)
+    transfer(url, part, size=file.bytes, resume=bool(file.hash and file.bytes))
+    try:
+        _require_content(file, part)
+    except DownloadError:
+        part.unlink()
+        raise
+    try:
+        _require_match(file, part, target, accept)
+    except DownloadError:
+        part.replace(rejected)
+        raise
+    if not file.hash:
+        log.info("%s: no hash is registered; this one has %s", file.path, file_hash(part))
+    part.replace(target)
+
+
+def _require_content(file: RemoteFile, path: Path) -> None:
+    require_not_lfs_pointer(path)
+    if _first_bytes(path).lower().startswith(_PAGE_STARTS):
+        raise DownloadError(
+            "This is a web page, not the file itself",
+            where=path,
+            expected=f"what lies at {file.url}",
+            fix="a login page or a proxy may stand between: delete it, fetch it in a browser",
+        )
+
+
+def _require_match(file: RemoteFile, path: Path, target: Path, accept: bool) -> None:
+    size = path.stat().st_size
+    found = file_hash(path, file.hash) if file.hash else ""
+    if accept or (file.bytes in (None, size) and found == file.hash):
+        return
+    doubt = " (third party: read in public code)" if file.hash_source == "third party" else ""
+    raise DownloadError(
+        "File is not the registered one",
+        where=target,
+        expected=f"{file.bytes or 'any number of'} bytes {file.hash}{doubt}".strip(),
+        found=f"{size} bytes {found}".strip(),
+        fix=f"delete it and fetch it again from {file.url}; if you trust what is there, pass "
+        "accept_hash_mismatch=True (fetalclip-nb download --accept-hash-mismatch)",
+    )
+
+
+def _lock(path: Path) -> FileLock:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as error:
+        raise DownloadError(
+            "Folder cannot be written",
+            where=path.parent,
+            found=f"{type(error).__name__}: {error.strerror}",
+            fix="choose another folder",
+        ) from None
+    return FileLock(path)
+
+
+def _first_bytes(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(_POINTER_LIMIT).lstrip()

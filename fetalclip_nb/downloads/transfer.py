@@ -1,0 +1,122 @@
+"""One file over HTTP, going on where an interrupted transfer stopped.
+
+Weights on Hugging Face come this way too: huggingface_hub 1 and later delete the partial file of
+an interrupted call, and 1.7 GB would start again from the first byte.
+"""
+
+import shutil
+from pathlib import Path
+
+from fetalclip_nb.errors import DownloadError
+
+_CHUNK = 1 << 16  # a broken line loses at most this much
+
+_TIMEOUT_S = 30
+
+_PROGRESS_FROM = 5 << 20
+
+_RANGE_NOT_SATISFIABLE = 416
+
+
+def transfer(url: str, part: Path, *, size: int | None, resume: bool) -> None:
+    """Bring a file to disk; what arrived before an interruption stays for the next call.
+
+    Args:
+        url: Its address.
+        part: Where it grows; not yet checked when this returns.
+        size: Its size in bytes, None if unknown.
+        resume: Whether to add to what is there. Only for files with a known hash, which tells
+            whether the pieces belong together.
+
+    Raises:
+        DownloadError: No connection, HTTP error, broken transfer, or no space.
+    """
+    part.parent.mkdir(parents=True, exist_ok=True)
+    done = part.stat().st_size if part.is_file() else 0
+    if done and (not resume or size is None or done > size):
+        part.unlink()
+        done = 0
+    if size is not None and done == size:
+        return
+    _require_space(part, (size or 0) - done)
+    _request(url, part, done, progress=(size or _PROGRESS_FROM) >= _PROGRESS_FROM, resume=resume)
+
+
+def _request(url: str, part: Path, done: int, *, progress: bool, resume: bool) -> None:
+    import pooch
+    import requests
+
+    headers = {"Accept-Encoding": "identity", "User-Agent": "fetalclip-nb"}
+    if done:
+        headers["Range"] = f"bytes={done}-"
+    try:
+        with part.open("ab") as stream:
+
+            def start_over(response: requests.Response, **_: object) -> None:
+                if response.status_code == requests.codes.ok:  # Range ignored: all of it comes
+                    stream.truncate(0)
+
+            download = pooch.HTTPDownloader(
+                progressbar=progress,
+                chunk_size=_CHUNK,
+                headers=headers,
+                hooks={"response": start_over},
+                timeout=_TIMEOUT_S,
+            )
+            download(url, stream, None)
+    except requests.HTTPError as error:
+        raise _refused(url, part, error.response.status_code, error.response.reason) from None
+    except requests.RequestException as error:
+        raise _interrupted(url, part, error, resume) from None
+    except OSError as error:
+        raise _unwritable(part, error) from None
+
+
+def _refused(url: str, part: Path, status: int, reason: str) -> DownloadError:
+    if status == _RANGE_NOT_SATISFIABLE or not part.stat().st_size:
+        part.unlink()
+    return DownloadError(
+        "The server does not send the file",
+        where=url,
+        found=f"HTTP {status} {reason}",
+        fix="try again later; if it stays so, fetch the file in a browser and put it in place",
+    )
+
+
+def _interrupted(url: str, part: Path, error: Exception, resume: bool) -> DownloadError:
+    done = part.stat().st_size
+    if not done:
+        part.unlink()
+        what, fix = "No file came", "check the network and the proxy (HTTPS_PROXY), then try again"
+    else:
+        what = "Download broke off"
+        fix = "run it again: it goes on from there" if resume else "run it again"
+    return DownloadError(what, where=url, found=f"{done} bytes, then {_cause(error)}", fix=fix)
+
+
+def _unwritable(part: Path, error: OSError) -> DownloadError:
+    return DownloadError(
+        "Download cannot be written",
+        where=part,
+        found=_cause(error),
+        fix="check space and permissions, then run it again",
+    )
+
+
+def _require_space(part: Path, needed: int) -> None:
+    free = shutil.disk_usage(part.parent).free
+    if free < needed:
+        raise DownloadError(
+            "Not enough space on the disk",
+            where=part.parent,
+            expected=f"{needed} bytes for {part.name}",
+            found=f"{free} bytes free",
+            fix="free some space or choose another folder",
+        )
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost cause in one line: wrapped network errors print a paragraph each."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]

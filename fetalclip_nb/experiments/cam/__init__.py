@@ -1,0 +1,1 @@
+"""Chapter 6: class activation maps, and whether they mean anything."""

@@ -1,0 +1,123 @@
+"""Maps that know nothing of the model: noise, and the middle of the picture.
+
+Do two maps of an image say the same? Rank correlation of their pixels.
+"""
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+from torch.nn.functional import interpolate
+
+from fetalclip_nb.errors import ParameterError, ShapeError
+
+SPREAD = 0.25
+"""Standard deviation of the centre map as a share of the side."""
+
+
+def random_maps(n: int, side: int, grid: int, seed: int = 0) -> np.ndarray:
+    """Smooth noise, as coarse as the maps of an encoder.
+
+    Noise of single pixels would be an easy opponent: a few of its pixels are never enough to
+    hide or to show a structure. Here each cell of the encoder's grid has a uniform random
+    value, brought up to the picture's side as a real map is.
+
+    Args:
+        n: Number of maps.
+        side: Side of the pictures in pixels.
+        grid: Patches along a side.
+        seed: Seed; the first maps are the same for any n.
+
+    Returns:
+        float32 of shape (n, side, side), each from 0 to 1.
+
+    Raises:
+        ParameterError: If the grid has fewer than two cells along a side.
+
+    >>> random_maps(2, 32, 4).shape
+    (2, 32, 32)
+    """
+    if grid < 2:
+        raise ParameterError("Grid is too coarse", where="grid", expected="2 or more", found=grid)
+    cells = np.random.default_rng(seed).random((n, 1, grid, grid), dtype=np.float32)
+    maps = interpolate(torch.from_numpy(cells), (side, side), mode="bilinear")[:, 0].numpy()
+    low, high = (end(axis=(1, 2), keepdims=True) for end in (maps.min, maps.max))
+    return (maps - low) / (high - low)
+
+
+def blind_maps(n: int, side: int, grid: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Both kinds of maps for n images, float32 of shape (n, side, side) each."""
+    centre = np.broadcast_to(centre_map(side), (n, side, side))
+    return {"centre map": centre, "random map": random_maps(n, side, grid, seed)}
+
+
+def at_side(maps: np.ndarray, side: int) -> np.ndarray:
+    """Maps brought to another side, bilinearly.
+
+    Args:
+        maps: Shape (N, S, S), such as those of an encoder with a larger or smaller input.
+        side: Side in pixels.
+
+    Returns:
+        float32 of shape (N, side, side).
+
+    >>> at_side(np.ones((2, 3, 3)), 5).shape
+    (2, 5, 5)
+    """
+    maps = torch.from_numpy(np.array(maps, dtype=np.float32))[:, None]
+    return interpolate(maps, (side, side), mode="bilinear", align_corners=False)[:, 0].numpy()
+
+
+def centre_map(side: int) -> np.ndarray:
+    """A Gaussian in the middle of the picture: where whoever scans brings the structure.
+
+    Its standard deviation is a quarter of the side: a standard plane fills about half of the
+    picture, and the middle half lies within one standard deviation.
+
+    Args:
+        side: Side of the pictures in pixels.
+
+    Returns:
+        float32 of shape (side, side), 1 in the middle.
+
+    >>> print(centre_map(3)[1].round(2))
+    [0.41 1.   0.41]
+    """
+    way = (np.arange(side) - (side - 1) / 2) / (SPREAD * side)
+    bell = np.exp(-(way**2) / 2)
+    return (np.outer(bell, bell) / bell.max() ** 2).astype(np.float32)
+
+
+def rank_correlations(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Spearman's rank correlation between two maps of each image.
+
+    Maps of a trained and of an untrained encoder that agree show the image, not what the
+    encoder has learnt.
+
+    Args:
+        maps: Shape (N, S, S).
+        others: Maps of the same images, shape (N, S, S).
+
+    Returns:
+        float64 of shape (N,), from -1 to 1; NaN where a map is the same everywhere.
+
+    Raises:
+        ShapeError: If sizes do not match or there is no image.
+
+    Source: Adebayo et al., Sanity checks for saliency maps (arXiv 1810.03292), section 3.
+
+    >>> first, second = np.array([[[1, 2], [3, 4]]]), np.array([[[9, 7], [5, 0]]])
+    >>> rank_correlations(first, second).round(6).tolist()
+    [-1.0]
+    """
+    maps, others = np.asarray(maps), np.asarray(others)
+    if maps.ndim != 3 or 0 in maps.shape or maps.shape != others.shape:
+        raise ShapeError(
+            "Maps cannot be compared",
+            expected="two stacks of maps of one size",
+            found=f"{maps.shape} and {others.shape}",
+        )
+    ranks = [rankdata(one.reshape(len(one), -1), axis=1) for one in (maps, others)]
+    first, second = (one - one.mean(axis=1, keepdims=True) for one in ranks)
+    spread = np.sqrt((first**2).sum(axis=1) * (second**2).sum(axis=1))
+    shared = (first * second).sum(axis=1)
+    return np.divide(shared, spread, out=np.full(len(maps), np.nan), where=spread > 0)

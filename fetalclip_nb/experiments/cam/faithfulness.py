@@ -1,0 +1,233 @@
+"""Do the pixels that a map calls important matter to the model? Deletion and insertion.
+
+Take the most important pixels away and the probability should fall early (deletion); show
+only them and it should rise early (insertion). A map that is no better than chance has the
+curves of a random one.
+
+Source: Petsiuk, Das and Saenko, RISE (arXiv 1806.07421), section 4.
+"""
+
+from collections.abc import Callable, Mapping
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+from fetalclip_nb.errors import ParameterError, ShapeError
+
+MODES = ("deletion", "insertion")
+
+GROUNDS = ("black", "blur")
+"""What pixels may be replaced by in deletion."""
+
+BLUR = 0.1
+"""Standard deviation of the blur as a share of the image's side: no structure survives it."""
+
+Probabilities = Callable[[torch.Tensor], np.ndarray]
+"""Preprocessed pictures (n, 3, S, S) to probabilities (n, C)."""
+
+
+def backgrounds(
+    pixels: torch.Tensor,
+    preprocess: Callable[[Image.Image], torch.Tensor],
+    *,
+    deletion: str = "black",
+) -> dict[str, torch.Tensor]:
+    """What stands where a picture's pixels are not.
+
+    For insertion it is a blur. A picture on black would be something new for the model from
+    the first pixel on: hard edges everywhere, no image around them. The blurred picture has its
+    brightness and its sector but none of its structures, so that what is shown on it is what
+    raises the probability.
+
+    For deletion it is black, a constant as published, or the same blur. Black is itself a
+    picture that the model gives to some class, and the images of that class never lose their
+    probability. With the same blur for both, insertion is deletion backwards, so that random
+    maps have a difference of 0 on average: chance has a known level.
+
+    Args:
+        pixels: Preprocessed pictures, float32 of shape (N, 3, S, S).
+        preprocess: The model's preparation of an image; it says what black becomes.
+        deletion: "black" or "blur".
+
+    Returns:
+        "deletion", float32 of shape (3, S, S) if it is black, and "insertion"; a blur has the
+        shape of the pixels.
+
+    Raises:
+        ParameterError: If the background of deletion is unknown.
+    """
+    if deletion not in GROUNDS:
+        raise ParameterError(
+            "Unknown background", where="deletion", expected=" or ".join(GROUNDS), found=deletion
+        )
+    blur = blurred(pixels)
+    black = preprocess(Image.new("L", tuple(pixels.shape[-2:][::-1])))
+    return {"deletion": black if deletion == "black" else blur, "insertion": blur}
+
+
+def blurred(pixels: torch.Tensor, sigma: float = BLUR) -> torch.Tensor:
+    """Pictures without their structures.
+
+    Args:
+        pixels: float32 of shape (N, 3, S, S).
+        sigma: Standard deviation of the Gaussian as a share of the side S.
+
+    Returns:
+        float32 of shape (N, 3, S, S).
+    """
+    planes = pixels.permute(0, 2, 3, 1).cpu().numpy()
+    width = sigma * pixels.shape[-1]
+    soft = np.stack([cv2.GaussianBlur(plane, (0, 0), width) for plane in planes])
+    return torch.from_numpy(soft).permute(0, 3, 1, 2).contiguous()
+
+
+def faithfulness_curves(
+    score: Probabilities,
+    pixels: torch.Tensor,
+    maps: np.ndarray,
+    targets: np.ndarray,
+    grounds: Mapping[str, torch.Tensor],
+    *,
+    steps: int = 20,
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """Curves of every mode that has a background, as `curves` gives them.
+
+    Args:
+        score: See `curves`.
+        pixels: See `curves`.
+        maps: See `curves`; or R maps of each image, shape (R, N, S, S), whose curves are
+            averaged: what chance does to a single random map then weighs less.
+        targets: See `curves`.
+        grounds: Mode to background, as given by `backgrounds`.
+        steps: See `curves`.
+        seed: See `curves`.
+
+    Returns:
+        Mode to float64 of shape (N, K + 1).
+
+    Raises:
+        ParameterError: See `curves`.
+        ShapeError: See `curves`.
+    """
+    maps = np.asarray(maps)
+    draws = maps if maps.ndim == 4 else maps[None]
+
+    def mean(mode: str) -> np.ndarray:
+        options = {"mode": mode, "background": grounds[mode], "steps": steps, "seed": seed}
+        return np.mean([curves(score, pixels, each, targets, **options) for each in draws], axis=0)
+
+    return {mode: mean(mode) for mode in grounds}
+
+
+def curves(
+    score: Probabilities,
+    pixels: torch.Tensor,
+    maps: np.ndarray,
+    targets: np.ndarray,
+    *,
+    mode: str,
+    background: torch.Tensor,
+    steps: int = 20,
+    seed: int = 0,
+    batch_size: int = 64,
+) -> np.ndarray:
+    """Probability of each image's class while its pixels go, or come, by their importance.
+
+    Equal pixels (a map that is cut off at 0 has many) go in random order: in the order of
+    rows, their place in the picture would decide. The order of image i depends on the seed
+    and on i alone, so that several maps of the same images are compared under the same chance.
+
+    Args:
+        score: Probabilities of preprocessed pictures.
+        pixels: Preprocessed pictures, float32 of shape (N, 3, S, S).
+        maps: Importance of each pixel, shape (N, S, S), or (S, S) for one map of all images.
+        targets: Class of each image, integers of shape (N,).
+        mode: "deletion": the most important k of all steps' pixels are replaced by the
+            background; "insertion": only these are shown on the background.
+        background: float32, broadcast to the pixels; see `backgrounds`.
+        steps: Number K of equal parts of the pixels.
+        seed: Of the order of equal pixels.
+        batch_size: Pictures that are scored at once; images and steps share batches.
+
+    Returns:
+        float64 of shape (N, K + 1), from none of the pixels to all of them.
+
+    Raises:
+        ParameterError: An unknown mode, or no step.
+        ShapeError: If sizes do not match, there is no image, a map is not finite or a target
+            is not a column of the probabilities.
+    """
+    maps, targets = np.asarray(maps), np.asarray(targets)
+    if maps.ndim == 2:
+        maps = np.broadcast_to(maps, (len(pixels), *maps.shape))
+    _check(pixels, maps, targets, mode, steps)
+    ranks = torch.from_numpy(pixel_ranks(maps, seed=seed))
+    background = background.to(pixels.dtype).expand_as(pixels)
+    first, later = (background, pixels) if mode == "deletion" else (pixels, background)
+    counts = torch.linspace(0, ranks[0].numel(), steps + 1).round().int()
+    found = np.empty((len(pixels), steps + 1))
+    for start in range(0, found.size, batch_size):
+        image, step = np.divmod(np.arange(start, min(start + batch_size, found.size)), steps + 1)
+        is_first = ranks[image] < counts[step][:, None, None]
+        shown = score(torch.where(is_first[:, None], first[image], later[image]))
+        found[image, step] = _own(shown, targets[image])
+    return found
+
+
+def pixel_ranks(maps: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """Place of each pixel by falling importance, equal ones in random order.
+
+    Args:
+        maps: Shape (N, S, S).
+        seed: Of the order of equal pixels.
+
+    Returns:
+        int32 of shape (N, S, S): 0 for the most important pixel of an image.
+
+    >>> pixel_ranks(np.array([[[0.1, 0.9], [0.5, 0.2]]])).tolist()
+    [[[3, 0], [1, 2]]]
+    """
+    flat = np.reshape(maps, (len(maps), -1))
+    chance = np.random.default_rng(seed).random(flat.shape)
+    order = np.lexsort((chance, -flat), axis=-1)
+    ranks = np.empty(flat.shape, dtype=np.int32)
+    np.put_along_axis(ranks, order, np.arange(flat.shape[1], dtype=np.int32)[None], axis=1)
+    return ranks.reshape(np.shape(maps))
+
+
+def _own(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Probability of each picture's own class, shape (n,)."""
+    classes = np.shape(probabilities)[-1]
+    if targets.min() < 0 or targets.max() >= classes:
+        raise ShapeError(
+            "Targets are not classes",
+            where="targets",
+            expected=f"0 to {classes - 1}",
+            found=f"{targets.min()} to {targets.max()}",
+        )
+    return np.asarray(probabilities, dtype=np.float64)[np.arange(len(targets)), targets]
+
+
+def _check(
+    pixels: torch.Tensor, maps: np.ndarray, targets: np.ndarray, mode: str, steps: int
+) -> None:
+    if mode not in MODES:
+        raise ParameterError(
+            "Unknown way to change pictures", where="mode", expected=" or ".join(MODES), found=mode
+        )
+    if steps < 1:
+        raise ParameterError("No step to take", where="steps", expected="1 or more", found=steps)
+    if not len(pixels):
+        raise ShapeError("No images to change", where="pixels", expected="at least one", found=0)
+    size = (len(pixels), *pixels.shape[-2:])
+    for name, array, expected in (("maps", maps, size), ("targets", targets, size[:1])):
+        if array.shape != expected:
+            raise ShapeError("Sizes do not match", where=name, expected=expected, found=array.shape)
+    if not np.isfinite(maps).all():
+        rows = np.flatnonzero(~np.isfinite(maps).all(axis=(1, 2)))
+        raise ShapeError(
+            "Maps are not finite", where="maps", expected="numbers", found=f"NaN in {rows.tolist()}"
+        )

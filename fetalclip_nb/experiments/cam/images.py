@@ -1,0 +1,82 @@
+"""Which images are mapped, and for which class."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from fetalclip_nb.data.dataset import Dataset
+from fetalclip_nb.errors import DataError, ParameterError, listing
+from fetalclip_nb.models.embed import Pictures
+from fetalclip_nb.models.model import Model
+
+
+def pixels_of(model: Model, dataset: Dataset) -> torch.Tensor:
+    """Preprocessed images of a (small) data set, float32 of shape (N, 3, S, S)."""
+    pictures = Pictures(dataset, model.preprocess)
+    return torch.stack([pictures[row] for row in range(len(pictures))])
+
+
+def class_numbers(prompts: Mapping[str, object], labels: Sequence[str]) -> list[int]:
+    """Number of each label among the classes of a prompt set.
+
+    Raises:
+        DataError: Naming the labels that have no sentences.
+
+    >>> class_numbers({"brain": [], "femur": []}, ["femur", "femur", "brain"])
+    [1, 1, 0]
+    """
+    absent = [label for label in dict.fromkeys(labels) if label not in prompts]
+    if absent:
+        raise DataError(
+            "Prompts lack classes that images have",
+            where="prompts",
+            expected=f"sentences for {listing(dict.fromkeys(labels))}",
+            found=f"{listing(prompts)}; none for {listing(absent)}",
+            fix="add sentences for these classes",
+        )
+    names = list(prompts)
+    return [names.index(label) for label in labels]
+
+
+def other_targets(probabilities: np.ndarray, targets: Sequence[int]) -> list[int]:
+    """The most probable of the other classes for each image.
+
+    >>> other_targets(np.array([[0.7, 0.1, 0.2], [0.7, 0.1, 0.2]]), [0, 2])
+    [2, 0]
+    """
+    others = np.array(probabilities, dtype=np.float64)
+    others[np.arange(len(others)), np.asarray(targets)] = -1
+    return others.argmax(axis=1).tolist()
+
+
+def some_per_class(dataset: Dataset, labels: Sequence[str], count: int, seed: int) -> Dataset:
+    """Draw a few images of each class, of different patients as long as there are any.
+
+    Args:
+        dataset: Has the columns label and patient.
+        labels: Classes to draw from.
+        count: Images of each; all of them where a class has fewer.
+        seed: Seed of the draw.
+
+    Returns:
+        The images drawn, in the order of the data set.
+
+    Raises:
+        ParameterError: If nothing is to be drawn, or a class has no image.
+    """
+    table = dataset.table
+    absent = [label for label in labels if not (table["label"] == label).any()]
+    if count < 1 or absent:
+        raise ParameterError(
+            "No images to map",
+            where="images of each class",
+            expected="at least one image of each class",
+            found=f"{count} of each; none of {', '.join(absent) or 'no class'}",
+        )
+    order = np.random.default_rng(seed).permutation(len(table))
+    mixed = table.assign(row=np.arange(len(table))).iloc[order]
+    mixed = mixed.assign(repeat=mixed.groupby(["label", "patient"]).cumcount())
+    mixed = mixed.sort_values("repeat", kind="stable")
+    picked = mixed[mixed["label"].isin(list(labels))].groupby("label").head(count)
+    return dataset.where(np.isin(np.arange(len(table)), picked["row"]))

@@ -1,0 +1,259 @@
+"""Class activation maps: where in an image the probability of a class comes from.
+
+Methods of class activation maps: their names, and how a run differs from the paper's.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from fetalclip_nb.data.dataset import Dataset
+from fetalclip_nb.errors import ModelError, ParameterError, ShapeError
+from fetalclip_nb.experiments.cam.probabilities import LogOdds, classifier
+from fetalclip_nb.models.embed import Pictures, image_meta
+from fetalclip_nb.models.model import Model
+from fetalclip_nb.models.store import stored_arrays
+from fetalclip_nb.models.tower import Tower, fast_tower, vision_tower
+
+MADE = "cam-1"
+"""Name of how maps are made; it changes when maps would."""
+
+_IMAGES = 16
+"""Images that are looked at together, and kept by an interrupted run."""
+
+
+@dataclass(frozen=True)
+class Cams:
+    """Maps of N images, each for one class.
+
+    Attributes:
+        maps: float32 of shape (N, S, S) at the side of the model's input, from 0 to 1.
+        probabilities: Of all classes for the whole images, float32 of shape (N, C).
+    """
+
+    maps: np.ndarray
+    probabilities: np.ndarray
+
+
+def cam_maps(
+    model: Model,
+    pixels: torch.Tensor,
+    class_vectors: np.ndarray,
+    targets: Sequence[int],
+    *,
+    method: str = "scorecam",
+    batch_size: int | None = None,
+) -> Cams:
+    """Map each image for one class.
+
+    As published, maps are made of the tokens that enter the attention of the last block (its
+    input norm), without class and register tokens, on the grid of the patches.
+
+    Args:
+        model: Its image tower is a plain vision transformer.
+        pixels: Preprocessed images, float32 of shape (N, 3, S, S).
+        class_vectors: Unit-norm rows, float32 of shape (C, D).
+        targets: Number of the class that each image is mapped for, N of them.
+        method: One of `METHODS`.
+        batch_size: Masked pictures a forward pass; None for 32 on a CPU and 256 elsewhere.
+
+    Returns:
+        The maps, and what the model says of the whole images.
+
+    Raises:
+        ParameterError: Unknown method, or a batch of nothing.
+        ShapeError: Not one known class an image, or class vectors of another width.
+        ModelError: If the tower has no tokens of patches or no input norm.
+
+    Source: FetalCLIP (arXiv 2502.14807), class activation maps; the library grad-cam.
+    """
+    _require(pixels, class_vectors, targets, method, batch_size)
+    tower = vision_tower(model)
+    maker = _maker(model, tower, class_vectors, method, batch_size)
+    maps, probabilities = [], []
+    try:
+        for rows in torch.arange(len(pixels)).split(_IMAGES):
+            batch = pixels[rows].to(model.device)
+            maps.append(_mapped(maker, batch, [targets[row] for row in rows]))
+            probabilities.append(maker.outputs.detach().softmax(-1).cpu().numpy())
+    finally:
+        maker.activations_and_grads.release()
+    return Cams(np.concatenate(maps), np.concatenate(probabilities))
+
+
+def class_maps(
+    model: Model,
+    dataset: Dataset,
+    class_vectors: np.ndarray,
+    targets: Sequence[int],
+    *,
+    cache_dir: Path,
+    method: str = "scorecam",
+    batch_size: int | None = None,
+) -> Cams:
+    """Maps of a data set or a part of it, computed once and kept on disk.
+
+    Every sixteen images are kept when a run is interrupted.
+
+    Args:
+        model: As in `cam_maps`.
+        dataset: The images.
+        class_vectors: Unit-norm rows, float32 of shape (C, D).
+        targets: Number of the class that each image is mapped for.
+        cache_dir: Folder that all notebooks share.
+        method: One of `METHODS`.
+        batch_size: As in `cam_maps`; results do not depend on it.
+
+    Returns:
+        Maps in table order.
+
+    Raises:
+        CacheError: If the cache holds something else than its key promises.
+        ImageError: If an image cannot be decoded.
+        ModelError: As `cam_maps`, as well as ParameterError and ShapeError.
+    """
+    pictures = Pictures(dataset, model.preprocess)
+    _require(pictures, class_vectors, targets, method, batch_size)
+    vision_tower(model)
+
+    def compute(rows: range) -> dict[str, np.ndarray]:
+        pixels = torch.stack([pictures[row] for row in rows])
+        chosen = [targets[row] for row in rows]
+        options = {"method": method, "batch_size": batch_size}
+        return vars(cam_maps(model, pixels, class_vectors, chosen, **options))
+
+    meta = _meta(model, dataset, class_vectors, targets, method)
+    store = stored_arrays(cache_dir, "cams", meta, len(dataset), compute, chunk=_IMAGES)
+    return Cams(**{name: np.array(array) for name, array in store.arrays.items()})
+
+
+def _require(
+    images: Sequence,
+    class_vectors: np.ndarray,
+    targets: Sequence[int],
+    method: str,
+    batch_size: int | None,
+) -> None:
+    require_methods([method])
+    if batch_size is not None and batch_size < 1:
+        raise ParameterError(
+            "Batches are empty", where="batch_size", expected="1 or more", found=batch_size
+        )
+    unknown = [target for target in targets if not 0 <= target < len(class_vectors)]
+    if len(targets) != len(images) or not len(images) or unknown:
+        raise ShapeError(
+            "Each image is mapped for one class",
+            expected=f"{len(images)} numbers from 0 to {len(class_vectors) - 1}, at least one",
+            found=f"{len(targets)} numbers; unknown: {unknown[:10] or 'none'}",
+        )
+    if len(class_vectors) < 2:
+        raise ShapeError(
+            "A single class has a probability of 1, wherever one looks",
+            expected="at least two classes",
+            found=len(class_vectors),
+        )
+
+
+def _maker(
+    model: Model, tower: Tower, class_vectors: np.ndarray, method: str, batch_size: int | None
+) -> object:
+    """The library's object that makes maps. Importing the library takes seconds."""
+    from pytorch_grad_cam import GradCAM, LayerCAM
+
+    from fetalclip_nb.experiments.cam.score_cam import BatchedScoreCAM
+
+    layer = input_norm(tower)
+    reshape = lambda tokens: tower.maps(len(tower.blocks), tokens)  # noqa: E731
+    classify = classifier(model, class_vectors)
+    if method != "scorecam":
+        kind = {"gradcam": GradCAM, "layercam": LayerCAM}[method]
+        return kind(classify, [layer], reshape)
+    fast = classifier(model, class_vectors, fast_tower(model))
+    score = nn.Sequential(fast, nn.Softmax(dim=-1))
+    size = batch_size or (32 if model.device == "cpu" else 256)
+    return BatchedScoreCAM(classify, layer, reshape, score=score, batch_size=size)
+
+
+def _mapped(maker: object, pixels: torch.Tensor, targets: Sequence[int]) -> np.ndarray:
+    # Weights are frozen: gradients reach the layer only if the pixels ask for them.
+    with torch.set_grad_enabled(maker.uses_gradients):
+        pixels = pixels.requires_grad_(maker.uses_gradients)
+        return maker(pixels, [LogOdds(target) for target in targets])
+
+
+def input_norm(tower: Tower) -> nn.Module:
+    """The norm through which tokens enter the last block: ln_1 in open_clip, norm1 in timm.
+
+    Raises:
+        ModelError: If the block has neither.
+    """
+    last = tower.blocks[-1]
+    for name in ("ln_1", "norm1"):
+        if hasattr(last, name):
+            return getattr(last, name)
+    raise ModelError(
+        "Last block has no input norm",
+        where=tower.name,
+        expected="ln_1 or norm1",
+        found=", ".join(name for name, _ in last.named_children()),
+        fix="use a vision transformer whose blocks begin with a norm",
+    )
+
+
+def _meta(
+    model: Model,
+    dataset: Dataset,
+    class_vectors: np.ndarray,
+    targets: Sequence[int],
+    method: str,
+) -> dict:
+    # Ids tell a part of a data set from the whole, whose fingerprint it shares.
+    parts = ["\n".join(dataset.table["id"]).encode(), np.asarray(targets, np.int64).tobytes()]
+    parts.append(np.ascontiguousarray(class_vectors, np.float32).tobytes())
+    digest = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+    made = {"maps": method, "made": MADE, "library": version("grad-cam")}
+    return {**image_meta(model, dataset), **made, "asked": digest}
+
+
+METHODS = ("scorecam", "gradcam", "layercam")
+"""ScoreCAM as published; two that need a single backward pass, for comparison."""
+
+TITLES = {"scorecam": "ScoreCAM", "gradcam": "GradCAM", "layercam": "LayerCAM"}
+"""Methods as they are written in texts."""
+
+
+def parse_methods(*texts: str) -> list[str]:
+    """Methods of comma-separated lists, each once, as a notebook takes them.
+
+    Raises:
+        ParameterError: If there is none, or one does not exist.
+
+    >>> parse_methods("scorecam", "gradcam, scorecam,")
+    ['scorecam', 'gradcam']
+    """
+    words = [word.strip() for text in texts for word in text.split(",")]
+    methods = [word for word in dict.fromkeys(words) if word]
+    require_methods(methods or [""])
+    return methods
+
+
+def require_methods(methods: Sequence[str]) -> None:
+    """Refuse methods that do not exist, before anything is computed.
+
+    Raises:
+        ParameterError: Naming all of them.
+    """
+    unknown = [name for name in methods if name not in METHODS]
+    if unknown:
+        raise ParameterError(
+            "No such method to make maps",
+            where="method",
+            expected=", ".join(METHODS),
+            found=", ".join(unknown) or "nothing",
+        )

@@ -1,0 +1,188 @@
+"""Overlays of maps on images, one file each, whose names say what the model answered."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from PIL import Image
+
+from fetalclip_nb.data.images import read_square
+from fetalclip_nb.errors import ParameterError, ShapeError
+
+WEIGHT = 0.5
+"""Of the map's colours in the published overlays."""
+
+COLOUR_MAP = "inferno"
+"""Black over violet and orange to yellow, in steps that look equal; readable without colour."""
+
+# Characters in a file name, of which file systems allow about 255 in all.
+_LONGEST_ID = 120
+
+_LONGEST_CLASS = 40
+
+
+def grey_squares(paths: Sequence[Path], side: int) -> np.ndarray:
+    """Images as the encoder sees them, in grey.
+
+    Args:
+        paths: Image files.
+        side: Side of the model's input in pixels.
+
+    Returns:
+        float32 of shape (n, side, side), 0 for black and 1 for white.
+    """
+    size, kind = (side, side), Image.Resampling.BICUBIC
+    squares = [read_square(path).convert("L").resize(size, kind) for path in paths]
+    return np.stack([np.asarray(square, dtype=np.float32) / 255 for square in squares])
+
+
+def overlay(image: np.ndarray, importance: np.ndarray, weight: float = WEIGHT) -> np.ndarray:
+    """A grey image under the colours of its map.
+
+    Each pixel is weight x colour + (1 - weight) x grey: the map darkens what it calls
+    unimportant and lights up what it calls important. The colours are those of matplotlib's
+    inferno, in which equal steps of the map look equal; rainbow colours would show edges
+    where the map has none.
+
+    Args:
+        image: 0 for black to 1 for white, shape (S, S).
+        importance: The map from 0 to 1, shape (S, S).
+        weight: Of the colours, 0 to 1.
+
+    Returns:
+        float64 of shape (S, S, 3), from 0 to 1.
+
+    Raises:
+        ShapeError: If image and map differ in size.
+        ParameterError: If the weight is not from 0 to 1.
+
+    Source: Weight as published (FetalCLIP, arXiv 2502.14807); the colours are our choice.
+
+    >>> overlay(np.array([[0.2, 0.6]]), np.array([[0.0, 1.0]]), weight=0).round(1).tolist()
+    [[[0.2, 0.2, 0.2], [0.6, 0.6, 0.6]]]
+    """
+    if np.ndim(image) != 2 or np.shape(image) != np.shape(importance):
+        raise ShapeError(
+            "Map does not fit its image", expected=np.shape(image), found=np.shape(importance)
+        )
+    if not 0 <= weight <= 1:
+        raise ParameterError(
+            "Weight of the map is out of range", where="weight", expected="0 to 1", found=weight
+        )
+    colours = mpl.colormaps[COLOUR_MAP](np.asarray(importance, dtype=np.float64))[..., :3]
+    return weight * colours + (1 - weight) * np.asarray(image, dtype=np.float64)[..., None]
+
+
+def save_overlays(
+    folder: Path,
+    images: np.ndarray,
+    maps: np.ndarray,
+    probabilities: np.ndarray,
+    classes: Sequence[str],
+    targets: Sequence[int],
+    ids: Sequence[str],
+    *,
+    weight: float = WEIGHT,
+) -> list[Path]:
+    """Write each overlay as ``CLASS_IMAGE_PREDICTED_CONFIDENCE.png``.
+
+    The four parts have small letters, digits, points and hyphens only; whatever else a name or
+    an id has becomes a hyphen, and what is too long for a file name is cut. Images that would
+    then share a name are numbered.
+
+    Args:
+        folder: Made if it is not there. Other files in it are left alone.
+        images: Grey from 0 to 1, shape (n, S, S), as given by `grey_squares`.
+        maps: From 0 to 1, shape (n, S, S).
+        probabilities: Shape (n, C).
+        classes: C names.
+        targets: Class of each image, whose map it is; n integers.
+        ids: Name of each image; n texts.
+        weight: See `overlay`.
+
+    Returns:
+        The files, in the order of the images.
+
+    Raises:
+        ShapeError: If sizes do not match.
+        ParameterError: If the weight is not from 0 to 1.
+
+    Source: File names and weight as published (FetalCLIP, arXiv 2502.14807).
+    """
+    require_answers(images, maps, probabilities, classes, targets)
+    if len(ids) != len(images):
+        raise ShapeError("One id an image is needed", expected=len(images), found=len(ids))
+    names = file_names(probabilities, classes, targets, ids)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, image, importance in zip(names, images, maps, strict=True):
+        values = np.rint(255 * overlay(image, importance, weight).clip(0, 1)).astype(np.uint8)
+        Image.fromarray(values).save(folder / name)
+    return [folder / name for name in names]
+
+
+def file_names(
+    probabilities: np.ndarray, classes: Sequence[str], targets: Sequence[int], ids: Sequence[str]
+) -> list[str]:
+    """Names of overlay files: ``CLASS_IMAGE_PREDICTED_CONFIDENCE.png``, no two alike.
+
+    Args:
+        probabilities: Shape (n, C).
+        classes: C names.
+        targets: Class of each image.
+        ids: Name of each image.
+
+    >>> file_names(np.array([[0.1, 0.9]]), ["brain", "lips_nose"], [0], ["../Patient 1/a"])
+    ['brain_patient-1-a_lips-nose_0.900.png']
+    """
+    probabilities = np.asarray(probabilities)
+    found: dict[str, None] = {}
+    for row, target, name in zip(probabilities, targets, ids, strict=True):
+        first = int(row.argmax())
+        base = _part(name, _LONGEST_ID)
+        true, predicted = (_part(classes[i], _LONGEST_CLASS) for i in (target, first))
+        pattern, number, end = f"{true}_{{}}_{predicted}_{row[first]:.3f}.png", 1, ""
+        while pattern.format(base + end) in found:
+            number += 1
+            end = f"-{number}"
+        found[pattern.format(base + end)] = None
+    return list(found)
+
+
+def require_answers(
+    images: np.ndarray,
+    maps: np.ndarray,
+    probabilities: np.ndarray,
+    classes: Sequence[str],
+    targets: Sequence[int],
+) -> None:
+    """Refuse images, maps and answers that do not belong together.
+
+    Raises:
+        ShapeError: Naming the first that does not fit.
+    """
+    shapes = {
+        "maps": (maps, np.shape(images)),
+        "probabilities": (probabilities, (len(images), len(classes))),
+        "targets": (targets, (len(images),)),
+    }
+    if np.ndim(images) != 3 or not len(images):
+        raise ShapeError(
+            "No images to show",
+            where="images",
+            expected="images, height, width (at least one)",
+            found=np.shape(images),
+        )
+    for name, (values, shape) in shapes.items():
+        if np.shape(values) != shape:
+            raise ShapeError(
+                "Sizes do not match", where=name, expected=shape, found=np.shape(values)
+            )
+
+
+def _part(text: str, longest: int) -> str:
+    """A part of a file name, never empty, with nothing that a file system or a path reads."""
+    plain = re.sub(r"[^a-z0-9.]+", "-", str(text).lower()).strip("-.")
+    return plain[:longest].rstrip("-.") or "unnamed"

@@ -1,0 +1,211 @@
+"""Do maps point at the structure? Their peak and their energy inside annotated regions."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from fetalclip_nb.data.dataset import Dataset
+from fetalclip_nb.data.mask_files import padded_mask, reduced_mask
+from fetalclip_nb.errors import ShapeError
+from fetalclip_nb.experiments.cam.images import some_per_class
+from fetalclip_nb.stats import scores
+from fetalclip_nb.stats.patients import patient_means
+from fetalclip_nb.stats.scores import Score
+from fetalclip_nb.tasks.masks import MaskTask
+
+TASK_CLASS = {"head": "brain", "abdomen": "abdomen", "four_chamber": "heart"}
+"""Class of the plane prompts whose map is looked at in the images of a task."""
+
+
+def some_images(task: MaskTask, count: int, seed: int) -> tuple[Dataset, np.ndarray]:
+    """Draw a few images of a task, of different patients as long as there are any.
+
+    Args:
+        task: Images and masks.
+        count: Images; all of them where the task has fewer.
+        seed: Seed of the draw.
+
+    Returns:
+        The images, and their row numbers in the task.
+
+    Raises:
+        ParameterError: If nothing is to be drawn.
+    """
+    labelled = task.dataset.table.assign(label=task.name, row=np.arange(len(task.dataset)))
+    drawn = some_per_class(replace(task.dataset, table=labelled), [task.name], count, seed)
+    return drawn, drawn.table["row"].to_numpy()
+
+
+def region_masks(task: MaskTask, rows: Sequence[int], side: int) -> np.ndarray:
+    """Annotated regions as the encoder's squares show them.
+
+    They are padded as the images are and reduced as for segmentation: a pixel is inside where
+    at least half of it is. A small structure may vanish on a coarse picture; it then counts as
+    absent.
+
+    Args:
+        task: Images and masks.
+        rows: Row numbers of n images.
+        side: Side of the model's input in pixels.
+
+    Returns:
+        bool of shape (n, C, side, side).
+    """
+    found = np.zeros((len(rows), len(task.structures), side, side), dtype=bool)
+    for masks, row in zip(found, rows, strict=True):
+        masks[:] = [reduced_mask(padded_mask(region), side) for region in task.read(row)]
+    return found
+
+
+def pointing(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Share of each map's maximal pixels that lie inside its region: 1 or 0 but for ties.
+
+    A map that is the same everywhere points nowhere and gets the region's share of the area,
+    as a random point would on average.
+
+    Args:
+        maps: Shape (n, S, S).
+        masks: Regions, bool of shape (n, S, S).
+
+    Returns:
+        float64 of shape (n,); NaN where the structure is absent.
+
+    Raises:
+        ShapeError: If sizes do not match or a map is not finite.
+
+    Source: The pointing game of Zhang et al. (arXiv 1608.00507), without its tolerance.
+
+    >>> pointing(np.array([[[0, 2], [2, 1]]]), np.array([[[False, True], [False, False]]])).tolist()
+    [0.5]
+    """
+    maps, masks = _checked(maps, masks)
+    peaks = maps == maps.max(axis=(1, 2), keepdims=True)
+    return _where_present((peaks & masks).sum(axis=(1, 2)) / peaks.sum(axis=(1, 2)), masks)
+
+
+def energy(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Share of each map's sum that lies inside its region.
+
+    Args:
+        maps: Not negative, shape (n, S, S).
+        masks: Regions, bool of shape (n, S, S).
+
+    Returns:
+        float64 of shape (n,); NaN where the structure is absent or the map is 0 everywhere.
+
+    Raises:
+        ShapeError: If sizes do not match, or a map is not finite or negative.
+
+    Source: The energy-based pointing game of Wang et al., Score-CAM (arXiv 1910.01279), 4.3.
+
+    >>> energy(np.array([[[0, 2], [1, 1]]]), np.array([[[False, True], [False, False]]])).tolist()
+    [0.5]
+    """
+    maps, masks = _checked(maps, masks)
+    whole = maps.sum(axis=(1, 2))
+    inside = np.where(masks, maps, 0).sum(axis=(1, 2))
+    share = np.divide(inside, whole, out=np.full(len(maps), np.nan), where=whole > 0)
+    return _where_present(share, masks)
+
+
+def area(masks: np.ndarray) -> np.ndarray:
+    """Share of the picture that each region covers: what a map without knowledge gets.
+
+    Args:
+        masks: Regions, bool of shape (n, S, S).
+
+    Returns:
+        float64 of shape (n,); NaN where the structure is absent.
+    """
+    masks = np.asarray(masks, dtype=bool)
+    return _where_present(masks.mean(axis=(1, 2)), masks)
+
+
+def region_values(
+    maps: np.ndarray, masks: np.ndarray, structures: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Pointing, energy and area share of each structure in each image.
+
+    Args:
+        maps: One map an image, shape (n, S, S), or (S, S) for one map of all images.
+        masks: bool of shape (n, C, S, S).
+        structures: C names.
+
+    Returns:
+        pointing/STRUCTURE, energy/STRUCTURE and area/STRUCTURE, float64 of shape (n,).
+
+    Raises:
+        ShapeError: If sizes do not match, or a map is not finite or negative.
+    """
+    masks = np.asarray(masks, dtype=bool)
+    if masks.ndim != 4 or masks.shape[1] != len(structures):
+        raise ShapeError(
+            "Masks have the wrong shape",
+            where="masks",
+            expected=f"images, {len(structures)} structures, height, width",
+            found=masks.shape,
+        )
+    maps = np.broadcast_to(maps, (len(masks), *np.shape(maps)[-2:]))
+    found = {}
+    for name, regions in zip(structures, masks.swapaxes(0, 1), strict=True):
+        found[f"pointing/{name}"] = pointing(maps, regions)
+        found[f"energy/{name}"] = energy(maps, regions)
+        found[f"area/{name}"] = area(regions)
+    return found
+
+
+def region_scores(
+    maps: np.ndarray,
+    masks: np.ndarray,
+    structures: Sequence[str],
+    patients: np.ndarray,
+    *,
+    resamples: int = scores.RESAMPLES,
+    seed: int = scores.SEED,
+) -> dict[str, dict[str, Score]]:
+    """Means of `region_values` with intervals over patients.
+
+    The n of a score counts its images: those that show the structure and, for energy, whose
+    map is not 0 everywhere.
+
+    Args:
+        maps: One map an image, shape (n, S, S), or (S, S) for one map of all images.
+        masks: As given by `region_masks`, bool of shape (n, C, S, S).
+        structures: C names.
+        patients: Patient of each image, shape (n,).
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the patient draws.
+
+    Returns:
+        pointing/STRUCTURE, energy/STRUCTURE and area/STRUCTURE from 0 to 1, as `Session.save`
+        takes them; none for a structure that no image shows.
+
+    Raises:
+        ShapeError: If sizes do not match, or a map is not finite or negative.
+    """
+    values = region_values(maps, masks, structures)
+    return patient_means(values, patients, resamples=resamples, seed=seed)
+
+
+def _where_present(values: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    return np.where(masks.any(axis=(1, 2)), values, np.nan)
+
+
+def _checked(maps: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Maps as float64 and masks as booleans, refused where they do not fit together."""
+    maps, masks = np.asarray(maps, dtype=np.float64), np.asarray(masks, dtype=bool)
+    if maps.ndim != 3 or 0 in maps.shape or maps.shape != masks.shape:
+        raise ShapeError(
+            "Maps and masks do not fit",
+            expected="one mask of the same size a map",
+            found=f"maps {maps.shape}, masks {masks.shape}",
+        )
+    if not (np.isfinite(maps) & (maps >= 0)).all():
+        raise ShapeError(
+            "Maps are no shares of importance",
+            where="maps",
+            expected="finite numbers, none below 0",
+            found=f"{maps.min()} to {maps.max()}",
+        )
+    return maps, masks

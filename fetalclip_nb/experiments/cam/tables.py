@@ -1,0 +1,225 @@
+"""Tables and sentences of chapter 6."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from fetalclip_nb.experiments.cam.maps import METHODS, TITLES
+from fetalclip_nb.stats.scores import Score
+
+FEWEST = 5
+"""Images of a class below which no interval of the class is judged: two images of two patients
+have an interval above 0 whenever both values are."""
+
+_TOO_FEW = f"No class has the {FEWEST} images that it takes to judge it by an interval."
+
+
+def clearly_ahead(
+    one: Mapping[str, Mapping[str, Score]],
+    other: Mapping[str, Mapping[str, Score]],
+    measure: str = "difference",
+) -> list[str]:
+    """Classes in which one kind of map is ahead of another with intervals that do not touch.
+
+    Args:
+        one: As given by `faithfulness_scores`.
+        other: The same for the other kind.
+        measure: "difference" or "insertion", of which more is better.
+    """
+    return [
+        key.partition("/")[2]
+        for key, found in one.items()
+        if key.startswith(f"{measure}/") and not key.endswith("/all")
+        if key in other and found["patient"].low > other[key]["patient"].high
+    ]
+
+
+def ahead_text(
+    one: Mapping[str, Mapping[str, Score]],
+    others: Mapping[str, Mapping[str, Mapping[str, Score]]],
+    measure: str = "difference",
+) -> str:
+    """In how many classes one kind of map is clearly ahead of each other kind, as a sentence.
+
+    Args:
+        one: As given by `faithfulness_scores`.
+        others: Kind of map, as the sentence names it, to the same.
+        measure: See `clearly_ahead`.
+    """
+    classes = _counted(one)
+    if not classes:
+        return _TOO_FEW
+    parts = []
+    for kind, scores in others.items():
+        ahead = [name for name in clearly_ahead(one, scores, measure) if name in classes]
+        parts.append(f"the {kind} in {_listed(ahead, classes)}")
+    return f"Class by class, its interval lies wholly above that of {'; of '.join(parts)}."
+
+
+def paired_text(gains: Mapping[str, Mapping[str, Mapping[str, Score]]]) -> str:
+    """By how much one kind of map is ahead of each other kind, image by image, as a sentence.
+
+    Args:
+        gains: Other kind, as the sentence names it, to what `advantage` gives.
+    """
+    parts = []
+    for kind, found in gains.items():
+        by_class = {key.partition("/")[2]: units["patient"] for key, units in found.items()}
+        overall, classes = by_class["all"], _counted(found)
+        ahead = [name for name in classes if by_class[name].low > 0]
+        parts.append(
+            f"{100 * overall.value:+.1f} ({100 * overall.low:+.1f} to {100 * overall.high:+.1f}) "
+            f"against the {kind}" + (f", above 0 in {_listed(ahead, classes)}" if classes else "")
+        )
+    end = "" if all(map(_counted, gains.values())) else f" {_TOO_FEW}"
+    return f"Compared image by image, in percentage points: {'; '.join(parts)}.{end}"
+
+
+def black_text(probabilities: np.ndarray, classes: Sequence[str]) -> str:
+    """What a model calls a black image, as the end of a sentence.
+
+    Args:
+        probabilities: Of the classes for a black image, shape (C,).
+        classes: C names.
+
+    >>> black_text(np.array([0.25, 0.75]), ["brain", "heart"])
+    'calls a black image heart (75.0 %)'
+    """
+    best = int(np.argmax(probabilities))
+    return f"calls a black image {classes[best]} ({100 * probabilities[best]:.1f} %)"
+
+
+def class_texts(
+    scores: Mapping[str, Mapping[str, Mapping[str, Score]]], measure: str
+) -> pd.DataFrame:
+    """A measure as texts in percent: one row a class (all images first), one column a kind.
+
+    Args:
+        scores: Kind of map to scores named MEASURE/CLASS.
+        measure: Such as "difference", or the name of an advantage.
+    """
+    return pd.DataFrame(
+        {
+            kind: {
+                key.partition("/")[
+                    2
+                ]: f"{100 * s.value:.1f} ({100 * s.low:.1f} to {100 * s.high:.1f})"
+                for key, units in found.items()
+                if key.startswith(f"{measure}/")
+                for s in [units["patient"]]
+            }
+            for kind, found in scores.items()
+        }
+    )
+
+
+def _counted(scores: Mapping[str, Mapping[str, Score]]) -> list[str]:
+    """Classes with enough images for an interval to mean something."""
+    names = {key.partition("/")[2]: units["patient"].n for key, units in scores.items()}
+    return [name for name, n in names.items() if name != "all" and n >= FEWEST]
+
+
+def _listed(ahead: list[str], classes: list[str]) -> str:
+    names = f" ({', '.join(ahead)})" if ahead else ""
+    return f"{len(ahead)} of {len(classes)}{names}"
+
+
+MAIN = {"head": "head", "abdomen": "abdominal_circumference", "four_chamber": "heart"}
+"""Structure of each task that its class is named after."""
+
+LABELS = {"head": "heads", "four_chamber": "four-chamber"}
+"""Tasks as the names of results have them, where that is not the task's own name."""
+
+
+def by_kind(
+    found: Mapping[tuple[str, str], Mapping[str, Score]],
+) -> dict[str, dict[str, dict[str, Score]]]:
+    """Scores of all tasks together, for a figure.
+
+    Args:
+        found: (kind of map, task) to scores, as given by `region_scores`.
+
+    Returns:
+        Kind of map to scores named energy/TASK/STRUCTURE, or energy/STRUCTURE where a task has
+        no other structure than the one of its name.
+    """
+    kinds: dict[str, dict] = {}
+    for (kind, task), scores in found.items():
+        for name, score in scores.items():
+            measure, _, structure = name.partition("/")
+            place = structure if structure == task else f"{task}/{structure}"
+            kinds.setdefault(kind, {})[f"{measure}/{place}"] = score
+    return kinds
+
+
+def region_text(found: Mapping[str, Mapping[str, Score]], origins: Mapping[str, str]) -> str:
+    """What share of a kind of map lies inside the structure that each task is about.
+
+    Args:
+        found: Task to scores of the kind of map, as given by `region_scores`.
+        origins: Task to what its images are ("synthetic phantoms", a stand-in, ...).
+    """
+    parts = []
+    for task, scores in found.items():
+        name = MAIN.get(task)
+        if f"energy/{name}" in scores:
+            energy, area = (scores[f"{m}/{name}"]["patient"] for m in ("energy", "area"))
+            parts.append(
+                f"the {name.replace('_', ' ')} holds {100 * energy.value:.1f} % "
+                f"({100 * energy.low:.1f} to {100 * energy.high:.1f}) of the map "
+                f"on {100 * area.value:.1f} % of the picture"
+            )
+    if not found:
+        return "No outlined structures were given."
+    kinds = dict.fromkeys(origins[task] for task in found)
+    origin = (
+        next(iter(kinds))
+        if len(kinds) == 1
+        else "; ".join(f"{task.replace('_', '-')}: {origins[task]}" for task in found)
+    )
+    if not parts:
+        return f"No structure that a class is named after is outlined ({origin})."
+    return f"Where structures are outlined ({origin}), {'; '.join(parts)}."
+
+
+PUBLISHED_IMAGES, PUBLISHED_WEIGHT = 10, 0.5
+"""Images of each class, and weight of the map in an overlay."""
+
+
+def twin_text(others: Sequence[str]) -> str:
+    """Whether an untrained model was run beside, as a sentence.
+
+    >>> twin_text(["ours-untrained", "clip"])
+    'Untrained here: ours-untrained.'
+    """
+    untrained = [name for name in others if name.endswith("-untrained")]
+    if untrained:
+        return f"Untrained here: {', '.join(untrained)}."
+    return (
+        "No untrained model was run, so this question stays open: add CONFIG.json-untrained to the "
+        "models."
+    )
+
+
+def deviation_text(method: str, per_class: int, weight: float) -> str:
+    """In what maps of a run differ from the published ones, as a sentence.
+
+    Args:
+        method: One of `METHODS`.
+        per_class: Images of each class.
+        weight: Of the map in an overlay.
+
+    >>> deviation_text("gradcam", 10, 0.5)
+    'Not as published: GradCAM (published: ScoreCAM).'
+    """
+    unlike = []
+    if method != METHODS[0]:
+        unlike.append(f"{TITLES[method]} (published: {TITLES[METHODS[0]]})")
+    if per_class != PUBLISHED_IMAGES:
+        unlike.append(f"{per_class} images of each class ({PUBLISHED_IMAGES})")
+    if weight != PUBLISHED_WEIGHT:
+        unlike.append(f"weight of the overlay {weight:g} ({PUBLISHED_WEIGHT})")
+    if not unlike:
+        return "Method, images of each class and weight of the overlay are the published ones."
+    return f"Not as published: {'; '.join(unlike)}."

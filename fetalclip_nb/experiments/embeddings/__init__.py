@@ -1,0 +1,1 @@
+"""Chapter 7: neighbours, clusters, an atlas of embeddings."""

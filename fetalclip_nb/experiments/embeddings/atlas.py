@@ -1,0 +1,327 @@
+"""An atlas: a scatter of images that a page shows by itself, without kernel or network.
+
+One HTML fragment holds style, script, points and a sheet of thumbnails. Style and script, which
+lie in ``atlas_page/`` beside this module, work in a shadow root: the page's style does not reach
+in, and the atlas' own does not reach out.
+
+Thumbnails of image files, and a sheet of them in one picture file.
+"""
+
+import hashlib
+import html
+import io
+import json
+import math
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import to_hex
+from PIL import Image
+
+from fetalclip_nb.data.images import read_square
+from fetalclip_nb.errors import DataError, ParameterError, listing
+from fetalclip_nb.results.figures import COLOURS
+
+COLUMNS = ("x", "y", "id", "label", "prediction")
+"""What each point must have; further columns are shown beside its image."""
+
+QUALITIES = (85, 75, 65, 55, 45, 35)
+"""JPEG qualities of the thumbnails, tried from the best on."""
+
+SMALLEST = 16
+"""Side in pixels below which a thumbnail says nothing."""
+
+UNLABELLED = "no label"
+"""Name of the class of points whose label is empty or missing."""
+
+_GRID = 9999  # positions are whole numbers up to this: finer than any screen
+
+
+class Atlas:
+    """An atlas as a notebook displays it.
+
+    Args:
+        points: As for `atlas_html`.
+        paths: As for `atlas_html`.
+        title: As for `atlas_html`.
+        **settings: thumb, limit, max_bytes and seed of `atlas_html`.
+
+    Attributes:
+        title: What it shows.
+        html: The fragment.
+    """
+
+    def __init__(
+        self, points: pd.DataFrame, paths: Sequence[Path], *, title: str, **settings: int
+    ) -> None:
+        self.title = title
+        self.html = atlas_html(points, paths, title=title, **settings)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the fragment."""
+        return len(self.html.encode())
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __repr__(self) -> str:
+        """What a terminal shows."""
+        return f"Atlas: {self.title} ({self.size / 1e6:.1f} MB of HTML, shown by a notebook)"
+
+
+def atlas_html(
+    points: pd.DataFrame,
+    paths: Sequence[Path],
+    *,
+    title: str,
+    thumb: int = 64,
+    limit: int = 1500,
+    max_bytes: int = 3_000_000,
+    seed: int = 0,
+) -> str:
+    """Make the fragment: hovering shows an image, a click keeps its class, arrow keys walk.
+
+    Nothing in it is fetched from elsewhere, and its style and script touch nothing outside it,
+    so that several can stand on a page. Colours follow the order of the labels (their
+    categories, where the column is categorical, else the alphabet), as the book's figures do.
+
+    Args:
+        points: One row a point: x and y (any unit, finite), id, label, prediction (may be
+            empty), and whatever else is to be shown, by the columns' names.
+        paths: Image files, one a row.
+        title: What is shown, in a few words.
+        thumb: Side of the thumbnails in pixels, at least 16.
+        limit: Most points shown. Where there are more, each label keeps the same number, as far
+            as it has that many, drawn at random; the fragment says how many are shown.
+        max_bytes: Size that the fragment may have; the thumbnails' quality, then their side,
+            is lowered until it fits.
+        seed: Of the draw.
+
+    Returns:
+        HTML that can stand anywhere in a page.
+
+    Raises:
+        DataError: If a column is missing, there are no points, a position is not finite, or
+            paths and points differ in number.
+        ParameterError: If a setting is out of range, or even the smallest thumbnails are too
+            large.
+        ImageError: If an image cannot be read.
+    """
+    _require_points(points, paths)
+    _require_settings(thumb, limit)
+    rows = evenly(points["label"].astype(str).to_numpy(), limit, seed)
+    # Drawn in a random order: no class lies on top because it comes last in a table.
+    rows = np.random.default_rng(seed).permutation(rows)
+    shown = points.iloc[rows].reset_index(drop=True)
+    pictures = thumbnails([paths[row] for row in rows], thumb)
+    content = {"title": title, "total": len(points), **_content(shown)}
+    for side, quality in _trials(thumb):
+        sheet, columns = contact_sheet(pictures, side, quality)
+        page = _fragment({**content, "columns": columns, "side": side}, sheet)
+        size = len(page.encode())
+        if size <= max_bytes:
+            return page
+    raise ParameterError(
+        "Atlas is too large",
+        where="max_bytes",
+        expected=f"at most {max_bytes:,} bytes",
+        found=f"{size:,} bytes with {len(shown):,} of the smallest thumbnails",
+        fix="lower limit, or raise max_bytes",
+    )
+
+
+def evenly(labels: np.ndarray, limit: int, seed: int = 0) -> np.ndarray:
+    """Rows of at most ``limit`` images, as many of each label as of any other that has more.
+
+    Args:
+        labels: One a row, shape (N,).
+        limit: Most rows.
+        seed: Of the draw.
+
+    Returns:
+        Row numbers in ascending order.
+
+    >>> labels = np.array(list("abbbabb"))
+    >>> "".join(sorted(labels[evenly(labels, 4)]))
+    'aabb'
+    """
+    if len(labels) <= limit:
+        return np.arange(len(labels))
+    order = np.random.default_rng(seed).permutation(len(labels))
+    # The k-th image drawn of a label comes before any label's (k+1)-th.
+    turn = pd.Series(labels[order]).groupby(labels[order]).cumcount().to_numpy()
+    return np.sort(order[np.argsort(turn, kind="stable")[:limit]])
+
+
+def _require_points(points: pd.DataFrame, paths: Sequence[Path]) -> None:
+    missing = [column for column in COLUMNS if column not in points]
+    if missing:
+        raise DataError(
+            "Points lack columns",
+            where="points",
+            expected=", ".join(COLUMNS),
+            found=f"no {listing(missing)}",
+        )
+    if points.empty or len(points) != len(paths):
+        raise DataError(
+            "Points and image files do not belong together",
+            where="points, paths",
+            expected="one file a point, and at least one",
+            found=f"{len(points)} points, {len(paths)} files",
+        )
+    numbers = points[["x", "y"]].apply(pd.to_numeric, errors="coerce")
+    lost = points.loc[~np.isfinite(numbers.astype(float)).all(axis=1), "id"]
+    if len(lost):
+        raise DataError(
+            "Points have no position", where="x, y", expected="finite numbers", found=listing(lost)
+        )
+
+
+def _require_settings(thumb: int, limit: int) -> None:
+    for name, value, least in (("thumb", thumb, SMALLEST), ("limit", limit, 1)):
+        if not isinstance(value, int) or value < least:
+            raise ParameterError(
+                "Atlas cannot be made",
+                where=name,
+                expected=f"a whole number of at least {least}",
+                found=repr(value),
+            )
+
+
+def _content(points: pd.DataFrame) -> dict:
+    """What the script is told about the points, as JSON has it."""
+    labels = _labels(points["label"])
+    codes = {name: code for code, name in enumerate(labels.cat.categories)}
+    others = [name for name in points if name not in COLUMNS]
+    return {
+        "labels": list(codes),
+        "colours": [to_hex(colour) for colour in COLOURS],
+        "x": _positions(points["x"]),
+        "y": _positions(points["y"]),
+        "label": [codes[name] for name in labels],
+        "id": _texts(points["id"]),
+        "prediction": _texts(points["prediction"]),
+        "others": [[str(name).replace("_", " "), _texts(points[name])] for name in others],
+    }
+
+
+def _labels(values: pd.Series) -> pd.Series:
+    """Labels as categories: in their own order where they have one, else in the alphabet's."""
+    texts = pd.Series([text or UNLABELLED for text in _texts(values)])
+    known = values.cat.categories if isinstance(values.dtype, pd.CategoricalDtype) else ()
+    order = dict.fromkeys([*map(str, known), *sorted(set(texts))])
+    return texts.astype(pd.CategoricalDtype([name for name in order if name in set(texts)]))
+
+
+def _positions(values: pd.Series) -> list[int]:
+    """Numbers brought to the range of the grid."""
+    values = values.to_numpy(dtype=float)
+    span = np.ptp(values) or 1.0
+    return np.rint((values - values.min()) / span * _GRID).astype(int).tolist()
+
+
+def _texts(values: pd.Series) -> list[str]:
+    """Values as they are shown: numbers with three digits that count, nothing for a gap."""
+    return ["" if pd.isna(value) else _text(value) for value in values]
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, (float, np.floating)):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _trials(thumb: int) -> Iterator[tuple[int, int]]:
+    """Sides and qualities to try: quality is given up first, then the side."""
+    for quality in QUALITIES:
+        yield thumb, quality
+    for side in range(thumb - 8, SMALLEST - 1, -8):
+        yield side, QUALITIES[-1]
+
+
+def _fragment(content: dict, sheet: bytes) -> str:
+    folder = resources.files(__package__) / "atlas_page"
+    style, script, body = (
+        (folder / f"atlas.{kind}").read_text("utf-8") for kind in ("css", "js", "html")
+    )
+    data = _json({**content, "sheet": f"data:image/jpeg;base64,{b64encode(sheet).decode()}"})
+    name = f"atlas-{hashlib.sha256(data.encode()).hexdigest()[:12]}"
+    count = f"{len(content['x']):,} of {content['total']:,} images"
+    # JupyterLab reads the attribute as "leave the keys to what is in here".
+    return f"""<div id="{name}" data-lm-suppress-shortcuts="true">
+<p>{html.escape(content["title"])}: {count}. To look at them, open this page with JavaScript.</p>
+<template><style>{style}</style>{body}</template>
+<script type="application/json">{data}</script>
+<script>(() => {{
+{script}
+showAtlas("{name}");
+}})();</script>
+</div>"""
+
+
+def _json(content: dict) -> str:
+    """JSON that no HTML parser takes for markup, wherever its texts come from."""
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=True)
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
+def thumbnails(paths: Sequence[Path], side: int) -> list[Image.Image]:
+    """Images as the encoder is given them (squares with black borders), made small.
+
+    Args:
+        paths: Image files.
+        side: Width and height in pixels.
+
+    Returns:
+        One image a path, "L" where the file is grey and "RGB" where it is not.
+
+    Raises:
+        ImageError: If an image is missing or cannot be decoded.
+    """
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(partial(_thumbnail, side=side), paths))
+
+
+def contact_sheet(pictures: Sequence[Image.Image], side: int, quality: int) -> tuple[bytes, int]:
+    """Put thumbnails beside and below each other, row by row, in one JPEG.
+
+    Args:
+        pictures: Square images.
+        side: Width and height that each is brought to, in pixels; with a multiple of 8 no
+            block of the JPEG holds parts of two images that are grey.
+        quality: Of the JPEG, 1 to 95.
+
+    Returns:
+        The file, and how many thumbnails stand in a row.
+
+    >>> contact_sheet([Image.new("L", (8, 8))] * 5, 8, 75)[1]
+    3
+    """
+    columns = math.ceil(math.sqrt(len(pictures)))
+    rows = math.ceil(len(pictures) / columns)
+    mode = "L" if all(picture.mode == "L" for picture in pictures) else "RGB"
+    sheet = Image.new(mode, (columns * side, rows * side))
+    for number, picture in enumerate(pictures):
+        sheet.paste(_small(picture, side), (number % columns * side, number // columns * side))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "JPEG", quality=quality, optimize=True)
+    return buffer.getvalue(), columns
+
+
+def _thumbnail(path: Path, side: int) -> Image.Image:
+    return _small(read_square(path), side)
+
+
+def _small(picture: Image.Image, side: int) -> Image.Image:
+    if picture.size == (side, side):
+        return picture
+    return picture.resize((side, side), Image.Resampling.LANCZOS)

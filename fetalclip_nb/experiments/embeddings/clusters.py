@@ -1,0 +1,252 @@
+"""Do images of one label lie together? Purity of neighbours, silhouette, agreement of k-means.
+
+Whatever looks clustered on a map is measured here on the vectors themselves, with intervals
+over patients.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from sklearn.cluster import KMeans
+from sklearn.metrics import silhouette_samples
+
+from fetalclip_nb.errors import DataError
+from fetalclip_nb.experiments.embeddings.neighbours import (
+    codes,
+    comparable,
+    expected_purity,
+    knn_purity,
+    neighbours,
+    permuted_excess,
+)
+from fetalclip_nb.stats.patients import patient_scores, ratio
+from fetalclip_nb.stats.scores import RESAMPLES, Score, interval
+
+
+def cluster_scores(
+    vectors: np.ndarray,
+    labels: np.ndarray,
+    patients: np.ndarray,
+    *,
+    k: int = 10,
+    within: np.ndarray | None = None,
+    metric: str = "euclidean",
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> dict[str, Score]:
+    """How well images of one label lie together, in numbers with intervals over patients.
+
+    Neighbours, silhouettes and clusters are found once, among all images; an interval says
+    how far their summary depends on which patients are counted, not how neighbours would change
+    with other images, and is too narrow for that: it does not tell whether a label that patients
+    carry is found by more than chance. That is what labels permuted among patients are for. The
+    same patients give the same draws, whatever the vectors and the labels. In a resample, a
+    patient who was drawn twice counts twice.
+
+    Args:
+        vectors: Shape (N, D).
+        labels: Label of each image, shape (N,), of two kinds at least.
+        patients: Patient of each image, shape (N,), at least two.
+        k: Neighbours that purity looks at.
+        within: Group of each image, such as its plane: what can the label be told by in it?
+        metric: "euclidean" or "cosine" (vectors are then normalised before k-means).
+        seed: Seed of k-means and of the permutations.
+        resamples: Number of bootstrap resamples.
+
+    Returns:
+        Scores by name. "purity" is the mean of `knn_purity`, "purity_chance" the same for
+        neighbours drawn at random, and "excess" their (purity - chance) / (1 - chance): 0 as
+        by chance, 1 if pure, comparable between labels of other number and frequency.
+        "silhouette" is the mean over images of (b - a) / max(a, b), where a is the mean
+        distance to images of the same label (the patient's own count, as is usual) and b that
+        to the nearest other label: -1 to 1, about 0 by chance. "ari" is the adjusted Rand
+        index of the labels and k-means clusters (as many as labels, the best of 10 starts):
+        0 by chance, 1 for the same partition. With groups there are "purity_within",
+        "purity_within_chance" and "excess_within": only images of a group are neighbours.
+        "excess_within/permuted" is the median of that excess, and the interval that holds
+        95 % of it, when patients exchange their labels (`neighbours.permuted_excess`). What
+        cannot be told is absent: the excess, if each group has a single label or patient.
+
+    Raises:
+        DataError: If the labels do not differ, or all images are of one patient.
+        ParameterError: As `neighbours`.
+        ShapeError: As `neighbours`.
+
+    Source: Rousseeuw, 1987 (silhouette); Hubert and Arabie, 1985 (adjusted Rand index).
+    """
+    prepared, labels = comparable(vectors, metric, labels, patients), codes(labels)
+    kinds = int(labels.max()) + 1
+    if not 2 <= kinds < len(labels):
+        raise DataError(
+            "Labels do not make clusters",
+            expected="at least two labels, and fewer than images",
+            found=f"{kinds} labels of {len(labels)} images",
+        )
+    if len(np.unique(patients)) < 2:
+        raise DataError(
+            "Images have no neighbours of other patients",
+            expected="images of at least two patients",
+            found=f"{len(labels)} images of one",
+        )
+    groupings = {"purity": None} | ({} if within is None else {"purity_within": within})
+    parts, sizes = [], {}
+    for name, group in groupings.items():
+        near = neighbours(vectors, patients, k, within=group, metric=metric)
+        pure = knn_purity(near, labels)
+        chance = expected_purity(labels, patients, within=group)
+        parts += [pure, chance, np.where(np.isnan(pure), np.nan, 1.0)]
+        sizes |= dict.fromkeys(_names(name), int(np.isfinite(pure).sum()))
+    parts.append(silhouette_samples(vectors, labels, metric=metric))
+    found = KMeans(kinds, n_init=10, random_state=seed).fit_predict(prepared)
+    cells = np.eye(kinds**2)[labels * kinds + found]
+    items = np.concatenate([np.nan_to_num(np.stack(parts, axis=1)), cells], axis=1)
+    outcome = patient_scores(
+        items[:, None],
+        patients,
+        _statistic(tuple(groupings), kinds),
+        n=sizes,
+        resamples=resamples,
+    )
+    scores = {name: entry.score for name, entry in outcome.items()}
+    if "excess_within" in scores:
+        drawn = permuted_excess(near, labels, patients, within=within, seed=seed)
+        sizes = {"n": scores["excess_within"].n, "groups": scores["excess_within"].groups}
+        middle = float(np.nanmedian(drawn))
+        scores["excess_within/permuted"] = interval(middle, drawn, **sizes)
+    return scores
+
+
+def gap_scores(
+    vectors: np.ndarray,
+    values: np.ndarray,
+    patients: np.ndarray,
+    *,
+    k: int = 10,
+    metric: str = "euclidean",
+    resamples: int = RESAMPLES,
+) -> dict[str, Score]:
+    """How far a number, such as an age, differs between neighbours, with intervals.
+
+    Args:
+        vectors: Shape (N, D).
+        values: Number of each image in any unit, shape (N,).
+        patients: Patient of each image, shape (N,), at least two.
+        k: Neighbours of other patients that are looked at.
+        metric: "euclidean" or "cosine".
+        resamples: Number of bootstrap resamples of patients.
+
+    Returns:
+        "gap", the mean absolute difference to the neighbours, and "gap_chance", that to all
+        images of other patients, in the unit of the values.
+
+    Raises:
+        DataError: If there is only one patient or a value is not finite.
+        ParameterError: As `neighbours`.
+        ShapeError: As `neighbours`.
+    """
+    values, owner = np.asarray(values, dtype=np.float64), codes(patients)
+    if owner.max() == 0 or not np.isfinite(values).all():
+        raise DataError(
+            "Values cannot be compared between patients",
+            expected="finite numbers of at least two patients",
+            found=f"{owner.max() + 1} patients, {int((~np.isfinite(values)).sum())} not finite",
+        )
+    found = neighbours(vectors, patients, k, metric=metric)
+    differences = np.abs(values[found] - values[:, None])
+    gap = ratio(np.where(found >= 0, differences, 0).sum(1), (found >= 0).sum(1))
+    pairs = zip(values, owner, strict=True)
+    chance = [np.abs(values[owner != own] - value).mean() for value, own in pairs]
+    items = np.stack([gap, chance, np.ones(len(values))], axis=1)[:, None]
+
+    def statistic(sums: np.ndarray) -> dict[str, np.ndarray]:
+        return {"gap": sums[..., 0] / sums[..., 2], "gap_chance": sums[..., 1] / sums[..., 2]}
+
+    outcome = patient_scores(items, patients, statistic, resamples=resamples)
+    return {name: entry.score for name, entry in outcome.items()}
+
+
+def strays(
+    vectors: np.ndarray,
+    labels: np.ndarray,
+    patients: np.ndarray,
+    count: int,
+    *,
+    metric: str = "euclidean",
+) -> pd.DataFrame:
+    """The images that lie deepest among images of another label.
+
+    Args:
+        vectors: Shape (N, D).
+        labels: Label of each image, shape (N,).
+        patients: Patient of each image, shape (N,).
+        count: Rows of the answer.
+        metric: "euclidean" or "cosine".
+
+    Returns:
+        Columns row, label, silhouette, nearest (row of the nearest image of another patient, -1
+        for none) and nearest_label; the lowest silhouette first.
+
+    Raises:
+        ParameterError: If the metric is unknown.
+        ShapeError: As `neighbours`.
+    """
+    labels = np.asarray(labels)
+    depth = silhouette_samples(vectors, labels, metric=metric)
+    rows = np.argsort(depth, kind="stable")[:count]
+    nearest = neighbours(vectors, patients, 1, metric=metric)[rows, 0]
+    columns = {"row": rows, "label": labels[rows], "silhouette": depth[rows], "nearest": nearest}
+    return pd.DataFrame(columns).assign(nearest_label=np.where(nearest >= 0, labels[nearest], ""))
+
+
+def adjusted_rand(cells: np.ndarray) -> np.ndarray:
+    """Adjusted Rand index of two partitions from the sizes of their intersections.
+
+    Args:
+        cells: Shape (..., C, K).
+
+    Returns:
+        Index of shape (...); 1 for the same partition, 0 on average by chance. Two partitions
+        of a single part each are the same.
+
+    >>> adjusted_rand(np.array([[2, 0], [0, 2]])).item()
+    1.0
+    """
+    together, rows, columns = (
+        _pairs(counts)
+        for counts in (cells.reshape(*cells.shape[:-2], -1), cells.sum(-1), cells.sum(-2))
+    )
+    every = _pairs(cells.sum((-2, -1))[..., None])
+    expected = rows * columns / np.maximum(every, 1)
+    best = (rows + columns) / 2
+    return np.where(best == expected, 1.0, ratio(together - expected, best - expected))
+
+
+def _statistic(
+    groupings: tuple[str, ...], kinds: int
+) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """Scores from sums of shape (R, 1, W): three columns a grouping, silhouette, cells."""
+
+    def statistic(sums: np.ndarray) -> dict[str, np.ndarray]:
+        found = {}
+        for i, name in enumerate(groupings):
+            pure, chance, known = np.moveaxis(sums[..., 3 * i : 3 * i + 3], -1, 0)
+            pure, chance = ratio(pure, known), ratio(chance, known)
+            excess = ratio(pure - chance, 1 - chance)
+            found |= dict(zip(_names(name), (pure, chance, excess), strict=True))
+        cells = sums[..., 3 * len(groupings) + 1 :]
+        found["silhouette"] = sums[..., 3 * len(groupings)] / cells.sum(-1)
+        found["ari"] = adjusted_rand(cells.reshape(*cells.shape[:-1], kinds, kinds))
+        return found
+
+    return statistic
+
+
+def _pairs(counts: np.ndarray) -> np.ndarray:
+    """Pairs of items that lie in the same part, summed over the last axis."""
+    return (counts * (counts - 1.0)).sum(-1) / 2
+
+
+def _names(grouping: str) -> tuple[str, str, str]:
+    """Names of a purity, of its chance level and of the excess over it."""
+    return grouping, f"{grouping}_chance", grouping.replace("purity", "excess")

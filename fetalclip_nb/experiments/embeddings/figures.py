@@ -1,0 +1,176 @@
+"""Figures of embeddings: maps coloured by what is known of the images, and cluster scores."""
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from fetalclip_nb.errors import ShapeError
+from fetalclip_nb.results.figures import COLOURS, MARKERS, WIDTH, colours
+from fetalclip_nb.stats.scores import Score
+
+_INK = 800  # area of all points of a map, in square points per square inch
+
+
+def maps(
+    coordinates: Mapping[str, np.ndarray],
+    known: Mapping[str, Sequence],
+    *,
+    axes: str = "",
+    seed: int = 0,
+) -> Figure:
+    """Small multiples of a map: one row a model, one column a property that gives the colour.
+
+    Points are drawn in random order, so that no class hides another because it comes later.
+    Text gets a colour a value and a legend, numbers a colour bar.
+
+    Args:
+        coordinates: Title of a row to points, float of shape (N, 2).
+        known: Title of a column to one text or number a point, N of them.
+        axes: What the axes are ("UMAP"); they have no unit and no ticks.
+        seed: Seed of the drawing order.
+
+    Raises:
+        ShapeError: If points and properties differ in number, or there are none.
+    """
+    known = {title: np.asarray(values) for title, values in known.items()}
+    _require_points(coordinates, known)
+    rows, columns = len(coordinates), len(known)
+    wide = WIDTH if columns > 1 else 0.6 * WIDTH
+    figure, grid = plt.subplots(
+        rows,
+        columns,
+        figsize=(wide, rows * (min(wide / columns, 3.4) + 0.1) + 1.2),
+        squeeze=False,
+        layout="constrained",
+    )
+    for row, (name, points) in zip(grid, coordinates.items(), strict=True):
+        order = np.random.default_rng(seed).permutation(len(points))
+        for axis, values in zip(row, known.values(), strict=True):
+            _draw(axis, points[order], values[order], values)
+        row[0].set_ylabel(f"{name}\n{axes}".strip(), fontsize=9)
+    for column, (title, values) in zip(grid.T, known.items(), strict=True):
+        column[0].set_title(title, fontsize=9)
+        _explain(figure, column, values, title)
+    return figure
+
+
+def cluster_panels(
+    scores: Mapping[str, Mapping[str, Score]],
+    labellings: Sequence[str],
+    panels: Mapping[str, str],
+) -> Figure:
+    """One panel a score, one line a labelling, one marker a model; grey is the chance level.
+
+    Args:
+        scores: Model to scores named LABELLING/SCORE, as a result file has them.
+        labellings: Names of the lines, such as "planes"; what has no score has no marker.
+        panels: Score ("purity", "silhouette", ...) to the name of its axis. The chance level
+            is the score of that name followed by "_chance" where there is one, else 0.
+    """
+    figure, axes = plt.subplots(
+        1,
+        len(panels),
+        figsize=(WIDTH, (0.2 * len(scores) + 0.16) * len(labellings) + 1.3),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    step = 0.6 / max(len(scores), 2)
+    for axis, (name, title) in zip(axes[0], panels.items(), strict=True):
+        first = next(iter(scores.values()))
+        for line, labelling in enumerate(labellings):
+            chance = first.get(f"{labelling}/{name}_chance")
+            level = chance.value if chance else 0.0
+            axis.plot([level] * 2, [line - 0.42, line + 0.42], color="0.55", lw=2, zorder=1)
+        styles = zip(scores.items(), colours(), cycle(MARKERS), strict=False)
+        for i, ((model, found), colour, marker) in enumerate(styles):
+            lines = [n for n, labelling in enumerate(labellings) if f"{labelling}/{name}" in found]
+            shown = [found[f"{labellings[n]}/{name}"] for n in lines]
+            value, low, high = (
+                np.array([getattr(score, end) for score in shown])
+                for end in ("value", "low", "high")
+            )
+            axis.errorbar(
+                value,
+                np.array(lines) + (i - (len(scores) - 1) / 2) * step,
+                xerr=np.maximum([value - low, high - value], 0),
+                fmt=marker,
+                ms=5,
+                color=colour,
+                label=model,
+            )
+        axis.set_xlabel(title)
+        axis.grid(visible=False, axis="y")
+    axes[0, 0].set_yticks(range(len(labellings)), labellings)
+    axes[0, 0].set_ylim(len(labellings) - 0.5, -0.5)
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=2, fontsize=9)
+    return figure
+
+
+def _draw(axis: plt.Axes, points: np.ndarray, values: np.ndarray, every: np.ndarray) -> None:
+    """One map; the scale of its colours is that of every value."""
+    width, height = axis.figure.get_size_inches()
+    rows, columns = axis.get_gridspec().get_geometry()
+    size = float(np.clip(_INK * (width / columns) * (height / rows) / len(points), 2, 16))
+    if _is_text(every):
+        palette = _palette(every)
+        style = {"c": [palette[value] for value in values]}
+    else:
+        style = {"c": values, "cmap": "viridis", "norm": _scale(every)}
+    axis.scatter(*points.T, s=size, linewidths=0, alpha=0.8, rasterized=True, **style)
+    axis.set(xticks=[], yticks=[])
+
+
+def _explain(figure: Figure, column: np.ndarray, values: np.ndarray, title: str) -> None:
+    """Legend or colour bar below the last map of a column."""
+    if not _is_text(values):
+        picture = plt.cm.ScalarMappable(_scale(values), "viridis")
+        figure.colorbar(picture, ax=list(column), label=title, location="bottom", shrink=0.9)
+        return
+    handles = [
+        plt.Line2D([], [], marker="o", ls="", ms=5, color=colour, label=name)
+        for name, colour in _palette(values).items()
+    ]
+    column[-1].legend(
+        handles=handles,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.02),
+        fontsize=8,
+        ncols=1 if len(handles) <= 4 else 2,
+        frameon=False,
+        handletextpad=0.1,
+        columnspacing=0.6,
+    )
+
+
+def _palette(values: np.ndarray) -> dict[str, tuple]:
+    """A colour a value, in the order of their names; no colour twice."""
+    names = sorted(set(values.tolist()))
+    found = COLOURS if len(names) <= len(COLOURS) else sns.husl_palette(len(names))
+    return dict(zip(names, found, strict=False))
+
+
+def _scale(values: np.ndarray) -> Normalize:
+    return Normalize(float(np.nanmin(values)), float(np.nanmax(values)))
+
+
+def _is_text(values: np.ndarray) -> bool:
+    return not np.issubdtype(values.dtype, np.number)
+
+
+def _require_points(coordinates: Mapping[str, np.ndarray], known: Mapping[str, np.ndarray]) -> None:
+    shapes = {name: np.shape(points) for name, points in coordinates.items()}
+    lengths = {name: len(values) for name, values in known.items()}
+    n = next(iter(lengths.values()), 0)
+    if not n or not shapes or set(shapes.values()) != {(n, 2)} or set(lengths.values()) != {n}:
+        raise ShapeError(
+            "Points and their properties do not fit",
+            expected="points of shape (N, 2), N values of each property, N at least 1",
+            found=f"{shapes}, {lengths}",
+        )

@@ -1,0 +1,1 @@
+"""Chapter 5: probes and decoders on few patients."""

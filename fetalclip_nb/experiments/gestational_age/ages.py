@@ -1,0 +1,232 @@
+"""Zero-shot gestational age: which of 175 ages does the caption have to name?"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fetalclip_nb.data.hc18 import COUNTED_HC_MM
+from fetalclip_nb.data.prompts import age_sentence
+from fetalclip_nb.data.released import released_age_scores
+from fetalclip_nb.errors import ShapeError
+from fetalclip_nb.growth import AGES_DAYS, STRATA_MM, gestational_age, head_circumference
+from fetalclip_nb.models.similarity import SCALE, normalise
+from fetalclip_nb.stats import scores
+
+INPUT_SIDE = 224
+"""Side in pixels that the paper's spacing refers to, whatever the encoder's own input."""
+
+TOP_AGES = 15
+
+
+def prompt_spacing(width: np.ndarray, height: np.ndarray, pixel_mm: np.ndarray) -> list[str]:
+    """The pixel spacing that a caption names.
+
+    Args:
+        width: Image widths in pixels, shape (N,).
+        height: Image heights in pixels, shape (N,).
+        pixel_mm: Pixel sizes in mm, shape (N,).
+
+    Returns:
+        max(width, height) / 224 x pixel size in mm, with two decimals, N strings.
+
+    Source: FetalCLIP (arXiv 2502.14807), zero-shot gestational age.
+
+    >>> prompt_spacing([800], [540], [0.128])
+    ['0.46']
+    """
+    side = np.maximum(np.asarray(width), np.asarray(height))
+    return [f"{value:.2f}" for value in side / INPUT_SIDE * np.asarray(pixel_mm)]
+
+
+def age_embeddings(
+    encode: Callable[[list[str]], np.ndarray], templates: Sequence[str], spacings: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Encode all ages in all templates, once per distinct spacing.
+
+    Args:
+        encode: Sentences to embeddings (n, D); a cached encoder makes a second run cheap.
+        templates: T sentence frames.
+        spacings: Spacing of each image; repeated values cost nothing.
+
+    Returns:
+        Spacing to unit-norm rows, float32 of shape (T, 175, D).
+    """
+    found = {}
+    for spacing in sorted(set(spacings)):
+        sentences = [age_sentence(frame, age, spacing) for frame in templates for age in AGES_DAYS]
+        vectors = normalise(encode(sentences))
+        found[spacing] = vectors.reshape(len(templates), len(AGES_DAYS), -1)
+    return found
+
+
+def age_similarity(
+    image_vectors: np.ndarray,
+    spacings: Sequence[str],
+    texts: dict[str, np.ndarray],
+    *,
+    templates: Sequence[int] | None = None,
+) -> np.ndarray:
+    """Similarity of each image to each age, averaged over templates.
+
+    Args:
+        image_vectors: Unit-norm rows, float32 of shape (N, D).
+        spacings: Spacing of each image, N strings.
+        texts: As given by `age_embeddings`.
+        templates: Which templates to average; None for all.
+
+    Returns:
+        100 x cosine, float32 of shape (N, 175).
+
+    Raises:
+        ShapeError: If image and text embeddings differ in width.
+    """
+    width = next(iter(texts.values())).shape[-1]
+    if image_vectors.shape != (len(spacings), width):
+        raise ShapeError(
+            "Image embeddings do not fit spacings or texts",
+            expected=(len(spacings), width),
+            found=image_vectors.shape,
+        )
+    picked = slice(None) if templates is None else list(templates)
+    similarity = np.empty((len(spacings), len(AGES_DAYS)), dtype=np.float32)
+    spacings = np.asarray(spacings)
+    for spacing in np.unique(spacings):
+        rows = spacings == spacing
+        # The mean of dot products is the dot product with the mean.
+        similarity[rows] = SCALE * image_vectors[rows] @ texts[str(spacing)][picked].mean(0).T
+    return similarity
+
+
+def predict_age(similarity: np.ndarray) -> np.ndarray:
+    """Predicted age: the middle one, by age, of the 15 most similar ages.
+
+    Args:
+        similarity: Shape (N, 175).
+
+    Returns:
+        Gestational age in days, integers of shape (N,).
+
+    Raises:
+        ShapeError: If there are not 175 columns.
+
+    Source: FetalCLIP repository, zero-shot HC18 post-processing.
+    """
+    if similarity.ndim != 2 or similarity.shape[1] != len(AGES_DAYS):
+        raise ShapeError(
+            "One similarity for each age is needed",
+            expected=f"(N, {len(AGES_DAYS)})",
+            found=similarity.shape,
+        )
+    top = np.argpartition(-similarity, TOP_AGES - 1, axis=1)[:, :TOP_AGES]
+    return AGES_DAYS[np.sort(top, axis=1)[:, TOP_AGES // 2]]
+
+
+def is_valid(age_days: np.ndarray, hc_mm: np.ndarray) -> np.ndarray:
+    """Whether the true circumference is normal for the predicted age.
+
+    Args:
+        age_days: Predicted age in days, shape (N,) or one value.
+        hc_mm: True head circumference in mm, shape (N,).
+
+    Returns:
+        Boolean (N,): between the 2.5th and 97.5th centile.
+
+    >>> is_valid(np.array([140, 140]), np.array([174.0, 250.0])).tolist()
+    [True, False]
+    """
+    low, high = head_circumference(age_days, 2.5), head_circumference(age_days, 97.5)
+    return (low <= hc_mm) & (hc_mm <= high)
+
+
+def stratum(hc_mm: np.ndarray) -> np.ndarray:
+    """Index of each head's stratum in `STRATA_MM`, integers (N,)."""
+    edges = [low for low, _ in STRATA_MM[1:]]
+    return np.digitize(hc_mm, edges)
+
+
+def age_scores(
+    age_days: np.ndarray, hc_mm: np.ndarray, patients: np.ndarray | None = None
+) -> dict[str, scores.Score]:
+    """Valid prediction rate, overall and by stratum, and errors, with intervals.
+
+    Args:
+        age_days: Predicted age in days, shape (N,).
+        hc_mm: True head circumference in mm, shape (N,); only heads that count.
+        patients: Resample these (the honest unit), or None for images (as published).
+
+    Returns:
+        Scores by name: vpr, vpr/LOW-HIGH for each stratum with images, age_error_days
+        (median absolute difference to the age at which the true circumference is the
+        median), hc_error (median relative difference of the median circumference at the
+        predicted age to the true one).
+    """
+    valid = is_valid(age_days, hc_mm)
+    found = {"vpr": scores.share(valid, groups=patients)}
+    strata = stratum(hc_mm)
+    for i, (low, high) in enumerate(STRATA_MM):
+        rows = strata == i
+        if rows.any():
+            groups = None if patients is None else np.asarray(patients)[rows]
+            found[f"vpr/{low:.0f}-{high:.0f}"] = scores.share(valid[rows], groups=groups)
+    days = np.abs(age_days - gestational_age(hc_mm))
+    found["age_error_days"] = scores.median(days, groups=patients)
+    relative = np.abs(head_circumference(age_days) / hc_mm - 1)
+    found["hc_error"] = scores.median(relative, groups=patients)
+    return found
+
+
+def both_age_scores(
+    age_days: np.ndarray, hc_mm: np.ndarray, patients: np.ndarray | None
+) -> dict[str, dict[str, scores.Score]]:
+    """`age_scores` with both intervals, patients and images resampled."""
+    ages = np.broadcast_to(age_days, hc_mm.shape)
+    return scores.both_units(lambda groups: age_scores(ages, hc_mm, groups), patients)
+
+
+def strata_table(predictors: dict[str, np.ndarray], hc_mm: np.ndarray) -> pd.DataFrame:
+    """VPR of several predictors by stratum: one row a stratum, one column a predictor.
+
+    Args:
+        predictors: Name to predicted age in days, shape (N,).
+        hc_mm: True head circumference in mm, shape (N,).
+    """
+    strata = stratum(hc_mm)
+    rows = []
+    for i, (low, high) in enumerate(STRATA_MM):
+        inside = strata == i
+        row = {"stratum": f"{low:.0f}-{high:.0f} mm", "n": int(inside.sum())}
+        for name, ages in predictors.items():
+            ages = np.broadcast_to(ages, hc_mm.shape)
+            row[name] = is_valid(ages[inside], hc_mm[inside]).mean() if inside.any() else np.nan
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def worst_heads(age_days: np.ndarray, table: pd.DataFrame, most: int) -> pd.DataFrame:
+    """The heads with the largest relative error of the circumference.
+
+    Args:
+        age_days: Predicted age in days, shape (N,).
+        table: Their rows, with ``hc_mm``.
+        most: How many.
+
+    Returns:
+        Their rows with ``predicted_hc_mm``, the median circumference at the predicted age.
+    """
+    found = table.assign(predicted_hc_mm=head_circumference(age_days))
+    error = (np.log(found["predicted_hc_mm"]) - np.log(found["hc_mm"])).abs()
+    return found.loc[error.sort_values(ascending=False).index[:most]]
+
+
+def released_ages(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """FetalCLIP's ages from its released similarities, for the heads that count.
+
+    Returns:
+        Predicted age in days and true head circumference in mm, each of shape (814,).
+    """
+    released = released_age_scores(folder)
+    low, high = COUNTED_HC_MM
+    rows = (released.hc_mm >= low) & (released.hc_mm <= high)
+    return predict_age(released.scores[rows]), released.hc_mm[rows]

@@ -1,0 +1,217 @@
+"""Two plain rivals of a linear probe: logistic regression and nearest neighbours.
+
+Both learn from the images of the heads' training patients, but as they are: the heads see
+augmented copies of them alone. Both have one setting, chosen on the validation rows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import log_softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import StandardScaler
+
+from fetalclip_nb.errors import DataError, ParameterError
+from fetalclip_nb.experiments.linear_probing.recipe import HeadData
+from fetalclip_nb.stats.scores import confusion_codes, macro_f1
+
+PENALTIES = tuple(10.0**power for power in range(2, -5, -1))
+
+NEIGHBOURS = (1, 3, 5, 10, 20, 50)
+
+ABSENT = -1e4
+"""Log-probability of a class without training row: nothing, but finite."""
+
+UNSEEN = np.log(1e-6)
+"""Log-probability of a class that is known but not among the nearest neighbours."""
+
+_TIE = 1e-4  # weight of the similarities beside the votes: below one vote for all k in use
+
+
+@dataclass(frozen=True)
+class LogisticProbe:
+    """A fitted logistic regression on raw features (their scaling is part of the weights).
+
+    Attributes:
+        penalty: The strength that was chosen, on the mean loss (no unit).
+        losses: Validation cross-entropy of each strength tried.
+        weight: float64 of shape (D, C).
+        bias: float64 of shape (C,).
+    """
+
+    penalty: float
+    losses: dict[float, float]
+    weight: np.ndarray
+    bias: np.ndarray
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """Log-probabilities of each class.
+
+        Args:
+            features: Shape (N, D).
+
+        Returns:
+            float32 of shape (N, C); about -10,000 for classes without a training row.
+        """
+        return log_softmax(features @ self.weight + self.bias, axis=1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class NeighbourProbe:
+    """Votes of the nearest training rows on cosine similarity.
+
+    Attributes:
+        neighbours: The number of voters that was chosen.
+        scores: Validation macro F1 of each number tried.
+        index: Training rows, ready to be searched.
+        votes: Which class each training row votes for, 0 or 1 of shape (n_train, C).
+    """
+
+    neighbours: int
+    scores: dict[int, float]
+    index: NearestNeighbors
+    votes: np.ndarray
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """Logarithm of each class's share of votes; equal votes go to the more similar class.
+
+        Args:
+            features: Shape (N, D).
+
+        Returns:
+            float32 of shape (N, C); -13.8 (one in a million) for classes without a vote and
+            -10,000 for classes without a training row.
+        """
+        distances, rows = self.index.kneighbors(features, self.neighbours)
+        return _vote_logits(distances, self.votes[rows], self.votes.any(0))
+
+
+def logistic_regression(
+    features: np.ndarray,
+    targets: np.ndarray,
+    data: HeadData,
+    n_classes: int,
+    *,
+    penalties: Sequence[float] = PENALTIES,
+) -> LogisticProbe:
+    """Fit a softmax regression with the L2 penalty of the lowest validation loss.
+
+    It minimises mean cross-entropy + ``penalty / 2 * |weights|^2`` on features scaled to mean 0
+    and deviation 1 over the training rows; the bias is free. Each fit starts from the next
+    stronger penalty's.
+
+    Args:
+        features: float32 of shape (N, D).
+        targets: Classes from 0, integers of shape (N,).
+        data: Rows to fit and rows to choose on; the seeds are not used.
+        n_classes: C.
+        penalties: Strengths to try, each above 0; the strongest of equals is chosen.
+
+    Returns:
+        The fit that was chosen.
+
+    Raises:
+        DataError: If the training rows hold fewer than two classes.
+        ParameterError: If a penalty is not above 0, or rows or classes are out of range.
+    """
+    _require_rows(features, targets, data, n_classes)
+    if not len(penalties) or min(penalties) <= 0:
+        raise ParameterError("Penalties must be above 0", found=list(penalties))
+    labels, truth = targets[data.train], targets[data.validation]
+    if len(set(labels)) < 2:
+        raise DataError(
+            "Logistic regression needs two classes",
+            where="the training rows",
+            found=f"class {labels[0]} alone in {len(labels)} rows",
+            fix="use a larger training set",
+        )
+    scaler = StandardScaler().fit(features[data.train])
+    scaled = scaler.transform(features[data.train])
+    chosen = LogisticRegression(warm_start=True, max_iter=1000)
+    losses, probes = {}, []
+    for penalty in sorted(penalties, reverse=True):
+        chosen.set_params(C=1 / (penalty * len(labels))).fit(scaled, labels)
+        weight, bias = _unscaled(chosen, scaler, n_classes)
+        probe = LogisticProbe(penalty, losses, weight, bias)
+        logits = probe.logits(features[data.validation])
+        losses[penalty] = float(-logits[np.arange(len(truth)), truth].mean(dtype=float))
+        probes.append(probe)
+    return min(probes, key=lambda probe: losses[probe.penalty])
+
+
+def nearest_neighbours(
+    features: np.ndarray,
+    targets: np.ndarray,
+    data: HeadData,
+    n_classes: int,
+    *,
+    neighbours: Sequence[int] = NEIGHBOURS,
+) -> NeighbourProbe:
+    """Let the nearest training rows vote, as many of them as give the best validation macro F1.
+
+    Args:
+        features: float32 of shape (N, D).
+        targets: Classes from 0, integers of shape (N,).
+        data: Rows that vote and rows to choose on; the seeds are not used.
+        n_classes: C.
+        neighbours: Numbers to try, from 1; larger ones than there are training rows count as
+            all of them, and the smallest of equals is chosen.
+
+    Returns:
+        The voters and their chosen number.
+
+    Raises:
+        ParameterError: If a number is below 1, or rows or classes are out of range.
+    """
+    _require_rows(features, targets, data, n_classes)
+    if not len(neighbours) or min(neighbours) < 1:
+        raise ParameterError("Numbers of neighbours start at 1", found=list(neighbours))
+    tried = sorted({min(k, len(data.train)) for k in neighbours})
+    index = NearestNeighbors(metric="cosine", algorithm="brute").fit(features[data.train])
+    votes = np.eye(n_classes)[targets[data.train]]
+    truth = targets[data.validation]
+    distances, rows = index.kneighbors(features[data.validation], tried[-1])
+    scores = {}
+    for k in tried:
+        guesses = _vote_logits(distances[:, :k], votes[rows[:, :k]], votes.any(0)).argmax(1)
+        codes = confusion_codes(truth, guesses, n_classes)
+        counts = np.bincount(codes, minlength=n_classes**2)
+        scores[k] = float(macro_f1(counts, n_classes, np.unique(truth)))
+    return NeighbourProbe(max(tried, key=scores.__getitem__), scores, index, votes)
+
+
+def _vote_logits(distances: np.ndarray, votes: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Log shares of votes from distances (N, k) and each neighbour's votes (N, k, C)."""
+    similar = np.einsum("nk,nkc->nc", 1 + _TIE * (1 - distances), votes)
+    share = similar / similar.sum(1, keepdims=True)
+    logits = np.log(share, out=np.full(share.shape, UNSEEN), where=share > 0)
+    return np.where(known, logits, ABSENT).astype(np.float32)
+
+
+def _unscaled(
+    fitted: LogisticRegression, scaler: StandardScaler, n_classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (D, C) and biases (C,) for features that were not scaled, all classes."""
+    known = fitted.coef_.T / scaler.scale_[:, None]
+    known_bias = fitted.intercept_ - scaler.mean_ @ known
+    if len(fitted.classes_) == 2:  # scikit-learn keeps the second class's column alone
+        known, known_bias = np.hstack([0 * known, known]), np.array([0, *known_bias])
+    weight, bias = np.zeros((len(known), n_classes)), np.full(n_classes, ABSENT)
+    weight[:, fitted.classes_] = known
+    bias[fitted.classes_] = known_bias
+    return weight, bias
+
+
+def _require_rows(
+    features: np.ndarray, targets: np.ndarray, data: HeadData, n_classes: int
+) -> None:
+    problem = data.problem(targets, n_classes)
+    if problem or len(features) != len(targets):
+        raise ParameterError(
+            "Rows cannot be learnt from",
+            expected=f"training and validation rows from 0 to {len(features) - 1}, "
+            f"classes from 0 to {n_classes - 1}",
+            found=problem or f"{len(features)} features for {len(targets)} targets",
+        )

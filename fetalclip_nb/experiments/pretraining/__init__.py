@@ -1,0 +1,1 @@
+"""How the shipped phantom CLIP was made."""

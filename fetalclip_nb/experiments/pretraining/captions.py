@@ -1,0 +1,139 @@
+"""Training captions in our own words: anatomy, its parts, gestational age, pixel spacing.
+
+A caption is a sentence frame around a noun phrase, often followed by the structures that the
+plane shows. It may name a part: the sub-plane of a brain, or how the four chambers of a heart
+look, in a reader's words for sizes and gaps; no caption names a disease. Whole prompts of the
+plane files are never among the captions; the age templates of the evaluation are (numbers are
+read only in frames that training has seen), their unseen paraphrases are not.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+import numpy as np
+
+from fetalclip_nb.data.prompts import PROMPT_SETS, age_sentence, load_age_templates, load_prompts
+from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.experiments.gestational_age.ages import INPUT_SIDE
+
+PART_SHARE = 0.75
+"""Share of captions that name the part where the image shows one."""
+
+_VOCABULARY = json.loads((resources.files(__package__) / "captions.json").read_text("utf-8"))
+
+NOUNS: dict[str, list[str]] = _VOCABULARY["nouns"]
+"""Plane -> noun phrases that name it."""
+
+PART_NOUNS: dict[str, dict[str, list[str]]] = _VOCABULARY["part_nouns"]
+"""Plane -> part (brain sub-plane, look of the four chambers) -> noun phrases that name it."""
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A sentence and what it claims: the plane and, where named, the part."""
+
+    text: str
+    plane: str
+    part: str | None = None
+
+
+def plane_caption(rng: np.random.Generator, plane: str, part: str | None = None) -> Caption:
+    """Draw a caption for an image of a plane.
+
+    Args:
+        rng: Source of randomness.
+        plane: A key of ``NOUNS``.
+        part: A key of ``PART_NOUNS[plane]``; named with probability ``PART_SHARE``.
+
+    Raises:
+        ParameterError: If the plane or the part is unknown.
+
+    >>> plane_caption(np.random.default_rng(2), "femur").plane
+    'femur'
+    """
+    _require(plane, NOUNS, "plane")
+    if part is not None:
+        _require(part, PART_NOUNS.get(plane, {}), "part")
+    named = part if part and rng.random() < PART_SHARE else None
+    nouns, structures = NOUNS[plane], _VOCABULARY["structures"][plane]
+    if named:
+        nouns = PART_NOUNS[plane][named]
+        structures = _VOCABULARY["part_structures"][plane][named]
+    while True:
+        count = min(int(rng.integers(0, 4)), len(structures))
+        listed = [structures[i] for i in rng.permutation(len(structures))[:count]]
+        phrase = _choice(rng, nouns) + _enumeration(rng, listed)
+        text = _choice(rng, _VOCABULARY["frames"]).format(phrase)
+        if _plain(text) not in reserved_prompts():
+            return Caption(text, plane, named)
+
+
+@cache
+def reserved_prompts() -> frozenset[str]:
+    """The evaluation's plane prompts, in small letters: never used as captions."""
+    sets = [load_prompts(name) for name in PROMPT_SETS]
+    return frozenset(_plain(text) for group in sets for texts in group.values() for text in texts)
+
+
+def _plain(text: str) -> str:
+    return text.lower().rstrip(".")
+
+
+@cache
+def age_frames() -> tuple[str, ...]:
+    """Sentence frames of age captions: the evaluation's templates, then the training-only ones."""
+    return (*load_age_templates()["templates"], *_VOCABULARY["age_frames"])
+
+
+def age_caption(rng: np.random.Generator, age_days: int, spacing_mm: float) -> str:
+    """Draw a caption that states gestational age and pixel spacing.
+
+    Args:
+        rng: Source of randomness.
+        age_days: Gestational age in days.
+        spacing_mm: Pixel spacing in mm as ``stated_spacing`` gives it; printed with two decimals.
+    """
+    return age_sentence(_choice(rng, age_frames()), age_days, f"{spacing_mm:.2f}")
+
+
+def stated_spacing(width: int, height: int, pixel_mm: float, zoom: float = 1.0) -> float:
+    """Pixel spacing that a caption states, in mm: that of the image fitted into 224 pixels.
+
+    Args:
+        width: Width of the image file in pixels.
+        height: Height of the image file in pixels.
+        pixel_mm: Size of a pixel of the file in mm.
+        zoom: Magnification applied by augmentation; 2 makes the head twice as large and
+            so halves the spacing.
+
+    Source: FetalCLIP (arXiv 2502.14807), zero-shot gestational age.
+
+    >>> round(stated_spacing(800, 540, 0.14), 3)
+    0.5
+    >>> round(stated_spacing(800, 540, 0.14, zoom=2.0), 3)
+    0.25
+    """
+    return max(width, height) / INPUT_SIDE * pixel_mm / zoom
+
+
+def _choice(rng: np.random.Generator, items: Sequence[str]) -> str:
+    return items[int(rng.integers(len(items)))]
+
+
+def _enumeration(rng: np.random.Generator, items: list[str]) -> str:
+    """``, showing a, b and c`` or the like; nothing for an empty list."""
+    if not items:
+        return ""
+    head, last = items[:-1], items[-1]
+    joined = f"{', '.join(head)} and {last}" if head else last
+    return _choice(rng, (" with ", ", showing ", " and ", ": ")) + joined
+
+
+def _require(name: str, known: Mapping[str, object], parameter: str) -> None:
+    if name not in known:
+        raise ParameterError(
+            f"No captions are written for {name!r}", where=parameter, expected=sorted(known)
+        )

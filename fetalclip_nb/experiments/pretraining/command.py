@@ -1,0 +1,37 @@
+"""The command ``fetalclip-nb pretrain``: draws the phantoms, trains, exports and scores."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.experiments.pretraining.recipe import Recipe
+from fetalclip_nb.paths import SHIPPED
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``fetalclip-nb pretrain``."""
+    default = Recipe()
+    parser.add_argument("--out", type=Path, default=SHIPPED, help="folder of the exported model")
+    parser.add_argument("--cache", type=Path, default=Path("build/cache/pretraining"))
+    steps = [stage.steps for stage in default.stages]
+    parser.add_argument("--steps", type=int, nargs="+", default=steps, help="steps of each stage")
+    parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument("--heads", type=int, default=default.heads, help="brain phantoms")
+    parser.add_argument("--others", type=int, default=default.others, help="other phantoms")
+    parser.add_argument("--hearts", type=int, default=default.hearts, help="frames of clips")
+    parser.add_argument("--threads", type=int, default=2, help="torch threads and processes")
+    parser.add_argument("--real", type=Path, help="HC18 folder: also score on real heads")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Draw phantoms, train (or resume), export, score and write the model card."""
+    from fetalclip_nb.experiments.pretraining import run
+
+    if len(args.steps) != len(Recipe.stages):
+        raise ParameterError("Give steps for each stage", where="--steps", found=args.steps)
+    stages = tuple(replace(s, steps=n) for s, n in zip(Recipe.stages, args.steps, strict=True))
+    pool = {"heads": args.heads, "others": args.others, "hearts": args.hearts}
+    recipe = Recipe(seed=args.seed, stages=stages, **pool)
+    run.run(recipe, out=args.out, cache=args.cache, threads=args.threads, real=args.real)
+    return 0

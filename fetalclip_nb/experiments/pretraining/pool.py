@@ -1,0 +1,254 @@
+"""Phantom images for pretraining: drawn once, kept as one array, drawn on in augmented batches."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from fetalclip_nb.data.images import pad_to_square
+from fetalclip_nb.experiments.pretraining import captions
+from fetalclip_nb.growth import AGES_DAYS, head_circumference
+from fetalclip_nb.phantoms.heart import DEFECTS
+
+STORED_PIXELS = 128
+"""Side of a stored picture; twice the model's input, so that zooming in stays sharp."""
+
+PLANES = tuple(captions.NOUNS)
+
+BRAIN_PLANES = tuple(captions.PART_NOUNS["brain"])
+
+HEARTS = dict(zip((None, *DEFECTS), captions.PART_NOUNS["thorax"], strict=True))
+"""Defect of a phantom heart, None for a normal one, and the part that its captions name."""
+
+PARTS = (*BRAIN_PLANES, *HEARTS.values())
+
+BRAIN = PLANES.index("brain")
+
+OTHERS = tuple(plane for plane in PLANES if plane != "brain")
+
+AGE_RANGE = (AGES_DAYS[0], AGES_DAYS[-1] + 1)
+
+CLIP = "four-chamber clip"
+
+
+class Drawers(NamedTuple):
+    """Functions with the signatures of ``phantoms.draw`` and ``phantoms.draw_clip``."""
+
+    picture: Callable[..., object]
+    clip: Callable[..., list[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Drawn phantoms: one row an image, each image of another patient.
+
+    Attributes:
+        images: Zero-padded squares, uint8 of shape (N, 128, 128).
+        plane: Index into ``PLANES``, int64 of shape (N,).
+        part: Index into ``PARTS``, -1 where the image shows none, int64 (N,).
+        clip: Whether the image is a frame of a four-chamber clip, bool (N,).
+        age_days: Gestational age in days, int64 (N,).
+        hc_mm: Head circumference in mm, NaN where the image is no head, float64 (N,).
+        spacing_mm: Pixel spacing that a caption states at zoom 1, in mm, float64 (N,).
+    """
+
+    images: np.ndarray
+    plane: np.ndarray
+    part: np.ndarray
+    clip: np.ndarray
+    age_days: np.ndarray
+    hc_mm: np.ndarray
+    spacing_mm: np.ndarray
+
+    def save(self, path: Path) -> None:
+        """Write the arrays to one file, under a temporary name first."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.stem}.part.npz")
+        np.savez(temporary, **vars(self))
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Pool":
+        """Read what ``save`` wrote."""
+        with np.load(path) as arrays:
+            return cls(**{name: arrays[name] for name in arrays.files})
+
+
+def cached_pool(folder: Path, drawers: Drawers, *, version: int, workers: int, **size: int) -> Pool:
+    """Return the pool from ``folder``, drawing it on the first call.
+
+    Args:
+        folder: Cache folder.
+        drawers: What draws.
+        version: ``fetalclip_nb.phantoms.cohorts.VERSION``: other pictures, other file.
+        workers: Processes that draw; the pictures do not depend on it.
+        **size: heads, others, hearts and seed as `draw_pool` takes them.
+    """
+    key = json.dumps([version, size, STORED_PIXELS, PLANES, PARTS], sort_keys=True)
+    path = Path(folder) / f"phantoms-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"
+    if not path.is_file():
+        draw_pool(drawers, **size, workers=workers).save(path)
+    return Pool.load(path)
+
+
+def draw_pool(
+    drawers: Drawers, *, heads: int, others: int, hearts: int, seed: int, workers: int = 1
+) -> Pool:
+    """Draw the pictures of a pool.
+
+    Args:
+        drawers: What draws.
+        heads: Brain images: sub-planes in turn, ages evenly spread.
+        others: Images of the other planes, in turn.
+        hearts: Frames of four-chamber clips, every second one with a defect, in turn.
+        seed: Seed of the pictures; patients of different seeds are different.
+        workers: Processes that draw.
+    """
+    planes = ["brain"] * heads + [OTHERS[i % len(OTHERS)] for i in range(others)] + [CLIP] * hearts
+    jobs = [(drawers, seed, index, plane) for index, plane in enumerate(planes)]
+    if workers == 1:
+        rows = [_draw_row(job) for job in jobs]
+    else:
+        with ProcessPoolExecutor(workers) as executor:
+            rows = list(executor.map(_draw_row, jobs, chunksize=50))
+    columns = zip(*rows, strict=True)
+    types = (np.uint8, np.int64, np.int64, bool, np.int64, np.float64, np.float64)
+    return Pool(*(np.array(column, type_) for column, type_ in zip(columns, types, strict=True)))
+
+
+def _draw_row(job: tuple) -> tuple:
+    """Draw one phantom; its randomness depends on seed and index only."""
+    drawers, seed, index, plane = job
+    rng = np.random.default_rng([seed, index])
+    if plane == CLIP:
+        return _heart_row(drawers, index, rng)
+    options = _brain_options(index, rng) if plane == "brain" else {}
+    phantom = drawers.picture(plane, rng, **options)
+    if plane == "other" and phantom.detail["view"] in PLANES:
+        plane = phantom.detail["view"]
+    brain_plane = phantom.brain_plane
+    height, width = phantom.image.shape
+    return (
+        stored_picture(phantom.image),
+        PLANES.index(plane),
+        PARTS.index(brain_plane) if brain_plane in BRAIN_PLANES else -1,
+        False,
+        phantom.age_days,
+        np.nan if phantom.hc_mm is None else phantom.hc_mm,
+        captions.stated_spacing(width, height, phantom.pixel_mm),
+    )
+
+
+def _heart_row(drawers: Drawers, index: int, rng: np.random.Generator) -> tuple:
+    """One frame of a four-chamber clip; no caption states its age or spacing."""
+    defect = DEFECTS[(index // 2) % len(DEFECTS)] if index % 2 else None
+    picture = drawers.clip(rng, frames=1, defect=defect)[0]
+    part = PARTS.index(HEARTS[defect])
+    return stored_picture(picture), PLANES.index("thorax"), part, True, 0, np.nan, np.nan
+
+
+def _brain_options(index: int, rng: np.random.Generator) -> dict[str, object]:
+    """The sub-planes in turn (one in ten brains shows none of them), ages evenly spread."""
+    brain_plane = "Other" if index % 10 == 9 else BRAIN_PLANES[index % len(BRAIN_PLANES)]
+    return {"brain_plane": brain_plane, "age_days": int(rng.integers(*AGE_RANGE))}
+
+
+def stored_picture(image: np.ndarray) -> np.ndarray:
+    """Pad a grey picture to a centred square with zeros and shrink it.
+
+    Args:
+        image: uint8 of shape (H, W).
+
+    Returns:
+        uint8 of shape (128, 128).
+    """
+    square = pad_to_square(Image.fromarray(image))
+    size = (STORED_PIXELS, STORED_PIXELS)
+    return np.asarray(square.resize(size, Image.Resampling.BICUBIC))
+
+
+def log_circumference_pixels(hc_mm: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
+    """Natural log of the head circumference in pixels of the 224-pixel picture."""
+    return np.log(hc_mm) - np.log(spacing_mm)
+
+
+def log_stated_pixels(age_days: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
+    """Natural log of the circumference in pixels that age and spacing of a caption imply."""
+    return log_circumference_pixels(head_circumference(age_days), spacing_mm)
+
+
+def augment(
+    pictures: torch.Tensor, zoom: torch.Tensor, size: int, generator: torch.Generator
+) -> torch.Tensor:
+    """Vary position and tone of stored pictures and bring them to the model's input size.
+
+    Args:
+        pictures: uint8 of shape (N, S, S).
+        zoom: Magnification of each picture, float32 of shape (N,).
+        size: Side of the model's input in pixels.
+        generator: Source of randomness.
+
+    Returns:
+        Grey values from 0 to 1, float32 of shape (N, 1, size, size).
+    """
+    grey = pictures[:, None].float() / 255
+    grid = functional.affine_grid(_affine(zoom, generator), list(grey.shape), align_corners=False)
+    grey = functional.grid_sample(grey, grid, align_corners=False)
+    grey = _change_tone(grey, generator)
+    grey = functional.interpolate(
+        grey, size=(size, size), mode="bicubic", antialias=True, align_corners=False
+    )
+    return _degrade(grey, generator).clamp(0, 1)
+
+
+def _affine(zoom: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Flip, rotate by a few degrees, shift and zoom, as sampling matrices (N, 2, 3)."""
+    n = len(zoom)
+    angle = torch.randn(n, generator=generator) * 0.14
+    flip_x = 1 - 2 * torch.randint(2, (n,), generator=generator)
+    flip_y = 1 - 2 * (torch.rand(n, generator=generator) < 0.25).float()
+    cos, sin = angle.cos() / zoom, angle.sin() / zoom
+    shift = (torch.rand(n, 2, generator=generator) - 0.5) * 0.16
+    rows = torch.stack(
+        [flip_x * cos, -flip_x * sin, shift[:, 0], flip_y * sin, flip_y * cos, shift[:, 1]], dim=1
+    )
+    return rows.reshape(n, 2, 3)
+
+
+def _change_tone(grey: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Vary gain, its course over the field, grey map and contrast, and cover a corner at times."""
+    n, side = len(grey), grey.shape[-1]
+
+    def uniform(low: float, high: float) -> torch.Tensor:
+        return torch.rand(n, 1, 1, 1, generator=generator) * (high - low) + low
+
+    coarse = torch.randn(n, 1, 4, 4, generator=generator) * uniform(0, 0.3)
+    course = functional.interpolate(coarse, size=(side, side), mode="bicubic", align_corners=False)
+    grey = grey.clamp(1e-4, 1) ** (2 ** uniform(-0.45, 0.45)) * (uniform(-0.3, 0.3) + course).exp()
+    haze = uniform(-0.04, 0.05) * (grey > 0.02)
+    covered = torch.rand(n, generator=generator) < 0.15
+    corner = (0.65 * side + torch.rand(n, 2, generator=generator) * 0.35 * side).long()
+    grey = grey + haze
+    for i in covered.nonzero().flatten().tolist():
+        grey[i, :, corner[i, 0] :, corner[i, 1] :] = 0
+    return grey
+
+
+def _degrade(grey: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Blur a quarter of the pictures and roughen the speckle of another quarter."""
+    n = len(grey)
+    chance = torch.rand(n, 1, 1, 1, generator=generator)
+    kernel = torch.tensor([1.0, 2.0, 1.0])
+    kernel = (kernel[:, None] * kernel / 16)[None, None]
+    padded = functional.pad(grey, (1, 1, 1, 1), mode="replicate")
+    grey = torch.where(chance < 0.25, functional.conv2d(padded, kernel), grey)
+    noise = torch.randn(grey.shape, generator=generator) * 0.3 * grey
+    return torch.where(chance > 0.75, grey + noise, grey)

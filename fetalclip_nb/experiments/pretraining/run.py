@@ -1,0 +1,144 @@
+"""One pretraining run from phantoms to the exported folder: config, weights, scores, card."""
+
+import hashlib
+import json
+import subprocess
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import open_clip
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from fetalclip_nb.data.kinds import load_dataset
+from fetalclip_nb.experiments.pretraining.card import model_card
+from fetalclip_nb.experiments.pretraining.pool import Drawers, cached_pool
+from fetalclip_nb.experiments.pretraining.recipe import Recipe
+from fetalclip_nb.experiments.pretraining.scores import HELD_OUT, age_scores, held_out_scores
+from fetalclip_nb.experiments.pretraining.training import Trainer, train
+from fetalclip_nb.models.model import load_model
+from fetalclip_nb.paths import SHIPPED
+from fetalclip_nb.phantoms.clips import draw_clip
+from fetalclip_nb.phantoms.cohorts import VERSION
+from fetalclip_nb.phantoms.picture import draw
+
+CONFIG_FILE = "open_clip_config.json"
+
+WEIGHTS_FILE = "open_clip_model.safetensors"
+
+
+def read_config(folder: Path = SHIPPED) -> dict:
+    """Model and preprocess settings in open_clip's ``local-dir:`` form."""
+    return json.loads((folder / CONFIG_FILE).read_text("utf-8"))
+
+
+def new_model(config: dict, seed: int) -> nn.Module:
+    """An open_clip CLIP with seeded random weights."""
+    torch.manual_seed(seed)
+    return open_clip.CLIP(**config["model_cfg"])
+
+
+def run(
+    recipe: Recipe, *, out: Path, cache: Path, threads: int, real: Path | None = None
+) -> dict[str, dict]:
+    """Train, export, score and describe a model.
+
+    Args:
+        recipe: What decides the result.
+        out: Folder of the exported model.
+        cache: Folder of phantoms, checkpoints and embeddings.
+        threads: Threads of torch and processes that draw.
+        real: Folder of HC18, to score on real heads as well.
+
+    Returns:
+        The content of ``scores.json``.
+    """
+    trainer = trained(recipe, cache=cache, threads=threads)
+    weights = export(trainer.model, read_config(), out)
+    model = load_model(f"phantomclip=local-dir:{out}", device="cpu")
+    facts = describe(trainer, weights, threads) | {"held_out": HELD_OUT}
+    scores = facts | held_out_scores(model, cache)
+    if real is not None:
+        scores["real_hc18"] = age_scores(model, load_dataset("hc18", real), cache)
+    text = json.dumps(scores, indent=1) + "\n"
+    (out / "scores.json").write_text(text, "utf-8")
+    (out / "README.md").write_text(model_card(json.loads(text)), "utf-8")
+    return scores
+
+
+def describe(trainer: Trainer, weights: Path, threads: int) -> dict[str, dict]:
+    """Recipe, size and circumstances of a finished training."""
+    return {
+        "recipe": asdict(trainer.recipe),
+        "model": {
+            "parameters": sum(p.numel() for p in trainer.model.parameters()),
+            "bytes": weights.stat().st_size,
+            "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        },
+        "training": {
+            "seconds": round(trainer.seconds),
+            "threads": threads,
+            "phantoms": VERSION,
+            "commit": _commit(),
+            "torch": version("torch"),
+            "open_clip_torch": version("open_clip_torch"),
+        },
+    }
+
+
+def _commit() -> str:
+    """The checkout's commit, or "unknown" for an installed package."""
+    command = ["git", "-C", str(SHIPPED), "rev-parse", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def trained(recipe: Recipe, *, cache: Path, threads: int) -> Trainer:
+    """Draw the phantoms or read them from the cache, then train or go on with training.
+
+    Args:
+        recipe: What decides the result.
+        cache: Folder of phantoms and checkpoints.
+        threads: Threads of torch and processes that draw.
+    """
+    torch.set_num_threads(threads)
+    pool = cached_pool(
+        cache,
+        Drawers(draw, draw_clip),
+        version=VERSION,
+        heads=recipe.heads,
+        others=recipe.others,
+        hearts=recipe.hearts,
+        seed=recipe.seed,
+        workers=threads,
+    )
+    config = read_config()
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{SHIPPED}")
+    model = new_model(config, recipe.seed)
+    trainer = Trainer(model, tokenizer, config["preprocess_cfg"], pool, recipe)
+    key = json.dumps([asdict(recipe), config, VERSION], sort_keys=True)
+    train(trainer, cache / f"run-{hashlib.sha256(key.encode()).hexdigest()[:12]}.pt")
+    return trainer
+
+
+def export(model: nn.Module, config: dict, folder: Path) -> Path:
+    """Write config and half-precision weights so that open_clip loads the folder by itself.
+
+    Args:
+        model: Trained open_clip CLIP.
+        config: Content of the config file.
+        folder: Where to write.
+
+    Returns:
+        The weights file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+    path = folder / WEIGHTS_FILE
+    temporary = path.with_suffix(".part")
+    state = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+    save_file(state, temporary, metadata={"format": "pt"})
+    temporary.replace(path)
+    return path

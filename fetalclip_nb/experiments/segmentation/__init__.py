@@ -1,0 +1,1 @@
+"""Chapter 4: a decoder on frozen features outlines structures; the head is measured."""

@@ -1,0 +1,272 @@
+"""From the outlined head to its circumference in mm, and how far that is from the truth."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from fetalclip_nb.data.hc18 import COUNTED_HC_MM
+from fetalclip_nb.errors import ShapeError
+from fetalclip_nb.growth import gestational_age
+from fetalclip_nb.stats import scores
+from fetalclip_nb.stats.patients import patient_scores, ratio
+from fetalclip_nb.stats.scores import RunScores
+
+LIMITS = 1.96
+"""Standard deviations on each side of the bias: 95 % of normally distributed differences."""
+
+_FEWEST = 6  # boundary pixels: an ellipse has five unknowns
+
+
+@dataclass(frozen=True)
+class Ellipse:
+    """An ellipse in an image whose pixel centres have whole coordinates.
+
+    Attributes:
+        x: Centre, in pixels from the left.
+        y: Centre, in pixels from the top.
+        a: Longer semi-axis in pixels.
+        b: Shorter semi-axis in pixels.
+        angle: Direction of the longer axis in degrees, 0 to 180, from x towards y.
+    """
+
+    x: float
+    y: float
+    a: float
+    b: float
+    angle: float
+
+
+def fit_ellipse(mask: np.ndarray) -> Ellipse | None:
+    """The ellipse through the boundary of the largest region.
+
+    Least squares through the centres of its outermost pixels: where an outline was drawn that
+    has been filled since. The region's outer edge lies half a pixel farther out, and so does
+    the ellipse that has the region's moments. Pixels at the image's own border are left out:
+    there the picture ends, not the head.
+
+    Args:
+        mask: Boolean, shape (height, width); holes and smaller regions do not matter.
+
+    Returns:
+        The ellipse; None where the mask is empty, or the ellipse would be thinner than two
+        pixels or longer than the image's diagonal.
+
+    Raises:
+        ShapeError: If it is no mask.
+
+    Source: Fitzgibbon, Pilu and Fisher, 10.1109/34.765658 (``cv2.fitEllipseDirect``).
+    """
+    outline = _outline(np.asarray(mask))
+    if len(outline) < _FEWEST:
+        return None
+    (x, y), (one, two), angle = cv2.fitEllipseDirect(outline)
+    # Not a number fails these comparisons too.
+    if not (min(one, two) >= 2 and max(one, two) <= np.hypot(*np.shape(mask))):
+        return None
+    # The angle given is that of the first axis, whichever is the longer.
+    angle = angle if one >= two else angle + 90
+    return Ellipse(x, y, max(one, two) / 2, min(one, two) / 2, angle % 180)
+
+
+def circumference(ellipse: Ellipse) -> float:
+    """Circumference in pixels, by Ramanujan's second formula (exact to 1e-4 for any ellipse).
+
+    Source: S. Ramanujan, Modular equations and approximations to pi, Quarterly Journal of
+    Mathematics 45 (1914): pi (a + b) (1 + 3h / (10 + sqrt(4 - 3h))), h = ((a - b) / (a + b))^2.
+
+    >>> round(circumference(Ellipse(0, 0, 2, 1, 0)), 4)
+    9.6884
+    """
+    whole = ellipse.a + ellipse.b
+    h = ((ellipse.a - ellipse.b) / whole) ** 2
+    return float(np.pi * whole * (1 + 3 * h / (10 + np.sqrt(4 - 3 * h))))
+
+
+def head_circumferences(logits: np.ndarray, sizes: np.ndarray, pixel_mm: np.ndarray) -> np.ndarray:
+    """Head circumferences in mm, from a decoder's logits.
+
+    Logits are brought to the full size of the image (bilinear) before they are cut at 0, so
+    that a coarse grid does not round the outline, and the square's black borders are cut off.
+
+    Args:
+        logits: Float, shape (n, S, S), of images that were padded to a square.
+        sizes: Width and height of each image in pixels, shape (n, 2).
+        pixel_mm: Side of an image's own pixel in mm, shape (n,).
+
+    Returns:
+        Float64 of shape (n,); NaN where no head was found or the size of a pixel is unknown.
+
+    Raises:
+        ShapeError: If shapes do not match or a logit is not finite.
+    """
+    logits, sizes = np.asarray(logits), np.asarray(sizes)
+    if logits.ndim != 3 or logits.shape[1] != logits.shape[2] or sizes.shape != (len(logits), 2):
+        raise ShapeError(
+            "Logits and sizes do not fit",
+            expected="logits (n, S, S), sizes (n, 2)",
+            found=f"{logits.shape}, {sizes.shape}",
+        )
+    if not np.isfinite(logits).all():
+        raise ShapeError("Logits are not finite", expected="finite numbers")
+    masks = (_full_size(one, *size) for one, size in zip(logits, sizes, strict=True))
+    return _measured(masks, pixel_mm, len(logits))
+
+
+def mask_circumferences(masks: Sequence[np.ndarray], pixel_mm: np.ndarray) -> np.ndarray:
+    """Head circumferences in mm, from masks of the images' own sizes.
+
+    Args:
+        masks: Boolean arrays (height, width), n of them.
+        pixel_mm: Side of a pixel in mm, shape (n,).
+
+    Returns:
+        As `head_circumferences`.
+
+    Raises:
+        ShapeError: If there is not one pixel size a mask.
+    """
+    return _measured(masks, pixel_mm, len(masks))
+
+
+def agreement(
+    measured_mm: np.ndarray,
+    true_mm: np.ndarray,
+    patients: np.ndarray,
+    *,
+    resamples: int = scores.RESAMPLES,
+    seed: int = scores.SEED,
+) -> dict[str, RunScores]:
+    """How far measured circumferences are from the true ones, with intervals over patients.
+
+    Limits of agreement are bias +- 1.96 standard deviations of the differences, measured
+    minus true. Several images of a patient are taken as if they were of several.
+
+    Args:
+        measured_mm: Of H decoders, shape (H, n), or of one, (n,); NaN where not measured.
+        true_mm: Shape (n,).
+        patients: Patient of each image, shape (n,).
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the patient draws.
+
+    Returns:
+        In mm: hc_mae_mm (mean absolute error), hc_bias_mm, hc_low_mm and hc_high_mm (limits
+        of agreement; absent with fewer than two images), of the measured images; hc_missed,
+        the share of images that were not measured. n counts all images.
+
+    Raises:
+        ShapeError: If shapes do not match or a true value is not finite.
+
+    Source: Bland and Altman, 10.1016/S0140-6736(86)90837-8.
+    """
+    measured, true, patients = _pairs(measured_mm, true_mm, patients)
+    return _difference_scores(measured - true, patients, "hc", "mm", resamples, seed)
+
+
+def age_agreement(
+    measured_mm: np.ndarray,
+    true_mm: np.ndarray,
+    patients: np.ndarray,
+    *,
+    resamples: int = scores.RESAMPLES,
+    seed: int = scores.SEED,
+) -> dict[str, RunScores]:
+    """`agreement` of gestational ages: those at which the circumferences are the median.
+
+    Only heads whose true circumference is 100 to 342 mm count, as in the paper's gestational
+    ages. Ages are clipped to 14w0d-38w6d, which makes errors at both ends smaller.
+
+    Args:
+        measured_mm: As in `agreement`.
+        true_mm: As in `agreement`.
+        patients: As in `agreement`.
+        resamples: As in `agreement`.
+        seed: As in `agreement`.
+
+    Returns:
+        In days: age_mae_days, age_bias_days, age_low_days, age_high_days; age_missed. Empty
+        where no head counts.
+
+    Raises:
+        ShapeError: As in `agreement`.
+    """
+    measured, true, patients = _pairs(measured_mm, true_mm, patients)
+    rows = (true >= COUNTED_HC_MM[0]) & (true <= COUNTED_HC_MM[1])
+    if not rows.any():
+        return {}
+    days = gestational_age(measured[:, rows]) - gestational_age(true[rows])
+    return _difference_scores(days, patients[rows], "age", "days", resamples, seed)
+
+
+def _difference_scores(
+    differences: np.ndarray, patients: np.ndarray, name: str, unit: str, resamples: int, seed: int
+) -> dict[str, RunScores]:
+    """Scores of differences (H, n), NaN where not measured."""
+    known = ~np.isnan(differences)
+    d = np.where(known, differences, 0)
+    items = np.stack([known, d, np.abs(d), d**2, np.ones_like(d)], axis=-1).swapaxes(0, 1)
+
+    def statistic(sums: np.ndarray) -> dict[str, np.ndarray]:
+        n, total, absolute, squares, images = np.moveaxis(sums, -1, 0)
+        bias = ratio(total, n)
+        variance = ratio(squares - n * np.nan_to_num(bias) ** 2, np.maximum(n - 1, 0))
+        spread = LIMITS * np.sqrt(np.maximum(variance, 0))
+        return {
+            f"{name}_mae_{unit}": ratio(absolute, n),
+            f"{name}_bias_{unit}": bias,
+            f"{name}_low_{unit}": bias - spread,
+            f"{name}_high_{unit}": bias + spread,
+            f"{name}_missed": 1 - n / images,
+        }
+
+    return patient_scores(items, patients, statistic, resamples=resamples, seed=seed)
+
+
+def _outline(mask: np.ndarray) -> np.ndarray:
+    """Boundary pixels of the largest region, but for those at the border, int (k, 2) as x, y."""
+    if mask.ndim != 2 or mask.dtype != bool:
+        raise ShapeError(
+            "A mask is needed",
+            expected="a boolean array (height, width)",
+            found=f"{mask.dtype} {mask.shape}",
+        )
+    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if not found:
+        return np.empty((0, 2), np.int32)
+    points = max(found, key=cv2.contourArea)[:, 0]
+    last = np.array(mask.shape[::-1]) - 1
+    return np.ascontiguousarray(points[((points > 0) & (points < last)).all(1)])
+
+
+def _full_size(logits: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Logits (S, S) of the padded square as a mask (height, width)."""
+    side = max(width, height)
+    square = cv2.resize(logits.astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR)
+    # Borders as `images.pad_to_square` puts them.
+    left, top = (side - width) // 2, (side - height) // 2
+    return square[top : top + height, left : left + width] > 0
+
+
+def _measured(masks: Iterable[np.ndarray], pixel_mm: np.ndarray, n: int) -> np.ndarray:
+    pixel_mm = np.asarray(pixel_mm, dtype=np.float64)
+    if pixel_mm.shape != (n,):
+        raise ShapeError("One pixel size an image is needed", expected=(n,), found=pixel_mm.shape)
+    ellipses = [fit_ellipse(mask) for mask in masks]
+    pixels = [np.nan if found is None else circumference(found) for found in ellipses]
+    return np.array(pixels, dtype=np.float64) * pixel_mm
+
+
+def _pairs(
+    measured: np.ndarray, true: np.ndarray, patients: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    measured = np.atleast_2d(np.asarray(measured, dtype=np.float64))
+    true, patients = np.asarray(true, dtype=np.float64), np.asarray(patients)
+    fits = measured.ndim == 2 and true.shape == patients.shape == measured.shape[1:]
+    if not fits or not np.isfinite(true).all():
+        raise ShapeError(
+            "Measured and true values do not fit",
+            expected="measured (H, n) or (n,), true and patients (n,), every true one finite",
+            found=f"measured {measured.shape}, true {true.shape}, patients {patients.shape}",
+        )
+    return measured, true, patients

@@ -1,0 +1,138 @@
+"""What a decoder sees beside the encoder's features, and what it must outline."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from fetalclip_nb import __version__
+from fetalclip_nb.data.augmentation import Augmentation, augmented, augmented_masks
+from fetalclip_nb.data.images import read_square
+from fetalclip_nb.data.mask_files import padded_mask, reduced_mask
+from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.models.store import Store, stored_arrays
+from fetalclip_nb.tasks.masks import MaskTask
+
+VERSION = 1
+"""Raised when the same images and masks give other squares; they are then made anew."""
+
+BITS = 8  # pixels of a mask in one byte
+
+
+def pictures(
+    task: MaskTask,
+    side: int,
+    *,
+    cache_dir: Path,
+    augmentation: Augmentation | None = None,
+    copy: int = 0,
+    rows: np.ndarray | None = None,
+    workers: int | None = None,
+) -> Store:
+    """Images and masks as small squares, computed once and kept on disk.
+
+    Both are padded to a square, changed in the same way where copies are asked for, and then
+    reduced: images bicubic, as encoders take them, masks to the pixels that lie at least half
+    inside.
+
+    Args:
+        task: Images and masks.
+        side: Side of the squares in pixels, a multiple of 8.
+        cache_dir: Folder that all notebooks share.
+        augmentation: How far images and masks are changed; None for not at all.
+        copy: Number of the augmented copy.
+        rows: Which rows, boolean of shape (N,); None for all.
+        workers: Threads that read images; None for one a core.
+
+    Returns:
+        A store with "images", uint8 of shape (n, side, side, 3), and "masks", packed bits,
+        uint8 of shape (n, C, side * side / 8): see `unpack`.
+
+    Raises:
+        ParameterError: If the side is not a positive multiple of 8, or no row is asked for.
+        CacheError: If the cache holds something else than its key promises, or the disk is full.
+        ImageError: If an image cannot be decoded.
+
+    Source: Protocol of the paper's segmentation probing; it does not say how masks are reduced.
+    """
+    if side < BITS or side % BITS:
+        raise ParameterError(
+            "Masks cannot be packed", where="side", expected=f"a multiple of {BITS}", found=side
+        )
+    kept = np.arange(len(task.dataset)) if rows is None else np.flatnonzero(rows)
+    make = partial(_square, task, side, augmentation, copy)
+
+    def compute(chunk: range) -> dict[str, np.ndarray]:
+        with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+            images, masks = zip(*pool.map(make, kept[list(chunk)]), strict=True)
+        return {"images": np.stack(images), "masks": np.stack(masks)}
+
+    meta = _meta(task, side, augmentation, copy, kept)
+    return stored_arrays(cache_dir, "pictures", meta, len(kept), compute)
+
+
+def unpack(masks: np.ndarray, side: int) -> np.ndarray:
+    """Packed masks of shape (..., side * side / 8) as booleans of shape (..., side, side)."""
+    bits = np.unpackbits(masks, axis=-1).astype(bool)
+    return bits.reshape(*masks.shape[:-1], side, side)
+
+
+def pack(masks: np.ndarray) -> np.ndarray:
+    """Boolean masks of shape (..., side, side) as bits, uint8 of shape (..., side * side / 8).
+
+    >>> bool((unpack(pack(np.eye(8, dtype=bool)), 8) == np.eye(8)).all())
+    True
+    """
+    return np.packbits(masks.reshape(*masks.shape[:-2], -1), axis=-1)
+
+
+def normalised(images: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+    """Images as a decoder takes them.
+
+    Args:
+        images: uint8 of shape (n, side, side, 3).
+        mean: Of each channel, as a share of white.
+        std: Of each channel, as a share of white.
+
+    Returns:
+        float32 of shape (n, 3, side, side).
+    """
+    values = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 255
+    return (values - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+
+
+def _square(
+    task: MaskTask, side: int, augmentation: Augmentation | None, copy: int, row: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Image and packed masks of one row."""
+    image = read_square(task.dataset.paths[row])
+    masks = np.stack([padded_mask(mask) for mask in task.read(row)])
+    if augmentation is not None:
+        name = task.dataset.table["id"].iloc[row]
+        image = augmented(image, augmentation, name=name, copy=copy)
+        masks = augmented_masks(masks, augmentation, name=name, copy=copy)
+    small = np.stack([reduced_mask(mask, side) for mask in masks])
+    seen = image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
+    return np.asarray(seen), pack(small)
+
+
+def _meta(
+    task: MaskTask, side: int, augmentation: Augmentation | None, copy: int, kept: np.ndarray
+) -> dict:
+    ids = "\n".join(task.dataset.table["id"].iloc[kept])
+    changes = augmentation and {**augmentation.settings, "copy": copy}
+    return {
+        "task": task.name,
+        "version": VERSION,
+        "fingerprint": task.fingerprint,
+        "side": side,
+        "augmentation": changes,
+        "images": hashlib.sha256(ids.encode()).hexdigest()[:16],
+        "package": __version__,
+    }

@@ -1,0 +1,1 @@
+"""An encoder, and what it makes of images and sentences."""

@@ -1,0 +1,207 @@
+"""A model by name: the shipped phantom CLIP, any open_clip model, config + checkpoint."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import open_clip
+import torch
+from PIL import Image
+from torch import nn
+
+from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.models.names import model_name
+from fetalclip_nb.models.sources import create
+
+PRECISIONS = ("auto", "fp32", "tf32", "bf16")
+
+
+@dataclass(frozen=True)
+class Model:
+    """An image encoder and a text encoder that share a space.
+
+    Attributes:
+        name: Short name, used in tables and file names.
+        source: What was loaded.
+        network: The open_clip module, in evaluation mode.
+        preprocess: PIL image to tensor (3, S, S).
+        tokenizer: Sentences to token ids (N, context length).
+        fingerprint: 16 hexadecimal digits over config, preparation and weights.
+        device: "cpu", "cuda", ...
+        precision: "fp32", "tf32" or "bf16".
+    """
+
+    name: str
+    source: str
+    network: nn.Module
+    preprocess: Callable[[Image.Image], torch.Tensor]
+    tokenizer: Callable[[list[str]], torch.Tensor]
+    fingerprint: str
+    device: str
+    precision: str
+
+    @torch.inference_mode()
+    def encode_images(self, pixels: torch.Tensor) -> np.ndarray:
+        """Un-normalised image embeddings.
+
+        Args:
+            pixels: Preprocessed images, float32 of shape (N, 3, S, S).
+
+        Returns:
+            float32 of shape (N, D).
+        """
+        with self.autocast():
+            return self.network.encode_image(pixels.to(self.device)).float().cpu().numpy()
+
+    @torch.inference_mode()
+    def encode_text(self, sentences: Sequence[str], batch_size: int = 512) -> np.ndarray:
+        """Un-normalised text embeddings, float32 of shape (N, D).
+
+        Sentences of similar length share a batch, and each batch is cut at its longest
+        sentence where the text tower is causal (see `trimmed_text`).
+        """
+        tokens = self.tokenizer(list(sentences))
+        order = torch.argsort((tokens != 0).sum(1), stable=True)
+        parts = []
+        for rows in order.split(batch_size):
+            with self.autocast():
+                parts.append(trimmed_text(self.network, tokens[rows].to(self.device)).float().cpu())
+        vectors = torch.empty_like(torch.cat(parts))
+        vectors[order] = torch.cat(parts)
+        return vectors.numpy()
+
+    @property
+    def parameters(self) -> int:
+        """Number of trainable numbers."""
+        return sum(p.numel() for p in self.network.parameters())
+
+    def autocast(self) -> torch.autocast:
+        """The context of a forward pass in the model's precision."""
+        kind = torch.device(self.device).type
+        return torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16")
+
+
+def trimmed_text(network: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+    """Encode text at the length of its longest sentence instead of the full context.
+
+    In a causal tower a position sees only what precedes it, and the feature is taken at the
+    end-of-text token: what follows cannot matter, so cutting it is exact and several times
+    faster. Other towers (BERT with its own padding mask) are run at full length.
+
+    Args:
+        network: An open_clip model.
+        tokens: Token ids of shape (N, context length), padded with 0.
+
+    Returns:
+        Un-normalised text features of shape (N, D).
+    """
+    if not _is_causal(network):
+        return network.encode_text(tokens)
+    # The end-of-text token has the largest id of the vocabulary.
+    length = int(tokens.argmax(dim=1).max()) + 1
+    tokens = tokens[:, :length]
+    kind = network.transformer.get_cast_dtype()
+    x = network.token_embedding(tokens).to(kind) + network.positional_embedding[:length].to(kind)
+    x = network.transformer(x, attn_mask=network.attn_mask[:length, :length])
+    x = network.ln_final(x)
+    x = x[torch.arange(len(x), device=x.device), tokens.argmax(dim=1)]
+    projection = network.text_projection
+    return projection(x) if isinstance(projection, nn.Linear) else x @ projection
+
+
+def _is_causal(network: nn.Module) -> bool:
+    return (
+        isinstance(network, open_clip.CLIP)
+        and getattr(network, "attn_mask", None) is not None
+        and network.text_pool_type == "argmax"
+        and network.text_projection is not None
+    )
+
+
+def load_model(spec: str, *, device: str = "auto", precision: str = "auto") -> Model:
+    """Load a model.
+
+    Args:
+        spec: One of
+
+            - ``phantomclip`` or ``phantomclip-untrained`` (same shape, seeded random weights);
+            - ``clip``, ``biomedclip``, ``fetalclip``;
+            - ``fetalclip-untrained`` or ``CONFIG.json-untrained``: a config's untrained twin;
+            - ``ARCHITECTURE/PRETRAINED``, any pair that open_clip knows;
+            - ``hf-hub:ORGANISATION/NAME`` or ``local-dir:FOLDER``;
+            - ``CONFIG.json+CHECKPOINT`` (.pt, .pth, .bin or .safetensors).
+
+            Any of them may be preceded by ``NAME=`` to choose the name in tables.
+        device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:1".
+        precision: "auto" (fp32 on CPU, tf32 on GPU), "fp32", "tf32" or "bf16".
+
+    Raises:
+        ModelError: Unknown name, missing or unfitting weights, LFS pointer.
+        ParameterError: A device that is not there, an unknown precision.
+    """
+    source = spec.strip().rpartition("=")[2].strip()
+    device = pick_device(device)
+    precision = pick_precision(precision, device)
+    network, preprocess, tokenizer, config = create(source)
+    network.eval().requires_grad_(False)
+    fingerprint = _fingerprint(network, preprocess, tokenizer, config)
+    name = model_name(spec)
+    network.to(device)
+    return Model(name, source, network, preprocess, tokenizer, fingerprint, device, precision)
+
+
+def pick_device(device: str) -> str:
+    """Resolve "auto", and refuse a device that this machine lacks.
+
+    Raises:
+        ParameterError: If the device is unknown or absent.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", device):
+        raise ParameterError(
+            "Unknown device",
+            where="device",
+            expected="auto, cpu, cuda, cuda:N or mps",
+            found=device,
+        )
+    absent = (device.startswith("cuda") and not torch.cuda.is_available()) or (
+        device == "mps" and not torch.backends.mps.is_available()
+    )
+    if absent:
+        raise ParameterError(
+            "No such accelerator on this machine",
+            where="device",
+            expected="cpu or auto",
+            found=device,
+            fix="set device to auto, or install a torch build for your GPU",
+        )
+    return device
+
+
+def pick_precision(precision: str, device: str) -> str:
+    """Resolve "auto" and set torch's matrix precision accordingly."""
+    if precision not in PRECISIONS:
+        raise ParameterError(
+            "Unknown precision", where="precision", expected=", ".join(PRECISIONS), found=precision
+        )
+    if precision == "auto":
+        precision = "tf32" if device.startswith("cuda") else "fp32"
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    # The patch embedding is a convolution: it must follow the same rule.
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    return precision
+
+
+def _fingerprint(network: nn.Module, preprocess: object, tokenizer: object, config: dict) -> str:
+    # Weights alone do not tell: activation, heads and pooling have no tensor of their own.
+    words = f"{type(tokenizer).__name__} {getattr(tokenizer, 'context_length', '')}"
+    settings = json.dumps(config, sort_keys=True, default=str)
+    digest = hashlib.sha256("\0".join([repr(preprocess), words, settings]).encode())
+    for key, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]

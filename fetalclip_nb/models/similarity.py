@@ -1,0 +1,79 @@
+"""Zero-shot classification: images against the mean of a few sentences a class."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from fetalclip_nb.errors import ShapeError
+
+SCALE = 100.0
+
+_UNIT_TOLERANCE = 1e-3
+
+
+def normalise(vectors: np.ndarray) -> np.ndarray:
+    """Scale rows to unit length (the last axis), float32.
+
+    >>> print(normalise(np.array([[3.0, 4.0]])))
+    [[0.6 0.8]]
+    """
+    vectors = np.asarray(vectors, dtype=np.float32)
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.maximum(length, 1e-12)
+
+
+def class_embeddings(
+    encode: Callable[[list[str]], np.ndarray], prompts: dict[str, list[str]]
+) -> np.ndarray:
+    """One unit vector a class: the mean of its unit sentence vectors, made unit again.
+
+    Args:
+        encode: Sentences to embeddings (N, D).
+        prompts: Sentences of each class.
+
+    Returns:
+        Unit-norm rows, float32 of shape (C, D), in the order of ``prompts``.
+
+    Source: FetalCLIP (arXiv 2502.14807), zero-shot planes; CLIP (arXiv 2103.00020), 3.1.4.
+    """
+    sentences = [sentence for group in prompts.values() for sentence in group]
+    vectors = normalise(encode(sentences))
+    ends = np.cumsum([len(group) for group in prompts.values()])
+    groups = np.split(vectors, ends[:-1])
+    return normalise(np.stack([group.mean(0) for group in groups]))
+
+
+def zero_shot_logits(
+    image_embeddings: np.ndarray, class_vectors: np.ndarray, *, scale: float = SCALE
+) -> np.ndarray:
+    """Score each image against each class.
+
+    Args:
+        image_embeddings: Unit-norm rows, float32 of shape (N, D).
+        class_vectors: Unit-norm rows, float32 of shape (C, D).
+        scale: Temperature (no unit); 100 in the paper's protocol.
+
+    Returns:
+        Logits, float32 of shape (N, C).
+
+    Raises:
+        ShapeError: If D differs or a row is not unit norm within 1e-3.
+
+    Source: CLIP (arXiv 2103.00020), section 3.1.2.
+    """
+    if image_embeddings.shape[-1] != class_vectors.shape[-1]:
+        raise ShapeError(
+            "Image and text embeddings differ in width",
+            expected=class_vectors.shape[-1],
+            found=image_embeddings.shape[-1],
+        )
+    for name, rows in (("image", image_embeddings), ("class", class_vectors)):
+        length = np.linalg.norm(rows, axis=-1)
+        if not np.allclose(length, 1, atol=_UNIT_TOLERANCE):
+            raise ShapeError(
+                f"Rows of the {name} embeddings are not unit norm",
+                expected="length 1 within 0.001",
+                found=f"{length.min():.4f} to {length.max():.4f}",
+                fix="pass them through models.similarity.normalise",
+            )
+    return scale * image_embeddings @ class_vectors.T

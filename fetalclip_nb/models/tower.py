@@ -1,0 +1,225 @@
+"""The plain vision transformer in an image encoder, whichever library built it.
+
+An image encoder for thousands of forward passes: the same numbers, less work.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from torch import nn
+from torch.nn import functional
+
+from fetalclip_nb.errors import ModelError
+from fetalclip_nb.models.model import Model
+
+
+@dataclass(frozen=True)
+class Tower:
+    """Blocks that all have one token a patch, on a square grid.
+
+    Attributes:
+        name: The model's name.
+        blocks: The blocks, the shallowest first.
+        prefix: Tokens before those of the patches: class and registers.
+        grid: Patches along a side of the image.
+        width: Numbers a token.
+        batch_first: Whether tokens come as (N, T, width) or as (T, N, width).
+    """
+
+    name: str
+    blocks: Sequence[nn.Module]
+    prefix: int
+    grid: int
+    width: int
+    batch_first: bool = True
+
+    def maps(self, block: int, tokens: torch.Tensor) -> torch.Tensor:
+        """Tokens of the patches alone, where the patches are.
+
+        Args:
+            block: Number of the block, for the message.
+            tokens: What the block has given.
+
+        Returns:
+            float32 of shape (N, width, grid, grid).
+
+        Raises:
+            ModelError: If there is not one token a patch beside class and registers.
+        """
+        if not self.batch_first:
+            tokens = tokens.transpose(0, 1)
+        expected = (self.prefix + self.grid**2, self.width)
+        if tuple(tokens.shape[1:]) != expected:
+            raise ModelError(
+                "Block does not give one token a patch",
+                where=f"{self.name}, block {block}",
+                expected=f"(images, {expected[0]}, {expected[1]})",
+                found=tuple(tokens.shape),
+                fix="use a plain vision transformer",
+            )
+        patches = tokens[:, self.prefix :].float().transpose(1, 2)
+        return patches.unflatten(2, (self.grid, self.grid))
+
+
+def vision_tower(model: Model) -> Tower:
+    """Find the vision transformer of a model.
+
+    Args:
+        model: Its image tower is open_clip's own vision transformer or a trunk of timm's.
+
+    Raises:
+        ModelError: If the image tower is something else, or its grid is no square.
+    """
+    visual = getattr(model.network, "visual", None)
+    trunk = getattr(visual, "trunk", visual)
+    if isinstance(visual, VisionTransformer):
+        inner = visual.transformer
+        parts = (inner.resblocks, 1, visual.grid_size, inner.width, inner.batch_first)
+    elif all(hasattr(trunk, name) for name in ("blocks", "num_prefix_tokens", "embed_dim")):
+        grid = getattr(getattr(trunk, "patch_embed", None), "grid_size", (0, 1))
+        parts = (trunk.blocks, trunk.num_prefix_tokens, grid, trunk.embed_dim)
+    else:
+        raise _unusable(model, type(trunk).__name__)
+    blocks, prefix, (height, width), *others = parts
+    if height != width:
+        raise _unusable(model, f"a grid of {height} x {width}")
+    return Tower(model.name, blocks, prefix, height, *others)
+
+
+def _unusable(model: Model, found: str) -> ModelError:
+    return ModelError(
+        "Image tower is no plain vision transformer",
+        where=model.name,
+        expected="open_clip's VisionTransformer, or a timm trunk with blocks, num_prefix_tokens "
+        "and a square grid of patches",
+        found=found,
+        fix="features of blocks need a ViT (phantomclip, clip, biomedclip, fetalclip, ...): leave "
+        "this model out, or what is segmented",
+    )
+
+
+_FEW = 16
+"""Of fewer pictures torch computes a pointwise convolution with slow code of its own."""
+
+
+def fast_tower(model: Model) -> nn.Module:
+    """A copy of a model's image tower that gives the same embeddings faster.
+
+    Weights are shared with the model, hooks on it are not. In open_clip's vision transformer the
+    last block is computed for the class token alone, because nothing else of it is read. On a CPU
+    its layers are computed as pointwise convolutions: these go to oneDNN, products of matrices go
+    to MKL, which is about half as fast on processors of other makers than Intel
+    (`benchmarks/run.py cams`). Where neither applies, the copy is the tower as it is.
+
+    Args:
+        model: Any model.
+
+    Returns:
+        A module from pixels (N, 3, S, S) to un-normalised embeddings (N, D), for inference.
+    """
+    visual = model.network.visual
+    shared = {id(t): t for t in (*visual.parameters(), *visual.buffers())}
+    tower = copy.deepcopy(visual, shared)
+    if not isinstance(tower, VisionTransformer) or not tower.transformer.batch_first:
+        return tower
+    blocks = tower.transformer.resblocks
+    if model.device == "cpu" and model.precision == "fp32":
+        for block in blocks:
+            _use_convolutions(block)
+    if _reads_class_token(tower):
+        blocks[-1] = ClassTokenBlock(blocks[-1])
+    return tower
+
+
+class ClassTokenBlock(nn.Module):
+    """A residual attention block of which only the class token is wanted.
+
+    Args:
+        block: open_clip's block.
+    """
+
+    def __init__(self, block: ResidualAttentionBlock) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, tokens: torch.Tensor, attn_mask: None = None) -> torch.Tensor:
+        """Tokens (N, T, W) to the class token after the block, (N, 1, W)."""
+        block = self.block
+        seen = block.ln_1(tokens)
+        attended = block.attn(seen[:, :1], seen, seen, need_weights=False)[0]
+        token = tokens[:, :1] + block.ls_1(attended)
+        return token + block.ls_2(block.mlp(block.ln_2(token)))
+
+
+class PointwiseLinear(nn.Module):
+    """A linear layer on tokens, computed as a convolution with a kernel of one pixel.
+
+    Args:
+        weight: Shape (out, in).
+        bias: Shape (out,), or None.
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        super().__init__()
+        self.weight, self.bias = weight, bias
+        kernel = weight.detach()[:, :, None, None]
+        self.kernel = kernel.contiguous(memory_format=torch.channels_last)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Tokens (N, T, in) to (N, T, out)."""
+        if len(tokens) < _FEW or tokens.shape[1] == 1:
+            return functional.linear(tokens, self.weight, self.bias)
+        # Seen as a picture of T x 1 pixels whose channels lie last, nothing has to be moved.
+        picture = tokens.contiguous()[:, :, None].permute(0, 3, 1, 2)
+        return functional.conv2d(picture, self.kernel, self.bias).permute(0, 2, 3, 1).squeeze(2)
+
+
+class PointwiseAttention(nn.Module):
+    """Multi-head attention whose projections are `PointwiseLinear`.
+
+    Args:
+        attention: Without dropout, its tokens batch first.
+    """
+
+    def __init__(self, attention: nn.MultiheadAttention) -> None:
+        super().__init__()
+        self.heads, width = attention.num_heads, attention.embed_dim
+        weight, bias = attention.in_proj_weight, attention.in_proj_bias
+        self.all = PointwiseLinear(weight, bias)
+        self.query = PointwiseLinear(weight[:width], bias[:width])
+        self.key_value = PointwiseLinear(weight[width:], bias[width:])
+        self.out = PointwiseLinear(attention.out_proj.weight, attention.out_proj.bias)
+
+    def forward(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **options: object
+    ) -> tuple[torch.Tensor]:
+        """Attend from query (N, Q, W) to key, which is the value, (N, T, W)."""
+        if query is key:
+            parts = self._split(self.all(query), 3)
+        else:
+            parts = [*self._split(self.query(query), 1), *self._split(self.key_value(key), 2)]
+        attended = functional.scaled_dot_product_attention(*parts)
+        return (self.out(attended.transpose(1, 2).reshape(query.shape)),)
+
+    def _split(self, projected: torch.Tensor, parts: int) -> torch.Tensor:
+        """Projections (N, T, parts x W) to one (N, heads, T, W / heads) each."""
+        return projected.unflatten(2, (parts, self.heads, -1)).permute(2, 0, 3, 1, 4)
+
+
+def _use_convolutions(block: nn.Module) -> None:
+    """Exchange the layers of a block, in place, where they are of the plain kind."""
+    if type(block) is not ResidualAttentionBlock or block.attn.in_proj_bias is None:
+        return
+    block.attn = PointwiseAttention(block.attn)
+    for name, layer in list(block.mlp.named_children()):
+        if type(layer) is nn.Linear:
+            setattr(block.mlp, name, PointwiseLinear(layer.weight, layer.bias))
+
+
+def _reads_class_token(tower: VisionTransformer) -> bool:
+    """Whether pooling takes the first token and the last block is of the plain kind."""
+    plain = type(tower.transformer.resblocks[-1]) is ResidualAttentionBlock
+    return plain and tower.pool_type == "tok" and tower.attn_pool is None

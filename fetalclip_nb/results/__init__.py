@@ -1,0 +1,1 @@
+"""What a number becomes: a result file, a text, a table, a figure."""

@@ -1,0 +1,220 @@
+"""Every figure of the book, in one style: opaque white, no text smaller than 8 points."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from PIL import Image
+
+from fetalclip_nb.data.images import read_square
+from fetalclip_nb.results.formats import readable
+from fetalclip_nb.stats.classification import Predictions
+from fetalclip_nb.stats.scores import Score
+
+COLOURS = sns.color_palette("colorblind")
+
+WIDTH = 7.5
+"""Width of a figure in inches."""
+
+NARROW = 0.7 * WIDTH
+"""Width in inches at which text of 9 points is still read on a telephone."""
+
+MARKERS = "osD^vP*Xph<>"
+
+STYLES = ["-", (0, (5, 1)), "-.", (0, (1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 3))]
+"""Line styles that tell curves apart without their colour."""
+
+
+def use_style() -> None:
+    """Set the book's matplotlib style."""
+    sns.set_theme(context="notebook", style="whitegrid", palette="colorblind", font_scale=0.85)
+    mpl.rcParams |= {
+        "figure.facecolor": "white",
+        "savefig.facecolor": "white",
+        "figure.dpi": 110,
+        "savefig.bbox": "tight",
+        "axes.titlesize": "medium",
+        # Names of files and classes and sentences are a user's: a $ in them begins no formula.
+        "text.parse_math": False,
+    }
+
+
+def colours() -> Iterator[tuple]:
+    """The palette over and over, so that no row or curve is left out for want of a colour."""
+    return cycle(COLOURS)
+
+
+def image_grid(
+    paths: Sequence[Path], titles: Sequence[str], *, columns: int = 5, size: float = 1.5
+) -> Figure:
+    """Image files as the encoder is given them (squares with black borders), with titles.
+
+    Args:
+        paths: Image files.
+        titles: One short title an image.
+        columns: Images in a row.
+        size: Side of an image in inches.
+    """
+    return picture_grid([read_square(path) for path in paths], titles, columns=columns, size=size)
+
+
+def picture_grid(
+    images: Sequence[Image.Image], titles: Sequence[str], *, columns: int = 5, size: float = 1.5
+) -> Figure:
+    """Images in rows, with titles.
+
+    Args:
+        images: What to show, in grey.
+        titles: One short title an image.
+        columns: Images in a row.
+        size: Side of an image in inches.
+    """
+    rows = max(1, -(-len(images) // columns))
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(columns * size, rows * (size + 0.3)), squeeze=False
+    )
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, image, title in zip(axes.flat, images, titles, strict=False):
+        axis.imshow(image.convert("L"), cmap="gray", vmin=0, vmax=255)
+        axis.set_title(title, fontsize=8)
+    figure.tight_layout()
+    return figure
+
+
+def confusion(predictions: Predictions, title: str = "") -> Figure:
+    """Confusion matrix: rows are the classes with images, columns all that could be chosen."""
+    counts = predictions.confusion[predictions.present]
+    rows = [predictions.classes[i] for i in predictions.present]
+    shares = counts / counts.sum(1, keepdims=True)
+    figure, axis = plt.subplots(figsize=(WIDTH, 0.55 * len(rows) + 1.6))
+    sns.heatmap(
+        pd.DataFrame(shares, rows, predictions.classes),
+        annot=counts,
+        fmt=",d",
+        cmap="Blues",
+        vmin=0,
+        vmax=1,
+        ax=axis,
+        cbar_kws={"label": "share of the true class"},
+    )
+    axis.set(xlabel="predicted", ylabel="true", title=title)
+    axis.tick_params(axis="x", rotation=30)
+    axis.tick_params(axis="y", rotation=0)
+    figure.tight_layout()
+    return figure
+
+
+def score_bars(scores: Mapping[str, Mapping[str, Score]], *, label: str) -> Figure:
+    """Grouped points with intervals: one group a class, one colour a model.
+
+    Args:
+        scores: Model to class to score.
+        label: Name of the vertical axis, with its unit.
+    """
+    classes = list(next(iter(scores.values())))
+    figure, axis = plt.subplots(figsize=(WIDTH, 3.2))
+    offsets = np.linspace(-0.2, 0.2, len(scores)) if len(scores) > 1 else [0.0]
+    for (model, found), offset, colour in zip(scores.items(), offsets, colours(), strict=False):
+        x = np.arange(len(classes)) + offset
+        _points(axis, x, [found[name] for name in classes], colour, model)
+    axis.set_xticks(range(len(classes)), classes, rotation=25, ha="right")
+    axis.set(ylabel=label, ylim=(-2, 102))
+    axis.grid(visible=False, axis="x")
+    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=8)
+    figure.tight_layout()
+    return figure
+
+
+def forest(
+    scores: Mapping[str, Score],
+    *,
+    label: str,
+    reference: float | None = None,
+    counts: bool = False,
+) -> Figure:
+    """One line a predictor: value and interval in percent, with a dashed reference.
+
+    Args:
+        scores: Name to score.
+        label: Name of the horizontal axis, with its unit (%).
+        reference: A score from 0 to 1 to compare with.
+        counts: Whether each name is followed by its number of images or clips.
+    """
+    names = [f"{name} (n = {found.n:,})" if counts else name for name, found in scores.items()]
+    figure, axis = plt.subplots(figsize=(WIDTH, 0.36 * len(scores) + 1.1))
+    y = np.arange(len(scores))[::-1]
+    for position, found in zip(y, scores.values(), strict=True):
+        axis.plot([100 * found.low, 100 * found.high], [position] * 2, color=COLOURS[0], lw=2)
+        axis.plot(100 * found.value, position, "o", color=COLOURS[0])
+        axis.annotate(
+            f"{100 * found.value:.1f}",
+            (100 * found.value, position),
+            xytext=(0, 5),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+        )
+    if reference is not None:
+        axis.axvline(100 * reference, color="black", ls="--", lw=1)
+    axis.set_yticks(y, names)
+    axis.set(xlabel=label, xlim=(-3, 103), ylim=(-0.6, len(scores) - 0.3))
+    figure.tight_layout()
+    return figure
+
+
+def _points(
+    axis: plt.Axes, x: np.ndarray, found: Sequence[Score], colour: tuple, label: str
+) -> None:
+    values = 100 * np.array([s.value for s in found])
+    ends = 100 * np.array([[s.low, s.high] for s in found])
+    below = np.maximum(values - ends[:, 0], 0)
+    above = np.maximum(ends[:, 1] - values, 0)
+    axis.errorbar(x, values, [below, above], fmt="o", ms=4, color=colour, label=label, capsize=2)
+
+
+def structure_bars(scores: Mapping[str, Mapping[str, Score]], *, label: str) -> Figure:
+    """One row a structure, and in it a point with its interval for each model, in percent.
+
+    The horizontal axis spans the scores, not 0 to 100: models differ by little.
+
+    Args:
+        scores: Model to structure to score from 0 to 1; NaN, or no score, has no point.
+        label: Name of the horizontal axis, with its unit (%).
+    """
+    structures = list(dict.fromkeys(name for found in scores.values() for name in found))
+    step = 0.7 / max(len(scores), 2)
+    height = len(structures) * (0.14 * len(scores) + 0.16)
+    figure, axis = plt.subplots(figsize=(NARROW, height + 1.2))
+    for i, ((model, found), colour, marker) in enumerate(
+        zip(scores.items(), colours(), cycle(MARKERS), strict=False)
+    ):
+        rows = [row for row, name in enumerate(structures) if name in found]
+        shown = [found[structures[row]] for row in rows]
+        low, value, high = (
+            100 * np.array([getattr(score, end) for score in shown])
+            for end in ("low", "value", "high")
+        )
+        axis.errorbar(
+            value,
+            np.array(rows) + (i - (len(scores) - 1) / 2) * step,
+            xerr=np.maximum([value - low, high - value], 0),
+            fmt=marker,
+            ms=5,
+            color=colour,
+            label=model,
+        )
+    for row in range(1, len(structures)):
+        axis.axhline(row - 0.5, color="0.8", lw=0.8)
+    axis.set_yticks(range(len(structures)), [readable(name) for name in structures])
+    axis.set(xlabel=label, ylim=(len(structures) - 0.5, -0.5))
+    axis.grid(visible=False, axis="y")
+    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=9)
+    figure.tight_layout()
+    return figure

@@ -1,0 +1,114 @@
+"""Splits, runs and settings of a run, beside the paper's."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+
+from fetalclip_nb.stats.scores import RunScores, Score
+from fetalclip_nb.tasks.splits import Split, rows_of
+
+PROBING = {"copies": 5, "runs": 5, "epochs": 50, "head_batch": 64}
+
+FEW_DATA = {"copies": 10, "runs": 5, "epochs": 100, "head_batch": 16}
+"""The paper's settings (arXiv 2502.14807, linear probing and few-data training)."""
+
+_ONE = {
+    "copies": "copy",
+    "runs": "run",
+    "epochs": "epoch",
+    "sets": "set",
+    "folds used": "fold used",
+    "runs a fold": "run a fold",
+    "images a step": "image a step",
+}
+"""What settings are called where there is one."""
+
+
+def task_results(scores: Mapping[str, RunScores], task: str) -> dict[str, dict[str, Score]]:
+    """Scores of a task as `Session.save` takes them, named TASK/SCORE.
+
+    Args:
+        scores: As given by `run_scores.run_scores`.
+        task: Prefix of the names ("six_planes").
+    """
+    return {f"{task}/{name}": {"patient": found.score} for name, found in scores.items()}
+
+
+def runs_table(
+    scores: Mapping[tuple[str, str], Mapping[str, RunScores]], splits: Mapping[str, Split]
+) -> pd.DataFrame:
+    """Every score of every head: model, task, fold, run, score, value.
+
+    Args:
+        scores: (model, task) to scores of heads in the order of folds and runs. Each fold has
+            as many runs as the others; a model may have more of them (a probe) than another
+            (logistic regression: one).
+        splits: Task to its split.
+    """
+
+    def numbered(task: str, values: np.ndarray) -> Iterator[tuple[int, int, float]]:
+        runs = len(values) // len(splits[task].folds)
+        return ((*divmod(head, runs), float(value)) for head, value in enumerate(values))
+
+    rows = [
+        (model, task, fold, run, name, value)
+        for (model, task), found in scores.items()
+        for name, one in found.items()
+        for fold, run, value in numbered(task, one.values)
+    ]
+    return pd.DataFrame(rows, columns=["model", "task", "fold", "run", "score", "value"])
+
+
+def split_table(splits: Mapping[str, Split], table: pd.DataFrame) -> pd.DataFrame:
+    """Patients and items on each side, one row a fold.
+
+    Args:
+        splits: Name (a task, a support size) to its split.
+        table: Columns patient and label.
+    """
+    rows = []
+    for name, split in splits.items():
+        for number, fold in enumerate(split.folds):
+            sides = {"train": fold.train, "validation": fold.validation, "test": split.test}
+            patients = {side: len(ids) for side, ids in sides.items()}
+            items = {f"{side} items": rows_of(table, ids).sum() for side, ids in sides.items()}
+            rows.append(
+                {"split": name, "source": split.source, "fold": number, **patients, **items}
+            )
+    return pd.DataFrame(rows)
+
+
+def deviation(
+    splits: Iterable[Split], given: Mapping[str, int], paper: Mapping[str, int] = PROBING
+) -> str:
+    """How a run's splits and settings differ from the paper's; empty if they do not.
+
+    Nothing else is compared.
+
+    Args:
+        splits: What was trained and tested on.
+        given: The run's settings.
+        paper: The paper's.
+
+    >>> deviation([Split("own", (), ())], {"copies": 3, "runs": 5})
+    'own split, 3 copies'
+    >>> deviation([Split("official", (), ())], {"copies": 1, "runs": 1})
+    '1 copy, 1 run'
+    """
+    kinds = dict.fromkeys(split.source for split in splits if split.source != "official")
+    texts = [f"{kind} split" for kind in kinds]
+    numbers = {_ONE.get(name, name) if n == 1 else name: n
+               for name, n in given.items() if n != paper[name]}  # fmt: skip
+    return ", ".join(texts + [f"{n} {name}" for name, n in numbers.items()])
+
+
+def split_facts(split: Split) -> dict[str, object]:
+    """Source of a split and its numbers of patients, of the first fold."""
+    first = split.folds[0]
+    return {
+        "split": split.source,
+        "test_patients": len(split.test),
+        "train_patients": len(first.train),
+        "validation_patients": len(first.validation),
+    }

@@ -1,0 +1,1 @@
+"""Scores and intervals over patients: arrays in, nothing of data sets or models."""

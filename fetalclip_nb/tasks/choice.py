@@ -1,0 +1,186 @@
+"""Which splits a probe uses: the authors' where they apply, else own ones."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fetalclip_nb.data.dataset import Dataset
+from fetalclip_nb.errors import DataError, ParameterError, listing
+from fetalclip_nb.tasks.items import Items
+from fetalclip_nb.tasks.official_splits import (
+    OFFICIAL,
+    official_folds,
+    official_supports,
+    splits_available,
+)
+from fetalclip_nb.tasks.own_splits import own_folds, own_supports
+from fetalclip_nb.tasks.splits import Split, leak_free, require_usable
+
+CHOICES = ("auto", "official", "own")
+
+
+def choose_folds(
+    choice: str,
+    items: Items,
+    dataset: Dataset,
+    released_root: Path | None,
+    *,
+    seed: int,
+    folds: int = 5,
+) -> Split:
+    """The folds of a probing task, checked.
+
+    Args:
+        choice: "official", "own", or "auto": official for real FETAL_PLANES_DB or HC18 images
+            where the authors' files are in ``released_root`` and the data set has all patients
+            whom they test.
+        items: The task.
+        dataset: The whole data set that the items are from.
+        released_root: Folder in the layout of the authors' repository; None for own splits.
+        seed: Seed of own folds.
+        folds: Number of own folds.
+
+    Raises:
+        ParameterError: Unknown choice.
+        DataError: The split cannot be used with these items, or official splits are asked for
+            and the data set is another one or a file is missing.
+        DownloadError: A file is not the released one.
+    """
+    if is_official(choice, dataset, released_root):
+        split = leak_free(official_folds(released_root, items.name))
+    else:
+        split = own_folds(items.table, seed=seed, folds=folds, where=_column(dataset))
+    require_usable(split, items.table, items.classes, where=dataset.root, cohort=dataset.table)
+    return split
+
+
+def choose_supports(
+    choice: str,
+    items: Items,
+    dataset: Dataset,
+    released_root: Path | None,
+    *,
+    sizes: Sequence[int],
+    seed: int,
+    sets: int = 5,
+) -> dict[int, Split]:
+    """The support sets of a few-data task, checked: number of patients to split.
+
+    Args:
+        choice: As in `choose_folds`.
+        items: The task.
+        dataset: The whole data set that the items are from.
+        released_root: Folder in the layout of the authors' repository; None for own splits.
+        sizes: Numbers of training patients.
+        seed: Seed of own support sets.
+        sets: Own support sets of each size.
+
+    Raises:
+        ParameterError: Unknown choice, or a size that the official files do not have.
+        DataError: As in `choose_folds`.
+        DownloadError: As in `choose_folds`.
+    """
+    if is_official(choice, dataset, released_root):
+        found = official_supports(released_root, items.name)
+        unknown = [n for n in sizes if n not in found]
+        if unknown:
+            raise ParameterError(
+                "Official support sets have other sizes",
+                where=items.name,
+                expected=listing(found),
+                found=listing(unknown),
+                fix="leave these sizes out or take own splits",
+            )
+        supports = {n: leak_free(found[n], *found.values()) for n in sizes}
+    else:
+        where = _column(dataset)
+        supports = own_supports(items.table, sizes, seed=seed, sets=sets, where=where)
+    for split in supports.values():
+        require_usable(
+            split,
+            items.table,
+            items.classes,
+            where=dataset.root,
+            cohort=dataset.table,
+            complete=False,
+        )
+    return supports
+
+
+def official_head(items: Items, dataset: Dataset, released_root: Path) -> tuple[Split, Split]:
+    """The authors' folds of the head task as released, and without test patients that leak.
+
+    Both have the same folds, so one set of decoders can be scored on either test set: train with
+    the first one and pick `Items.tested` of the second among the tested images. Of the released
+    161 test patients 18 are trained or validated on as well.
+
+    Args:
+        items: The head task's.
+        dataset: Real HC18 images with all patients of the split.
+        released_root: Folder in the layout of the authors' repository.
+
+    Returns:
+        The split as released (``source`` "official"), and the leak-free one.
+
+    Raises:
+        DataError: As in `choose_folds` with "official".
+        DownloadError: As in `choose_folds`.
+    """
+    free = choose_folds("official", items, dataset, released_root, seed=0)
+    return official_folds(released_root, items.name), free
+
+
+def never_trained(tasks: Mapping[str, Items], splits: Mapping[str, Split]) -> list[str]:
+    """Patients whom no task trains on: their images need no augmented copies.
+
+    Where a data set names its test patients, these are they. Where each task draws its own, a
+    patient may be tested in one and trained on in another.
+
+    Args:
+        tasks: Name to items.
+        splits: Name to the task's split.
+    """
+    tested = {patient for split in splits.values() for patient in split.test}
+    trained = {
+        patient
+        for name, items in tasks.items()
+        for patient in set(items.table["patient"]) - set(splits[name].test)
+    }
+    return sorted(tested - trained)
+
+
+def is_official(choice: str, dataset: Dataset, released_root: Path | None) -> bool:
+    """Whether the authors' split files are to be used.
+
+    Args:
+        choice: As in `choose_folds`.
+        dataset: The whole data set.
+        released_root: Folder in the layout of the authors' repository.
+
+    Raises:
+        ParameterError: Unknown choice.
+        DataError: Official splits are asked for other images than those of the real
+            FETAL_PLANES_DB or HC18.
+    """
+    if choice not in CHOICES:
+        raise ParameterError(
+            "Unknown choice of splits", where="splits", expected=", ".join(CHOICES), found=choice
+        )
+    real = dataset.name in OFFICIAL and not dataset.synthetic
+    if choice == "official" and not real:
+        names = [name for name, _ in OFFICIAL.values()]
+        raise DataError(
+            "Official splits name patients of another data set",
+            where=dataset.root,
+            expected=f"the real {' or '.join(names)}",
+            found="phantoms" if dataset.synthetic else f"a data set of the kind {dataset.name}",
+            fix="set splits to own or auto",
+        )
+    if choice == "auto" and real and splits_available(released_root):
+        # Another clinic's images may lie in the same layout, or a part of the real ones.
+        tested = official_folds(released_root, OFFICIAL[dataset.name][1]).test
+        return set(tested) <= set(dataset.table["patient"])
+    return choice == "official"
+
+
+def _column(dataset: Dataset) -> str:
+    return f"{dataset.root}, column split"

@@ -1,0 +1,241 @@
+"""What a probing task classifies: images, or clips of several images.
+
+Clips: several frames of one recording are one example, their features joined into one row.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from fetalclip_nb.data.dataset import Dataset, require_known
+from fetalclip_nb.errors import DataError, ParameterError, ShapeError, listing
+from fetalclip_nb.tasks.splits import Split, named, rows_of
+
+CHD_CLASSES = ("normal", "CHD")
+"""Labels of clips; the second one is what a probe looks for."""
+
+_SHARED = ("patient", "label", "split")
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Clips and where their frames are.
+
+    Attributes:
+        table: One row a clip: clip, patient, label, split; made for the functions of `splits`.
+        frames: Rows of the data set's table, in frame order, int64 of shape (n_clips, F).
+        images: Number of images of that data set.
+    """
+
+    table: pd.DataFrame
+    frames: np.ndarray
+    images: int
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        return len(self.table)
+
+
+@dataclass(frozen=True)
+class Items:
+    """The items of a task, made by `image_items` or `clip_items`.
+
+    Attributes:
+        name: Task ("six_planes").
+        classes: C names.
+        table: One row an item with at least patient, label (one of the classes) and split.
+        rows: Row of each item's image in the whole data set, int64 of shape (N,); of clips,
+            the first frame's.
+        clips: The clips, or None where each item is an image.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    table: pd.DataFrame
+    rows: np.ndarray
+    clips: Clips | None = None
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self.table)
+
+    @property
+    def images(self) -> np.ndarray:
+        """Rows of all images that the items consist of, int64."""
+        return self.rows if self.clips is None else self.clips.frames.ravel()
+
+    @property
+    def targets(self) -> np.ndarray:
+        """Class of each item, int64 of shape (N,)."""
+        return pd.Index(self.classes).get_indexer(self.table["label"]).astype(np.int64)
+
+    def tested(self, split: Split) -> np.ndarray:
+        """Which items are of test patients, boolean of shape (N,)."""
+        return rows_of(self.table, split.test)
+
+    def truth(self, split: Split) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+        """Classes and patients of the tested items, and the class names, as scores take them."""
+        rows = self.tested(split)
+        return self.targets[rows], self.table["patient"].to_numpy()[rows], self.classes
+
+
+def image_items(name: str, images: Dataset, classes: Sequence[str]) -> Items:
+    """Each labelled image is an item.
+
+    Args:
+        name: Task.
+        images: A data set, or a subset of one, with a ``label`` column.
+        classes: Names, in the order of the logits' columns.
+
+    Raises:
+        DataError: If a label is not one of the classes.
+    """
+    require_known(images.table["label"], tuple(classes), column="label", where=images.root)
+    table = images.table.reset_index(drop=True)
+    return Items(name, tuple(classes), table, images.table.index.to_numpy(np.int64))
+
+
+def clip_items(name: str, images: Dataset, classes: Sequence[str], *, frames: int) -> Items:
+    """Each clip is an item; its frames' features are joined in order.
+
+    Args:
+        name: Task.
+        images: A whole data set with the columns that `clips.gather_clips` needs.
+        classes: Names, in the order of the logits' columns.
+        frames: Frames a clip.
+
+    Returns:
+        Items in the order of the clips' first rows. The table has clip, patient, label, split
+        and all other columns of the data set, as they are at the clip's first picked frame.
+
+    Raises:
+        DataError: If the table's clips cannot be used, or a label is not one of the classes.
+        ParameterError: If the number of frames is out of range.
+    """
+    clips = gather_clips(images, frames=frames)
+    require_known(images.table["label"], tuple(classes), column="label", where=images.root)
+    first = clips.frames[:, 0]
+    others = images.table.drop(columns=list(clips.table), errors="ignore").iloc[first]
+    table = pd.concat([clips.table, others.reset_index(drop=True)], axis=1)
+    return Items(name, tuple(classes), table, first, clips)
+
+
+def gather_clips(dataset: Dataset, *, frames: int) -> Clips:
+    """Pick evenly spaced frames of each clip.
+
+    The clip's frames, ordered by number, are cut into ``frames`` equal stretches and the middle
+    one of each is taken: all frames if there are as many, the middle frame if one is asked for.
+
+    Args:
+        dataset: Its table has the columns patient, label, split and, for clips of several
+            frames, clip (a name that no other clip has) and frame (a whole number, 0 or more).
+            Without the column clip each image is a clip of one frame.
+        frames: Frames a clip, 1 or more.
+
+    Returns:
+        The clips in the order of their first rows.
+
+    Raises:
+        DataError: All problems at once: clips with too few frames; with several patients,
+            labels or splits; frames without a clip's name, numbered twice or not numbered.
+        ParameterError: Number of frames out of range.
+
+    Source: FetalCLIP (arXiv 2502.14807), congenital heart disease: clips of four-chamber views.
+    """
+    if frames < 1:
+        raise ParameterError("Out of range", where="frames", expected="1 or more", found=frames)
+    table = _frame_table(dataset)
+    clips = table[table["clip"] != ""].groupby("clip", sort=False)
+    length = clips.size()
+    problems = [
+        named("rows without a clip's name", table.loc[table["clip"] == "", "id"]),
+        named("frame is no whole number", table.loc[table["number"] < 0, "id"]),
+        named("frame numbered twice in its clip", _repeated(table)),
+        named(
+            f"fewer than {frames} frames", [f"{c} ({n})" for c, n in length.items() if n < frames]
+        ),
+        *(named(f"more than one {name}", _several(clips[name])) for name in _SHARED),
+    ]
+    problems = [problem for problem in problems if problem]
+    if problems:
+        raise DataError(
+            "Clips cannot be used",
+            where=f"{dataset.root}, columns clip and frame",
+            expected=f"clips of one patient, label and split, {frames} or more numbered frames",
+            found="; ".join(problems),
+            fix="correct the table (without a column clip each image is a clip of its own), leave "
+            "these clips out or ask for fewer frames",
+        )
+    rows = [part.sort_values("number")["row"].to_numpy() for _, part in clips]
+    picked = np.stack([part[_middles(len(part), frames)] for part in rows])
+    found = clips[[*_SHARED]].first().reset_index()
+    return Clips(found, picked.astype(np.int64), len(table))
+
+
+def clip_features(vectors: np.ndarray, clips: Clips) -> np.ndarray:
+    """Join the features of each clip's frames, in frame order.
+
+    Args:
+        vectors: Features of the images that the clips were gathered from, shape (N, D), or of
+            K augmented copies of them, shape (K, N, D).
+        clips: The clips.
+
+    Returns:
+        Shape (n_clips, F * D), or (K, n_clips, F * D).
+
+    Raises:
+        ShapeError: If there is not one row of features for each image.
+
+    Source: FetalCLIP (arXiv 2502.14807), congenital heart disease: frame embeddings are
+    concatenated before the linear layer.
+
+    >>> clips = Clips(pd.DataFrame({"clip": ["a"]}), np.array([[2, 0]]), 3)
+    >>> clip_features(np.array([[0, 1], [2, 3], [4, 5]]), clips)
+    array([[4, 5, 0, 1]])
+    """
+    if vectors.ndim not in (2, 3) or vectors.shape[-2] != clips.images:
+        raise ShapeError(
+            "Features do not fit the clips",
+            expected=f"({clips.images}, D) or (K, {clips.images}, D)",
+            found=vectors.shape,
+            fix="gather the clips from the data set that was embedded",
+        )
+    joined = vectors[..., clips.frames, :]
+    # Not -1: there may be no copies, and then no size to infer it from.
+    return joined.reshape(*joined.shape[:-2], joined.shape[-2] * joined.shape[-1])
+
+
+def _frame_table(dataset: Dataset) -> pd.DataFrame:
+    """Columns clip, number (-1 where it is none), row, and what a clip's frames share."""
+    table = dataset.table
+    if "clip" not in table:
+        table = table.assign(clip=table["id"], frame=0)
+    missing = [name for name in (*_SHARED, "frame") if name not in table]
+    if missing:
+        raise DataError(
+            "Table of clips lacks columns",
+            where=dataset.root,
+            expected="clip, frame, patient, label, split",
+            found=f"no {listing(missing)}",
+            fix="number the frames of each clip in a column frame",
+        )
+    text = table["frame"].astype(str)
+    number = text.where(text.str.fullmatch(r"[0-9]{1,18}"), "-1").astype(np.int64)
+    return table[["id", "clip", *_SHARED]].assign(number=number, row=np.arange(len(table)))
+
+
+def _repeated(table: pd.DataFrame) -> pd.Series:
+    again = table.duplicated(["clip", "number"]) & (table["number"] >= 0)
+    return table.loc[again, "id"]
+
+
+def _several(values: pd.api.typing.SeriesGroupBy) -> list[str]:
+    different = values.nunique()
+    return different[different > 1].index.tolist()
+
+
+def _middles(n: int, frames: int) -> np.ndarray:
+    """Middles of equal stretches of n frames, integers of shape (frames,)."""
+    return (2 * np.arange(frames) + 1) * n // (2 * frames)

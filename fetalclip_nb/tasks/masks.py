@@ -1,0 +1,270 @@
+"""What a segmentation probe learns: images, the structures in them and their checked masks."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from fetalclip_nb.data import fass, focus
+from fetalclip_nb.data.dataset import Dataset
+from fetalclip_nb.data.fass import read_fass
+from fetalclip_nb.data.focus import read_focus
+from fetalclip_nb.data.images import image_size
+from fetalclip_nb.data.manifest import MASK_PREFIX, read_manifest
+from fetalclip_nb.data.mask_files import (
+    RULE,
+    Flaw,
+    MaskReader,
+    decode_bright,
+    decode_image,
+    decode_outline,
+)
+from fetalclip_nb.errors import DataError, listing
+from fetalclip_nb.tasks.items import Items, image_items
+
+OUTLINE = 2.0
+"""A mask whose holes, filled, make it more than so many times larger is an outline."""
+
+STRUCTURES = {
+    "head": ("head",),
+    "abdomen": ("stomach", "abdominal_circumference", "spine"),
+    "four_chamber": ("thorax", "aorta", "spine", "heart", "LV", "LA", "RA", "RV", "IVS"),
+}
+"""Structures of each task in the protocol, in its order."""
+
+LAYOUTS = (
+    "manifest.csv with columns mask_STRUCTURE; "
+    f"or FASS ({fass.IMAGES}/, {fass.ARRAYS}/); "
+    f"or FOCUS ({', '.join(focus.SPLITS)}, each with {focus.IMAGES}/ and {focus.MASKS}/)"
+)
+"""What a folder of masks may look like."""
+
+STAND_IN = "{}, a stand-in, not a reproduction"
+
+
+@dataclass(frozen=True)
+class MaskTask:
+    """Images, and a mask of each structure for each of them.
+
+    Attributes:
+        name: "head", "abdomen", "four_chamber" or a user's own.
+        dataset: The images, in the order of the rows.
+        structures: C names.
+        read: Gives the regions of one row, bool (C, height, width) at the image's own size.
+        fingerprint: 16 hexadecimal digits over data set, structures and bytes of all masks.
+        areas: Pixels of each structure in each image, int64 of shape (N, C); 0 where absent.
+        stand_in: That the data set stands in for the paper's private one, "" if it does not; to
+            be shown wherever its results are.
+    """
+
+    name: str
+    dataset: Dataset
+    structures: tuple[str, ...]
+    read: Callable[[int], np.ndarray]
+    fingerprint: str
+    areas: np.ndarray = field(compare=False, repr=False)
+    stand_in: str = ""
+
+    @property
+    def items(self) -> Items:
+        """One item an image, all of one class: splits are by patient, not by label."""
+        labelled = self.dataset.table.assign(label=self.name)
+        return image_items(self.name, replace(self.dataset, table=labelled), (self.name,))
+
+    def summary(self) -> pd.DataFrame:
+        """One row a structure: images that show it, images in which it is absent (black masks)."""
+        shown = (self.areas > 0).sum(axis=0)
+        columns = {
+            "structure": self.structures,
+            "images": shown,
+            "absent": len(self.areas) - shown,
+        }
+        return pd.DataFrame(columns)
+
+
+def head_task(dataset: Dataset) -> MaskTask:
+    """Segmentation of the fetal head, every annotation checked.
+
+    Args:
+        dataset: As given by `datasets.read_hc18`. Outlines are filled.
+
+    Raises:
+        DataError: Annotations that are missing, damaged, empty or of another size than their
+            images (all of them are counted, the first ten are named).
+
+    Source: FetalCLIP (arXiv 2502.14807), segmentation probing; HC18 (Zenodo 1327317).
+    """
+    files = tuple((name,) for name in dataset.table["annotation"])
+    return _checked("head", dataset, _reader(dataset, ("head",), files, decode_outline))
+
+
+def structure_task(name: str, root: Path | str) -> MaskTask:
+    """Segmentation of several structures, every mask checked.
+
+    Masks are filled regions, not outlines. A mask that is black says that its structure is
+    absent in that image.
+
+    Args:
+        name: "abdomen", "four_chamber" or a name of your own.
+        root: A folder in one of `LAYOUTS`, or a manifest: the layout decides how it is read.
+
+    Returns:
+        A task with the structures that the data set has: those of the protocol first.
+
+    Raises:
+        DataError: None of the layouts; masks that are missing, damaged, of another size than
+            their images or not of two values, empty cells (all of them are counted, the first
+            ten are named); a structure that no image shows; what the data set's reader refuses.
+
+    Source: FetalCLIP (arXiv 2502.14807), segmentation probing.
+    """
+    root = Path(root).expanduser()
+    if root.suffix == ".csv" or (root / "manifest.csv").is_file():
+        return _manifest_task(name, root)
+    if (root / fass.IMAGES).is_dir() and (root / fass.ARRAYS).is_dir():
+        return _fass_task(name, root)
+    if any((root / folder / focus.MASKS).is_dir() for folder in focus.SPLITS):
+        return _focus_task(name, root)
+    found = listing(sorted(p.name for p in root.iterdir())) if root.is_dir() else "no such folder"
+    raise DataError(
+        "Folder holds no masks in a known layout",
+        where=root,
+        expected=LAYOUTS,
+        found=found or "nothing",
+        fix="name the folder that directly holds these, or write a manifest.csv",
+    )
+
+
+def _manifest_task(name: str, root: Path) -> MaskTask:
+    dataset = read_manifest(root)
+    columns = [c for c in dataset.table if c.startswith(MASK_PREFIX) and c != MASK_PREFIX]
+    if not columns:
+        raise DataError(
+            "Manifest names no masks of structures",
+            where=root,
+            expected="columns mask_STRUCTURE, such as mask_stomach",
+            found=listing(dataset.table.columns),
+            fix="add a column for each structure with the paths of its masks",
+        )
+    misspelt = [c for c in dataset.table if c.lower().startswith(MASK_PREFIX) and c not in columns]
+    if misspelt:
+        raise DataError(
+            "Columns are nearly those of masks",
+            where=root,
+            expected=f"{MASK_PREFIX}STRUCTURE in small letters, such as mask_stomach",
+            found=listing(misspelt),
+            fix="rename them",
+        )
+    structures = ordered(name, [column.removeprefix(MASK_PREFIX) for column in columns])
+    return _checked(name, dataset, _columns_reader(dataset, structures, decode_image))
+
+
+def _fass_task(name: str, root: Path) -> MaskTask:
+    dataset = read_fass(root)
+    files = tuple((path,) for path in dataset.table["arrays"])
+    structures = ordered(name, fass.STRUCTURES)
+    reader = _reader(dataset, structures, files, fass.decode_arrays)
+    return _checked(name, dataset, reader, STAND_IN.format("FASS"))
+
+
+def _focus_task(name: str, root: Path) -> MaskTask:
+    dataset = read_focus(root)
+    # No record says which values these masks have; public code cuts them at 127.
+    reader = _columns_reader(dataset, ordered(name, focus.STRUCTURES), decode_bright)
+    return _checked(name, dataset, reader, STAND_IN.format("FOCUS"))
+
+
+def _columns_reader(dataset: Dataset, structures: tuple[str, ...], decode: Callable) -> MaskReader:
+    """Masks whose paths are in the table's columns mask_STRUCTURE."""
+    paths = dataset.table[[MASK_PREFIX + structure for structure in structures]]
+    files = tuple(paths.itertuples(index=False, name=None))
+    return _reader(dataset, structures, files, decode)
+
+
+def _reader(
+    dataset: Dataset, structures: tuple[str, ...], files: tuple, decode: Callable
+) -> MaskReader:
+    sizes = tuple(image_size(path) for path in dataset.paths)
+    return MaskReader(dataset.root, structures, tuple(dataset.table["id"]), sizes, files, decode)
+
+
+def ordered(task: str, structures: Iterable[str]) -> tuple[str, ...]:
+    """Structures as the protocol orders them, others after them by alphabet.
+
+    >>> ordered("abdomen", ["vein", "spine", "artery", "stomach"])
+    ('stomach', 'spine', 'artery', 'vein')
+    """
+    found = set(structures)
+    known = [name for name in STRUCTURES.get(task, ()) if name in found]
+    return (*known, *sorted(found - set(known)))
+
+
+def _checked(name: str, dataset: Dataset, reader: MaskReader, stand_in: str = "") -> MaskTask:
+    """Read every mask once: refuse all that cannot be used, measure and fingerprint the rest."""
+    with ThreadPoolExecutor() as pool:
+        outcomes = list(pool.map(lambda row: _examined(reader, row), range(len(dataset))))
+    flaws = [(label, flaw) for _, _, found, _ in outcomes for label, flaw in found]
+    if flaws:
+        raise DataError(
+            f"{len(flaws)} of {len(dataset) * len(reader.structures)} masks cannot be used",
+            where=dataset.root,
+            expected=RULE,
+            found=listing(dict.fromkeys(f"{label}: {flaw.text}" for label, flaw in flaws)),
+            fix="; ".join(dict.fromkeys(flaw.fix for _, flaw in flaws)),
+        )
+    areas = np.array([areas for areas, *_ in outcomes], dtype=np.int64)
+    absent = [s for s, shown in zip(reader.structures, areas.any(axis=0), strict=True) if not shown]
+    if absent:
+        raise DataError(
+            "Structures are in no image: all their masks are black",
+            where=dataset.root,
+            expected="each structure in at least one image",
+            found=f"no {listing(absent)}",
+            fix="leave out the masks of these structures",
+        )
+    _require_regions(reader, areas, np.array([hulls for *_, hulls in outcomes]))
+    parts = [dataset.fingerprint.encode(), "\n".join(reader.structures).encode()]
+    parts += [digest for _, digest, *_ in outcomes]
+    fingerprint = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+    return MaskTask(name, dataset, reader.structures, reader, fingerprint, areas, stand_in)
+
+
+def _require_regions(reader: MaskReader, areas: np.ndarray, filled: np.ndarray) -> None:
+    """Refuse structures whose masks are rings in most images: outlines that nobody filled."""
+    rings = (areas > 0) & (filled > OUTLINE * areas)
+    wrong = rings.sum(axis=0) > (areas > 0).sum(axis=0) / 2
+    if wrong.any():
+        names = [s for s, is_wrong in zip(reader.structures, wrong, strict=True) if is_wrong]
+        raise DataError(
+            "Masks are outlines, not regions",
+            where=reader.root,
+            expected="filled regions",
+            found=f"thin rings in most images of {listing(names)}",
+            fix="fill the outlines",
+        )
+
+
+def _filled(region: np.ndarray) -> int:
+    """Pixels of a region with its holes."""
+    contours, _ = cv2.findContours(
+        region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+    )
+    return int(cv2.drawContours(np.zeros(region.shape, np.uint8), contours, -1, 1, -1).sum())
+
+
+def _examined(
+    reader: MaskReader, row: int
+) -> tuple[list[int], bytes, list[tuple[str, Flaw]], list[int]]:
+    """Areas of one image's regions, hash of its mask files, flaws with names, filled areas."""
+    found = reader.inspect(row)
+    flaws = [(label, region) for label, region in found if isinstance(region, Flaw)]
+    areas = [0 if isinstance(region, Flaw) else int(region.sum()) for _, region in found]
+    data = [reader.data(name) for name in reader.files[row]]
+    digests = [hashlib.sha256(part).digest() for part in data if isinstance(part, bytes)]
+    filled = [0 if isinstance(region, Flaw) else _filled(region) for _, region in found]
+    return areas, b"".join(digests), flaws, filled

@@ -1,0 +1,1 @@
+"""From a profile to the book: run notebooks, check them, build the pages."""

@@ -1,0 +1,84 @@
+"""Build the book of a profile: the gate first, then Jupyter Book with warnings as errors."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from filelock import FileLock
+
+from fetalclip_nb.errors import NotebookError
+from fetalclip_nb.paths import project_root
+from fetalclip_nb.profiles import Profile
+from fetalclip_nb.workflow.gate import check_notebooks
+
+
+def build_book(profile: Profile) -> Path:
+    """Check the executed notebooks and build the pages.
+
+    Args:
+        profile: Whose notebooks and results the book shows.
+
+    Returns:
+        build/PROFILE/book/_build/html/index.html.
+
+    Raises:
+        NotebookError: A notebook may not be published, or the build gave warnings.
+    """
+    root = project_root()
+    check_notebooks(
+        notebook_pages(root / "book" / "_toc.yml"),
+        sources=root / "notebooks",
+        executed=profile.folder / "notebooks",
+        results=profile.folder / "results",
+        repository=root,
+    )
+    output = profile.folder / "book"
+    output.mkdir(parents=True, exist_ok=True)
+    with FileLock(output / ".lock"):
+        _run_jupyter_book(root, output, profile)
+    return output / "_build" / "html" / "index.html"
+
+
+def notebook_pages(toc: Path) -> list[str]:
+    """Names of the notebooks that are pages of the book.
+
+    Args:
+        toc: The table of contents, ``_toc.yml``.
+    """
+    pages = (Path(page) for page in _files(yaml.safe_load(toc.read_text("utf-8"))))
+    return [page.stem for page in pages if page.parent.name == "notebooks"]
+
+
+def _files(entry: object) -> Iterator[str]:
+    if isinstance(entry, list):
+        for part in entry:
+            yield from _files(part)
+    elif isinstance(entry, dict):
+        if "file" in entry:
+            yield entry["file"]
+        yield from _files([part for part in entry.values() if isinstance(part, list)])
+
+
+def _run_jupyter_book(root: Path, output: Path, profile: Profile) -> None:
+    if importlib.util.find_spec("jupyter_book") is None:
+        raise NotebookError("Jupyter Book is not installed", fix="pip install -e '.[book]'")
+    program = "from jupyter_book.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "build", "."]
+    command += ["--toc", "book/_toc.yml", "--config", "_config.yml", "--path-output", str(output)]
+    command += ["-W", "-n", "--keep-going"]
+    environment = os.environ | {"FETALCLIP_NB_PROFILE": str(profile.path)}
+    run = subprocess.run(command, cwd=root, env=environment, check=False)
+    if run.returncode:
+        # Sphinx would not repeat the warnings of a page that it need not read again.
+        shutil.rmtree(output / "_build" / ".doctrees", ignore_errors=True)
+        raise NotebookError(
+            "The book was not built",
+            where=output.relative_to(root),
+            found=f"warnings or errors above (exit code {run.returncode})",
+            fix="mend the pages that they name and build again",
+        )

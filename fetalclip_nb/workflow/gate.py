@@ -1,0 +1,192 @@
+"""What an executed notebook must satisfy before a book shows it.
+
+Jupyter Book builds a failed, stale or never executed notebook without a word, so all of it is
+checked here, and all problems of all notebooks are reported together.
+"""
+
+import ast
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from fetalclip_nb.errors import NotebookError, ResultError, listing
+
+INJECTED = "injected-parameters"
+
+_PASTE_ONLY = "application/papermill.record/"
+"""Prefix of myst-nb for glued values that are not displayed where they are made."""
+
+RenderGlue = Callable[[Path, str], dict[str, str]]
+
+
+def check_notebooks(
+    names: Iterable[str],
+    *,
+    sources: Path,
+    executed: Path,
+    results: Path,
+    repository: Path,
+    render_glue: RenderGlue | None = None,
+) -> None:
+    """Refuse a book whose notebooks are missing, stale, broken or at odds with their results.
+
+    Args:
+        names: Notebooks, without folder and suffix.
+        sources: Folder of the source notebooks.
+        executed: Folder of the executed copies.
+        results: Folder that holds one result folder a notebook.
+        repository: Root of the checkout, whose path must not be shown.
+        render_glue: From results folder and notebook name to the texts that its result files
+            stand for, by key; default `fetalclip_nb.results.result_files.render_glue`.
+
+    Raises:
+        NotebookError: Naming every problem of every notebook.
+    """
+    if render_glue is None:
+        from fetalclip_nb.results.result_files import render_glue
+    problems = []
+    for name in names:
+        found = _problems(name, sources, executed, repository)
+        if not found:
+            found = list(_glue_problems(executed / f"{name}.ipynb", results, name, render_glue))
+        problems.extend(f"{name}: {problem}" for problem in found)
+    if problems:
+        raise NotebookError(
+            f"The book cannot be built: {len(problems)} problem{'s' * (len(problems) > 1)}",
+            where=executed,
+            found="; ".join(problems),
+            fix="mend the notebooks and execute them again (`make book`, or `fetalclip-nb run`)",
+        )
+
+
+def _problems(name: str, sources: Path, executed: Path, repository: Path) -> list[str]:
+    path = executed / f"{name}.ipynb"
+    if not path.is_file():
+        return ["has not been executed"]
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        source = nbformat.read(sources / path.name, as_version=4)
+    except (OSError, nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
+        return [f"cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:200]})"]
+    return [
+        *_execution_problems(notebook),
+        *_staleness(notebook, source),
+        *_path_problems(notebook, repository),
+        *_figure_problems(notebook),
+    ]
+
+
+def _execution_problems(notebook: NotebookNode) -> Iterator[str]:
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+    counts = [cell.execution_count for cell in cells]
+    if counts != list(range(1, len(cells) + 1)):
+        yield f"cells were not executed once each from top to bottom (counts {listing(counts)})"
+    for number, cell in enumerate(cells, 1):
+        for output in cell.outputs:
+            if output.output_type == "error":
+                yield f"In [{number}] ended in {output.ename}: {output.evalue}"
+    if notebook.metadata.get("papermill", {}).get("exception"):
+        yield "papermill recorded an exception"
+
+
+def _staleness(notebook: NotebookNode, source: NotebookNode) -> Iterator[str]:
+    shown = [c for c in notebook.cells if INJECTED not in c.metadata.get("tags", [])]
+    now = [c for c in source.cells if INJECTED not in c.metadata.get("tags", [])]
+    if len(shown) != len(now):
+        yield f"is stale: executed with {len(shown)} cells, the source has {len(now)}"
+        return
+    changed = [
+        number
+        for number, (old, new) in enumerate(zip(shown, now, strict=True), 1)
+        if (old.cell_type, old.source) != (new.cell_type, new.source)
+    ]
+    if changed:
+        yield f"is stale: the source has another text in cell {listing(changed)}"
+
+
+def _path_problems(notebook: NotebookNode, repository: Path) -> Iterator[str]:
+    pattern = _machine_paths(repository)
+    for number, cell in enumerate(notebook.cells, 1):
+        texts = [cell.source] if cell.cell_type == "markdown" else _output_texts(cell)
+        hits = {match for text in texts for match in pattern.findall(text)}
+        if hits:
+            yield f"{_label(number, cell)} shows a path of this machine ({listing(sorted(hits))})"
+
+
+def _machine_paths(repository: Path) -> re.Pattern:
+    """Folders that only this machine has, wherever a path starts with one of them."""
+    folders = {repository.resolve(), Path.home(), Path(tempfile.gettempdir()), Path("/tmp")}
+    names = sorted((str(folder) for folder in folders if len(folder.parts) > 1), reverse=True)
+    starts = "|".join(re.escape(name) for name in names)
+    return re.compile(rf"(?<![\w.~/-])(?:{starts})(?=[/\\'\"\s:;,.)<]|$)|site-packages")
+
+
+def _output_texts(cell: NotebookNode) -> Iterator[str]:
+    for output in cell.get("outputs", []):
+        if output.get("name") == "stderr":
+            continue  # warnings of libraries: pages leave them out (_config.yml)
+        yield output.get("text", "")
+        yield "\n".join(output.get("traceback", []))
+        for kind, content in output.get("data", {}).items():
+            if isinstance(content, str) and not _is_picture(kind):
+                yield content
+
+
+def _label(number: int, cell: NotebookNode) -> str:
+    count = cell.get("execution_count")
+    return f"In [{count}]" if count else f"cell {number}"
+
+
+def _is_picture(kind: str) -> bool:
+    return kind.startswith("image/")
+
+
+def _figure_problems(notebook: NotebookNode) -> Iterator[str]:
+    for number, cell in enumerate(notebook.cells, 1):
+        pictures = [o for o in cell.get("outputs", []) if any(map(_is_picture, o.get("data", {})))]
+        image = cell.metadata.get("mystnb", {}).get("image", {})
+        if pictures and not str(image.get("alt", "")).strip():
+            where = _label(number, cell)
+            yield f"{where} shows a figure without alt text (metadata mystnb.image.alt)"
+
+
+def _glue_problems(
+    executed: Path, results: Path, name: str, render_glue: RenderGlue
+) -> Iterator[str]:
+    shown = dict(_glued(nbformat.read(executed, as_version=4)))
+    try:
+        stored = render_glue(results, name)
+    except ResultError as error:
+        yield f"its result files cannot be read ({error})"
+        return
+    for key in sorted(shown.keys() | stored.keys()):
+        if shown.get(key) != stored.get(key):
+            yield (
+                f"the value {key!r} is {shown.get(key, 'absent')!r} in the page and "
+                f"{stored.get(key, 'absent')!r} in the result files"
+            )
+
+
+def _glued(notebook: NotebookNode) -> Iterator[tuple[str, str]]:
+    """Keys and texts of `myst_nb.glue`; glued figures and tables are left out."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            key = output.get("metadata", {}).get("scrapbook", {}).get("name")
+            if not key:
+                continue
+            data = {kind.removeprefix(_PASTE_ONLY): v for kind, v in output.data.items()}
+            if "text/plain" in data and not any(map(_is_picture, data)) and "text/html" not in data:
+                yield key, _unquoted(data["text/plain"])
+
+
+def _unquoted(text: str) -> str:
+    """A glued string is stored as its repr; a number or an object as it prints."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return value if isinstance(value, str) else text

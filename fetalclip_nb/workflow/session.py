@@ -1,0 +1,301 @@
+"""What a notebook starts with: checked parameters, seeds, models, and where results go."""
+
+import os
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from filelock import FileLock
+
+from fetalclip_nb.data.dataset import Dataset
+from fetalclip_nb.data.sources import data_folder, open_dataset
+from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.models.model import Model, load_model, pick_device, pick_precision
+from fetalclip_nb.models.names import model_name, parse_models
+from fetalclip_nb.paths import project_root
+from fetalclip_nb.results import formats, result_files, tables
+from fetalclip_nb.stats.scores import Score
+
+COMMON = ("profile", "models", "results_dir", "cache_dir", "device", "precision", "seed")
+"""Parameters that every notebook has."""
+
+RESERVED = (
+    *("facts", "glue", "headline", "majority-class", "constant-age", "spacing-only"),
+    *("shuffled-images", "mean-embedding", "black-image", "pixels"),
+    *("mean-mask", "image-only", "random-map", "centre-map"),
+)
+"""Names of result files and rows that are no models, and what they begin with."""
+
+ENDINGS = (*tables.SUFFIXES, ", logistic regression", ", nearest neighbours")
+"""What is appended to a model's name, or to "pixels", for other results made with it."""
+
+
+@dataclass
+class Session:
+    """One run of a notebook.
+
+    Attributes:
+        notebook: Name without suffix.
+        parameters: Name to value, as the notebook was run.
+        cache_dir: Folder of cached embeddings.
+        folder: Folder of this notebook's result files: NOTEBOOK.PID.partial until `finish`, so
+            that an interrupted run leaves the last whole results alone.
+        models: Model names, the headline first.
+        device: Resolved device.
+        precision: Resolved precision.
+    """
+
+    notebook: str
+    parameters: dict
+    cache_dir: Path
+    folder: Path
+    models: list[str]
+    device: str
+    precision: str
+    _started: float = field(default_factory=time.monotonic)
+    _loaded: dict[str, dict] = field(default_factory=dict)
+    _dataset: Dataset | None = None
+    _saved: int = 0
+
+    @property
+    def model_names(self) -> list[str]:
+        """Names of the models in tables, the headline first."""
+        return [model_name(spec) for spec in self.models]
+
+    def dataset(self, kind: str, name: str = "data") -> Dataset:
+        """Load a data set of the notebook; the first one is what its results are about.
+
+        Args:
+            kind: "fetal_planes", "hc18", "manifest", "fass" or "focus".
+            name: Its folder is the notebook's parameter NAME_root.
+        """
+        demo = "" if name == "data" else name
+        loaded = open_dataset(kind, self.parameters[f"{name}_root"], demo=demo)
+        self._dataset = self._dataset or loaded
+        return loaded
+
+    def folder_of(self, name: str) -> Path:
+        """Folder that the parameter NAME_root names; phantoms of this name for the word "demo"."""
+        return data_folder(self.parameters[f"{name}_root"], demo=name)
+
+    def load_models(self) -> Iterator[Model]:
+        """Load the models one after the other (at most two are in memory at a change)."""
+        for spec in self.models:
+            model = load_model(spec, device=self.device, precision=self.precision)
+            self._loaded[model.name] = {
+                "source": _portable(model.source),
+                "fingerprint": model.fingerprint,
+                "parameters": model.parameters,
+            }
+            yield model
+
+    def save(
+        self,
+        name: str,
+        scores: Mapping[str, Mapping[str, Score]],
+        *,
+        kind: str = "model",
+        released: str = "",
+        dataset: Dataset | None = None,
+        encoder: str = "",
+    ) -> None:
+        """Write a result file; the first one saved is the chapter's headline.
+
+        Args:
+            name: Model, baseline or control.
+            scores: Metric to unit ("patient", "image") to score.
+            kind: "model", "baseline", "control", "sentence" or "released".
+            released: Registry entry of files that were scored in place of this run's images.
+            dataset: What was scored, where it is not the notebook's first data set.
+            encoder: Model behind it, where that is not its name.
+        """
+        data = dataset or self._dataset
+        origin = {
+            "model": self._loaded.get(encoder or name, {}),
+            "dataset": data.name if data else "",
+            "dataset_fingerprint": data.fingerprint if data else "",
+            "device": _device_name(self.device),
+            "precision": self.precision,
+        }
+        result_files.save_result(
+            self.folder,
+            name,
+            scores,
+            order=self._saved,
+            kind=kind,
+            synthetic=data is not None and data.synthetic and not released,
+            parameters={key: _portable(value) for key, value in self.parameters.items()},
+            provenance=result_files.provenance(
+                **({"released": released, "hashes": "as registered"} if released else origin),
+                seconds_since_start=round(time.monotonic() - self._started, 1),
+            ),
+        )
+        self._saved += 1
+
+    def save_table(self, name: str, table: pd.DataFrame) -> None:
+        """Write per-image predictions beside the scores, as parquet."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        table.to_parquet(self.folder / f"{name}.parquet", index=False)
+
+    def results(self) -> dict[str, dict]:
+        """What was saved, by model, in table order."""
+        return result_files.load_results(self.folder)
+
+    def finish(self, facts: Mapping[str, object]) -> None:
+        """Save the facts and glue every text that the chapter's prose may name."""
+        from myst_nb import glue
+
+        result_files.save_facts(self.folder, {**facts, "device": _device_name(self.device)})
+        texts = result_files.render_folder(self.folder)
+        result_files.write_json(self.folder / "glue.json", texts)
+        final = self.folder.with_name(self.notebook)
+        with FileLock(f"{final}.lock"):
+            shutil.rmtree(final, ignore_errors=True)
+            self.folder = self.folder.rename(final)
+        for key, text in texts.items():
+            glue(key, text, display=False)
+
+
+def start(notebook: str, namespace: Mapping[str, object]) -> Session:
+    """Check a notebook's parameters and prepare its run.
+
+    Args:
+        notebook: Name without suffix.
+        namespace: The notebook's ``globals()``: annotated names are its parameters.
+
+    Returns:
+        The session.
+
+    Raises:
+        ParameterError: A parameter is missing, has the wrong type, or names a device, a
+            precision or a folder that cannot be used; a negative seed.
+    """
+    parameters = checked_parameters(namespace)
+    device = pick_device(parameters["device"])
+    if parameters["seed"] < 0:
+        raise ParameterError(
+            "Seed is negative", where="seed", expected="0 or more", found=parameters["seed"]
+        )
+    # A folder a process: two runs of one notebook must not fill each other's tables.
+    folder = _made(parameters["results_dir"]) / f"{notebook}.{os.getpid()}.partial"
+    shutil.rmtree(folder, ignore_errors=True)
+    models = parse_models(parameters["models"])
+    require_distinct([model_name(spec) for spec in models])
+    session = Session(
+        notebook,
+        parameters,
+        cache_dir=_made(parameters["cache_dir"]),
+        folder=folder,
+        models=models,
+        device=device,
+        precision=pick_precision(parameters["precision"], device),
+    )
+    seed_everything(parameters["seed"])
+    print(
+        f"{notebook}, profile {parameters['profile']}: {_device_name(device)}, {session.precision}"
+    )
+    return session
+
+
+def require_distinct(names: list[str]) -> None:
+    """Refuse model names whose result files would overwrite each other or other results.
+
+    Raises:
+        ParameterError: A name occurs twice, belongs to a baseline or a control, or ends like
+            the name of another result made with a model (`ENDINGS`), as it reads in a file's
+            name.
+
+    >>> require_distinct(["phantomclip", "fetalclip"])
+    """
+    slugs = [formats.slug(name) for name in names]
+    endings = tuple(f"-{formats.slug(ending)}" for ending in ENDINGS)
+    wrong = [
+        name
+        for name, one in zip(names, slugs, strict=True)
+        if slugs.count(one) > 1 or one in RESERVED or one.endswith(endings)
+    ]
+    if wrong:
+        raise ParameterError(
+            "Model names are repeated or reserved",
+            where="models",
+            expected=f"one distinct name a model, not ending in {', '.join(endings)}",
+            found=", ".join(wrong),
+            fix="choose names: NAME=MODEL, NAME2=MODEL2",
+        )
+
+
+def checked_parameters(namespace: Mapping[str, object]) -> dict:
+    """The annotated names of a notebook and their values, checked against the annotations.
+
+    Raises:
+        ParameterError: All wrong types at once, or a common parameter that is missing.
+
+    """
+    annotations = namespace.get("__annotations__", {})
+    missing = [name for name in COMMON if name not in namespace]
+    if missing:
+        raise ParameterError("Notebook lacks parameters", expected=", ".join(COMMON), found=missing)
+    names = [*dict.fromkeys([*annotations, *COMMON])]
+    wrong = {n: k for n, k in annotations.items() if not _fits(namespace[n], k)}
+    if wrong:
+        raise ParameterError(
+            "Wrong type of notebook parameter",
+            expected=", ".join(f"{name}: {kind.__name__}" for name, kind in wrong.items()),
+            found=", ".join(repr(namespace[name]) for name in wrong),
+        )
+    return {name: namespace[name] for name in names}
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def _fits(value: object, kind: type) -> bool:
+    if isinstance(value, bool) and kind is not bool:
+        return False
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _made(folder: str) -> Path:
+    """Folders that a notebook writes to: relative ones lie in the checkout."""
+    path = Path(folder).expanduser()
+    path = path if path.is_absolute() else project_root() / path
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise ParameterError(
+            "Folder cannot be written to",
+            where="results_dir or cache_dir",
+            expected="a folder that may be made and filled",
+            found=f"{path}: {error.strerror}",
+            fix="name another folder",
+        ) from None
+    return path
+
+
+def _portable(value: object) -> object:
+    """A parameter as it may be published: paths below the checkout without the machine's part."""
+    if not isinstance(value, str):
+        return value
+    home = Path.home()
+    value = value.replace(f"{project_root()}/", "")
+    return value.replace(f"{home}/", "~/") if len(home.parts) > 1 else value
+
+
+def _device_name(device: str) -> str:
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{device}, {threads} thread{'s' * (threads > 1)}"

@@ -1,0 +1,399 @@
+"""Prediction: probabilities against a slow reference, pictures, and the command."""
+
+import argparse
+import io
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from fetalclip_nb import phantoms
+from fetalclip_nb.ask import predict as predictor
+from fetalclip_nb.ask import predict_command
+from fetalclip_nb.ask.predict import SHOWN_CLASSES, map_sentence, picture, predict
+from fetalclip_nb.data.images import read_square
+from fetalclip_nb.data.prompts import load_prompts
+from fetalclip_nb.errors import DataError, FetalClipError, ImageError, ModelError, ParameterError
+from fetalclip_nb.experiments.cam import maps as cam
+from fetalclip_nb.experiments.cam.maps import METHODS, TITLES, Cams
+from fetalclip_nb.models.model import load_model
+from fetalclip_nb.results import figures
+from helpers import write_config, write_image
+
+PROMPTS = {"head": ["a fetal head", "a skull"], "femur": ["a thigh bone"], "cervix": ["a cervix"]}
+
+
+@pytest.fixture(scope="module")
+def model():
+    """The shipped model."""
+    return load_model("phantomclip", device="cpu")
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Five images of odd sizes."""
+    paths = [tmp_path / f"{i}.png" for i in range(5)]
+    for i, path in enumerate(paths):
+        write_image(path, size=(40 + 9 * i, 30), seed=i)
+    return paths
+
+
+@pytest.fixture
+def broken(files):
+    """The same images, two of them damaged."""
+    files[1].write_text("no image")
+    files[3].write_bytes(files[3].read_bytes()[:-40])
+    return files
+
+
+def run(*words: object) -> int:
+    parser = argparse.ArgumentParser()
+    predict_command.add_arguments(parser)
+    return predict_command.main(parser.parse_args([*map(str, words), "--device", "cpu"]))
+
+
+def unit(vector: np.ndarray) -> np.ndarray:
+    return vector / np.sqrt((vector**2).sum())
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 64])
+def test_probabilities_equal_those_of_one_image_and_sentence_at_a_time(model, files, batch_size):
+    found = predict(model, files, PROMPTS, batch_size=batch_size)
+    assert list(found.columns) == ["image", "prediction", *PROMPTS]
+    assert found["image"].tolist() == [str(path) for path in files]
+    for path, row in zip(files, found.to_dict("records"), strict=True):
+        image = unit(model.encode_images(model.preprocess(read_square(path))[None])[0])
+        powers = {}
+        for name, sentences in PROMPTS.items():
+            mean = np.mean([unit(model.encode_text([s])[0]) for s in sentences], axis=0)
+            powers[name] = np.exp(100 * np.float64(image @ unit(mean)))
+        for name, power in powers.items():
+            assert row[name] == pytest.approx(power / sum(powers.values()), abs=1e-4)
+        assert row["prediction"] == max(powers, key=powers.get)
+
+
+def test_a_drawn_phantom_is_what_it_was_drawn_as(model, tmp_path):
+    for i, plane in enumerate(("brain", "femur", "cervix")):
+        drawn = phantoms.draw(plane, np.random.default_rng(i))
+        Image.fromarray(drawn.image).save(tmp_path / f"{i}.png")
+    found = predict(model, sorted(tmp_path.glob("*.png")), load_prompts("planes"))
+    assert found["prediction"].tolist() == ["brain", "femur", "cervix"]
+
+
+def test_all_damaged_images_are_named_before_any_is_encoded(model, broken, monkeypatch):
+    monkeypatch.setattr(type(model), "encode_images", lambda *_: pytest.fail("encoded"))
+    with pytest.raises(ImageError, match=r"2 of 5 images.*1\.png: .*3\.png: "):
+        predict(model, broken, PROMPTS)
+
+
+def test_damaged_images_can_be_skipped(model, broken):
+    found = predict(model, broken, PROMPTS, skip_bad=True)
+    assert [Path(path).stem for path in found["image"]] == ["0", "2", "4"]
+
+
+def test_one_class_and_empty_batches_are_refused(model, files):
+    with pytest.raises(ParameterError, match="always gets 100 %"):
+        predict(model, files, {"head": ["a head"]})
+    with pytest.raises(ParameterError, match="batch"):
+        predict(model, files, PROMPTS, batch_size=0)
+
+
+def test_picture_shows_the_probabilities_and_marks_the_prediction(model, files):
+    table = predict(model, files, PROMPTS)
+    figure = picture(model, table, PROMPTS, method="none", limit=2)
+    axes = np.array(figure.axes).reshape(2, 2)
+    for row, (_, bars) in enumerate(axes):
+        shares = [patch.get_width() for patch in bars.patches]
+        assert shares == pytest.approx(100 * table.loc[row, list(PROMPTS)].astype(float), abs=1e-3)
+        marked = [patch.get_facecolor()[:3] == figures.COLOURS[1] for patch in bars.patches]
+        assert marked == [name == table["prediction"][row] for name in PROMPTS]
+        labels = [text.get_text() for text in bars.get_yticklabels()]
+        assert labels == list(PROMPTS)
+    shown = axes[0, 0].images[0].get_array()
+    assert np.array_equal(shown, np.asarray(read_square(files[0]).convert("L")))
+
+
+def test_picture_of_many_classes_shows_the_highest(model, files):
+    prompts = {f"class {i}": [f"sentence {i}"] for i in range(SHOWN_CLASSES + 3)}
+    table = predict(model, files, prompts)
+    bars = picture(model, table, prompts, method="none", limit=1).axes[1]
+    chances = table.loc[0, list(prompts)].astype(float)
+    highest = set(chances.nlargest(SHOWN_CLASSES).index)
+    assert [text.get_text() for text in bars.get_yticklabels()] == [
+        p for p in prompts if p in highest
+    ]
+    assert "10 of 13 classes" in bars.get_xlabel()
+
+
+def test_maps_are_those_of_the_predicted_classes(model, files, monkeypatch):
+    asked = []
+
+    def maps(model, pixels, vectors, targets, *, method):
+        asked.append((len(vectors), list(targets), method))
+        side = pixels.shape[-1]
+        return Cams(np.linspace(0, 1, len(pixels) * side**2).reshape(-1, side, side), None)
+
+    monkeypatch.setattr(cam, "cam_maps", maps)
+    table = predict(model, files[:3], PROMPTS).assign(prediction=["cervix", "head", "femur"])
+    figure = picture(model, table, PROMPTS, method="scorecam", limit=3)
+    assert asked == [(3, [2, 0, 1], "scorecam")]
+    assert len(figure.axes) == 9 and "where: " in figure.axes[1].get_title()
+
+
+def test_a_dollar_in_names_and_sentences_begins_no_formula(model, tmp_path):
+    path = tmp_path / r"$\a$.png"
+    write_image(path)
+    prompts = {r"$\b$": ["a head"], r"$\c$": ["a femur"]}
+    figure = picture(model, predict(model, [path], prompts), prompts, limit=1)
+    figure.canvas.draw()
+    assert figure.axes[0].get_title() == path.name
+    assert [text.get_text() for text in figure.axes[2].get_yticklabels()] == list(prompts)
+
+
+def test_every_map_is_described_by_its_name():
+    texts = {method: map_sentence(method) for method in predict_command.MAPS}
+    assert set(texts) == {*METHODS, "none"} and len(set(texts.values())) == len(texts)
+    assert all(TITLES[method] in texts[method] for method in METHODS)
+    assert not any(title in texts["none"] for title in TITLES.values())
+
+
+def test_the_table_is_looked_through_once_however_many_files(files, monkeypatch, capsys):
+    asked = []
+
+    class Watched(pd.DataFrame):
+        def __getitem__(self, key):
+            asked.append(key)
+            return super().__getitem__(key)
+
+    answers = {"image": [str(files[0])], "prediction": ["a"], "a": [1.0], "b": [0.0]}
+    monkeypatch.setattr(predictor, "predict", lambda *_, **__: Watched(answers))
+    monkeypatch.setattr(
+        "fetalclip_nb.models.model.load_model", lambda *_, **__: SimpleNamespace(source="")
+    )
+    run(*files, "--prompt", "a", "--prompt", "b", "--format", "csv")
+    assert asked.count("image") < len(files)
+    assert "Skipped 4 images" in capsys.readouterr().err
+
+
+def test_long_names_are_cut(model, tmp_path):
+    path = tmp_path / f"{'long' * 20}.png"
+    write_image(path)
+    title = (
+        picture(model, predict(model, [path], PROMPTS), PROMPTS, method="none").axes[0].get_title()
+    )
+    assert title.startswith("longlong") and title.endswith("…") and len(title) < 40
+
+
+def test_the_command_asks_for_the_fast_map_unless_told_otherwise(files, tmp_path, monkeypatch):
+    asked = []
+
+    def maps(model, pixels, vectors, targets, *, method):
+        asked.append(method)
+        return Cams(np.zeros((len(pixels), *pixels.shape[2:])), None)
+
+    monkeypatch.setattr(cam, "cam_maps", maps)
+    for words in ([], ["--map", "scorecam"], ["--map", "none"]):
+        run(files[0], "--picture", tmp_path / "p.png", *words)
+    assert asked == ["gradcam", "scorecam"]
+
+
+def test_a_picture_without_images_or_with_an_unknown_map_is_refused(model, files):
+    table = predict(model, files[:1], PROMPTS)
+    with pytest.raises(ParameterError, match="No image to show"):
+        picture(model, table, PROMPTS, limit=0)
+    with pytest.raises(ParameterError, match="rollout"):
+        picture(model, table, PROMPTS, method="rollout")
+
+
+@pytest.fixture(scope="module")
+def convolutional(tmp_path_factory) -> str:
+    """A model without the blocks that maps are made of."""
+    vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 32, "head_width": 16}
+    path = tmp_path_factory.mktemp("config") / "resnet.json"
+    return f"{write_config(path, vision_cfg=vision)}-untrained"
+
+
+@pytest.mark.parametrize("words", [[], ["--map", "scorecam"]])
+def test_a_model_without_maps_is_refused_before_the_work(
+    files, tmp_path, monkeypatch, capsys, convolutional, words
+):
+    monkeypatch.setattr(predictor, "predict", lambda *_, **__: pytest.fail("predicted"))
+    with pytest.raises(ModelError, match="no map.*no plain vision transformer.*--map none"):
+        run(files[0], "--model", convolutional, "--picture", tmp_path / "p.png", *words)
+    assert capsys.readouterr().out == "" and not (tmp_path / "p.png").exists()
+
+
+def test_a_model_without_maps_gives_all_else(files, tmp_path, capsys, convolutional):
+    run(files[0], "--model", convolutional, "--picture", tmp_path / "p.png", "--map", "none")
+    run(files[0], "--model", convolutional)
+    first, second = capsys.readouterr().out.split(f"{files[0]}: ")[1:]
+    assert first == second and (tmp_path / "p.png").exists()
+    model = load_model(convolutional, device="cpu")
+    table = predict(model, files[:1], PROMPTS)
+    with pytest.raises(ModelError, match="method `none`"):
+        picture(model, table, PROMPTS)
+
+
+def test_json_and_csv_on_standard_output_are_nothing_else(files, capsys):
+    words = [*files[:2], "--prompt", "a, head", "--prompt", 'a "femur"']
+    assert run(*words, "--format", "json") == 0
+    captured = capsys.readouterr()
+    records = json.loads(captured.out)
+    assert [record["image"] for record in records] == [str(path) for path in files[:2]]
+    for record in records:
+        chances = record["probabilities"]
+        assert list(chances) == ["a, head", 'a "femur"']
+        assert sum(chances.values()) == pytest.approx(1, abs=1e-5)
+        assert record["prediction"] == max(chances, key=chances.get)
+    assert "Not a medical device" in captured.err and "drawn phantoms" in captured.err
+    run(*words, "--format", "csv")
+    table = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert list(table.columns) == ["image", "prediction", "a, head", 'a "femur"']
+    assert table["a, head"].tolist() == [r["probabilities"]["a, head"] for r in records]
+
+
+def test_only_the_phantom_model_is_called_one(files, capsys):
+    run(files[0], "--model", "phantomclip-untrained")
+    assert "phantoms" not in capsys.readouterr().err
+
+
+def test_table_of_one_image_lists_the_classes_from_the_most_probable():
+    table = pd.DataFrame({"image": ["a.png"], "prediction": ["b"], "a": [0.25], "b": [0.75]})
+    text = predict_command.formatted(table, "table")
+    assert text == "a.png: b\nb   75.0 %\na   25.0 %\n"
+
+
+def test_table_of_several_images_has_a_row_for_each_and_short_headings():
+    long = "a sentence that goes on and on without an end"
+    table = pd.DataFrame(
+        {
+            "image": ["a.png", "b.png"],
+            "prediction": ["b", long],
+            "b": [0.75, 0.0],
+            long: [0.25, 1.0],
+        }
+    )
+    head, *rows = predict_command.formatted(table, "table").splitlines()
+    assert head.split() == [
+        "image",
+        "prediction",
+        "b",
+        "(%)",
+        *["a", "sentence", "that", "goes", "on…", "(%)"],
+    ]
+    assert rows[0].split() == ["a.png", "b", "75.0", "25.0"]
+    assert rows[1].split() == ["b.png", *["a", "sentence", "that", "goes", "on…"], "0.0", "100.0"]
+
+
+def test_output_decides_the_format_and_the_picture_is_written(files, tmp_path, capsys):
+    names = {form: tmp_path / f"out.{form}" for form in ("json", "csv", "txt")}
+    for path in names.values():
+        run(files[0], "--prompts", "brain", "--output", path)
+    assert json.loads(names["json"].read_text())[0]["image"] == str(files[0])
+    assert names["csv"].read_text().startswith("image,prediction,trans-thalamic")
+    assert names["txt"].read_text().startswith(f"{files[0]}: trans-")
+    assert capsys.readouterr().out == ""
+    run(*files, *files, "--picture", tmp_path / "p.png", "--map", "none", "--format", "json")
+    with Image.open(tmp_path / "p.png") as found:
+        assert found.format == "PNG" and found.width > 300
+    assert len(json.loads(capsys.readouterr().out)) == 5
+
+
+def test_paths_below_the_current_folder_are_shown_short(files, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run(".", "--format", "csv")
+    table = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert table["image"].tolist() == [path.name for path in files]
+
+
+def test_outlines_that_are_left_out_are_counted(files, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("0_Annotation.png", "1_Annotation.png"):
+        (tmp_path / name).write_bytes(files[0].read_bytes())
+    run(".")
+    assert "Left out 2 outlines (*_Annotation)." in capsys.readouterr().err
+    run("0*.png", "0_Annotation.png")
+    assert "Left out" not in capsys.readouterr().err
+
+
+def test_skipped_images_are_told_on_standard_error(broken, capsys):
+    run(*broken, "--skip-bad", "--format", "json")
+    captured = capsys.readouterr()
+    assert len(json.loads(captured.out)) == 3
+    assert f"Skipped 2 images: {broken[1]}, {broken[3]}" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "message"),
+    [
+        (["no.png"], DataError, "no.png"),
+        (["0.png", "--prompt", "a head"], ParameterError, "always gets 100 %"),
+        (["0.png", "--prompts", "nowhere.json"], DataError, "Prompt file is missing"),
+        (["0.png", "--prompts", "gestational_age"], DataError, "planes or brain"),
+        (["0.png", "--prompts", "one.json"], ParameterError, "--prompts one.json.*at least two"),
+        (["0.png", "--output", "q.json", "--format", "csv"], ParameterError, "format disagree"),
+        (["0.png", "--map", "none"], ParameterError, "A map is part of a picture"),
+        (["0.png", "--picture", "a.gif"], ParameterError, "unknown ending.*a.gif"),
+        (["0.png", "--picture", "0.png"], ParameterError, "would be overwritten.*0.png"),
+        (["0.png", "--output", "./0.png"], ParameterError, "would be overwritten.*--output"),
+        (["0.png", "--output", "no/where.csv"], ParameterError, "cannot be written.*--output"),
+        (["0.png", "--output", "/proc/x.csv"], ParameterError, "--output.*/proc/x.csv"),
+        (["0.png", "--picture", "/proc/x.png"], ParameterError, "--picture.*/proc/x.png"),
+        (["0.png", "--output", "."], ParameterError, "cannot be written"),
+    ],
+)
+def test_bad_words_are_refused_before_the_model_is_loaded(
+    files, tmp_path, monkeypatch, words, kind, message
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "fetalclip_nb.models.model.load_model", lambda *_, **__: pytest.fail("loaded")
+    )
+    (tmp_path / "one.json").write_text('{"a head": ["a head"]}')
+    before = files[0].read_bytes()
+    with pytest.raises(FetalClipError, match=message) as caught:
+        run(*words)
+    assert type(caught.value) is kind and files[0].read_bytes() == before
+
+
+def test_sentences_and_a_file_of_sentences_exclude_each_other(files, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run(files[0], "--prompts", "brain", "--prompt", "a")
+    assert "not allowed with" in capsys.readouterr().err
+
+
+def test_the_command_imports_nothing_heavy_before_it_runs():
+    code = (
+        "import argparse, sys\nfrom fetalclip_nb.ask import predict_command\n"
+        "predict_command.add_arguments(argparse.ArgumentParser())\n"
+        "heavy = {'torch', 'open_clip', 'pandas', 'matplotlib', 'pydicom'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_real_head_in_less_than_ten_seconds_from_a_cold_start(shared_data):
+    """Processor seconds: what else runs on the machine does not count."""
+    head = shared_data / "hc18" / "training_set" / "000_HC.png"
+    command = [sys.executable, "-m", "fetalclip_nb.cli", "predict", str(head)]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [*command, "--prompts", "planes", "--format", "json"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr
+    (record,) = json.loads(done.stdout)
+    assert list(record["probabilities"]) == list(load_prompts("planes"))
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 10

@@ -1,0 +1,193 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fetalclip_nb.ask.search import nearest_images, own_ids, picture, require_one, search_images
+from fetalclip_nb.data.fetal_planes import read_fetal_planes
+from fetalclip_nb.data.hc18 import read_hc18
+from fetalclip_nb.data.prompts import load_prompts
+from fetalclip_nb.errors import ImageError, ParameterError, ShapeError
+from fetalclip_nb.models import embed
+from fetalclip_nb.models.model import load_model
+from fetalclip_nb.models.store import Embeddings
+from fetalclip_nb.phantoms.cohorts import write_fetal_planes
+from helpers import write_heads, write_image, write_planes
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model("phantomclip", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory):
+    """Planes of twelve patients."""
+    root = tmp_path_factory.mktemp("phantoms") / "planes"
+    write_fetal_planes(root, patients=12, seed=5, workers=1)
+    return read_fetal_planes(root)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def square() -> Embeddings:
+    """Four directions, of different lengths, and one of them twice."""
+    vectors = np.float32([[2, 0], [0, 5], [-1, 0], [3, 3], [1, 1]])
+    return Embeddings(vectors, ("east", "north", "west", "far", "near"), {})
+
+
+def test_nearest_by_hand(square):
+    found = nearest_images(square, np.array([10.0, 0.0]), 5)
+    assert list(found["id"]) == ["east", "far", "near", "north", "west"]
+    assert list(found["rank"]) == [1, 2, 3, 4, 5]
+    assert found["similarity"].to_numpy() == pytest.approx([1, 0.5**0.5, 0.5**0.5, 0, -1])
+    assert list(nearest_images(square, np.array([-1.0, 0.1]), 1)["id"]) == ["west"]
+
+
+def test_nearest_leaves_out_what_it_is_told_to(square):
+    found = nearest_images(square, np.array([1.0, 0.0]), 2, exclude=["east", "far", "unknown"])
+    assert list(found["id"]) == ["near", "north"] and list(found["rank"]) == [1, 2]
+
+
+def test_nearest_agrees_with_one_by_one_comparison():
+    rng = np.random.default_rng(0)
+    embedded = Embeddings(
+        rng.normal(size=(200, 7)).astype(np.float32), tuple(map(str, range(200))), {}
+    )
+    query = rng.normal(size=7)
+    slow = {
+        name: vector @ query / np.linalg.norm(vector) / np.linalg.norm(query)
+        for name, vector in zip(embedded.ids, embedded.vectors, strict=True)
+    }
+    found = nearest_images(embedded, query, 20)
+    assert list(found["id"]) == sorted(slow, key=slow.get, reverse=True)[:20]
+    assert list(found["similarity"]) == pytest.approx([slow[name] for name in found["id"]])
+
+
+@pytest.mark.parametrize("k", [0, -1, 5, 2.0, "3"])
+def test_nearest_refuses_impossible_numbers(square, k):
+    with pytest.raises(ParameterError, match=r"Where: k\. Expected: a whole number from 1 to 4"):
+        nearest_images(square, np.ones(2), k, exclude=["east"])
+
+
+def test_nearest_refuses_a_query_of_another_model(square):
+    with pytest.raises(ShapeError, match=r"Expected: \(2,\).*Found: \(3,\).*one model"):
+        nearest_images(square, np.ones(3), 1)
+
+
+def test_sentences_find_their_planes(model, phantoms, cache):
+    """Chance would find the label among the first three in a fifth of the cases."""
+    sets = load_prompts("planes")
+    hits = [
+        label.split(",")[0] == plane
+        for plane in ("abdomen", "brain", "femur", "heart", "cervix")
+        for label in search_images(model, phantoms, text=sets[plane][0], cache_dir=cache, k=3)[
+            "label"
+        ]
+    ]
+    assert len(hits) == 15 and np.mean(hits) > 0.8
+
+
+def test_answers_carry_what_the_data_set_knows(model, phantoms, cache):
+    found = search_images(
+        model, phantoms, text="a transverse view of the cerebellum", cache_dir=cache, k=4
+    )
+    assert list(found) == ["rank", "similarity", "id", "label", "patient", "path"]
+    table = phantoms.table.set_index("id")
+    for row in found.itertuples():
+        expected = table.loc[row.id]
+        label = ", ".join(filter(None, [expected["plane"], expected["brain_plane"]]))
+        assert (row.label, row.patient, row.path) == (label, expected["patient"], expected["path"])
+    assert found["similarity"].is_monotonic_decreasing
+
+
+def test_image_of_the_data_set_is_left_out_of_its_own_answers(model, phantoms, cache, tmp_path):
+    own = phantoms.table.iloc[7]
+    inside = phantoms.root / own["path"]
+    found = search_images(model, phantoms, image=inside, cache_dir=cache, k=len(phantoms) - 1)
+    assert set(found["id"]) == set(phantoms.table["id"]) - {own["id"]}
+    # The same image from elsewhere is not in the data set: it finds itself.
+    outside = tmp_path / "copy.png"
+    outside.write_bytes(inside.read_bytes())
+    found = search_images(model, phantoms, image=str(outside), cache_dir=cache, k=1)
+    assert found["id"][0] == own["id"] and found["similarity"][0] == pytest.approx(1, abs=1e-5)
+
+
+def test_patient_of_the_query_may_be_left_out(model, phantoms, cache, tmp_path):
+    patient = phantoms.table["patient"].value_counts().index[0]
+    rows = phantoms.table["patient"] == patient
+    assert rows.sum() > 1
+    image = phantoms.root / phantoms.table.loc[rows, "path"].iloc[0]
+    rest = int((~rows).sum())
+    options = {"image": image, "cache_dir": cache, "other_patients": True}
+    found = search_images(model, phantoms, k=rest, **options)
+    assert set(found["id"]) == set(phantoms.table.loc[~rows, "id"])
+    with pytest.raises(ParameterError, match=f"from 1 to {rest}:"):
+        search_images(model, phantoms, k=rest + 1, **options)
+
+
+def test_own_ids_see_through_links_and_relative_names(phantoms, tmp_path, monkeypatch):
+    own = phantoms.table.iloc[3]
+    link = tmp_path / "link.png"
+    link.symlink_to(phantoms.root / own["path"])
+    assert own_ids(phantoms, link) == [own["id"]]
+    monkeypatch.chdir(phantoms.root)
+    assert own_ids(phantoms, own["path"]) == [own["id"]]
+    assert own_ids(phantoms, tmp_path / "none.png") == []
+
+
+def test_data_sets_without_labels_are_searched_too(model, cache, tmp_path):
+    heads = read_hc18(write_heads(tmp_path / "heads"))
+    found = search_images(model, heads, text="a head", cache_dir=cache, k=2)
+    assert list(found["label"]) == ["", ""] and set(found["id"]) <= set(heads.table["id"])
+
+
+def test_nothing_is_encoded_for_a_search_that_cannot_be_made(tmp_path, monkeypatch):
+    planes = read_fetal_planes(write_planes(tmp_path / "planes"))
+    for name in ("image_embeddings", "prepared_embedding", "text_embeddings"):
+        monkeypatch.setattr(embed, name, lambda *_, **__: pytest.fail("encoded"))
+
+    def search(**options):
+        return search_images(None, planes, cache_dir=tmp_path, **options)
+
+    for wrong, found in (
+        ({}, "none"),
+        ({"text": " "}, "an empty sentence"),
+        ({"text": "a head", "image": "a.png"}, "both"),
+    ):
+        with pytest.raises(ParameterError, match=rf"image, text.*Found: {found}"):
+            search(**wrong)
+    with pytest.raises(ParameterError, match="from 1 to 4:.*Found: 9"):
+        search(text="a head", k=9)
+    with pytest.raises(ImageError, match="gone.png"):
+        search(image=tmp_path / "gone.png", k=1)
+
+
+def test_an_image_named_by_an_empty_word_is_no_text():
+    with pytest.raises(ParameterError, match="both"):
+        require_one("", "a head")
+
+
+def test_picture_shows_query_and_answers_in_order(model, phantoms, cache):
+    image = phantoms.paths[0]
+    found = search_images(model, phantoms, image=image, cache_dir=cache, k=3)
+    figure = picture(found, phantoms.root, image=image)
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles[0] == "looked for" and len(titles) == 4
+    for title, row in zip(titles[1:], found.itertuples(), strict=True):
+        assert title == f"{row.label}\n{row.similarity:.2f}"
+    figure = picture(found, phantoms.root, text="a head")
+    assert figure.get_suptitle() == "a head" and len(figure.axes) == 3
+
+
+def test_picture_takes_a_dollar_for_a_dollar(tmp_path):
+    write_image(tmp_path / "a.png")
+    found = pd.DataFrame({"path": ["a.png"], "label": [r"$\x$"], "similarity": [0.5]})
+    figure = picture(found, tmp_path, text=r"$\y$ for a head")
+    figure.canvas.draw()
+    assert figure.get_suptitle() == r"$\y$ for a head"

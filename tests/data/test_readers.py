@@ -1,0 +1,276 @@
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from fetalclip_nb.data import dataset, fetal_planes, hc18, kinds, manifest, mask_files
+from fetalclip_nb.errors import DataError, ImageError
+from helpers import PLANES_HEADER, write_heads, write_image, write_planes
+
+
+@pytest.mark.parametrize("header", [PLANES_HEADER, PLANES_HEADER.strip()])
+def test_fetal_planes_takes_the_real_layout_with_its_blanks(tmp_path, header):
+    data = fetal_planes.read_fetal_planes(write_planes(tmp_path, header=header))
+    assert data.table["plane"].tolist() == ["other", "brain", "abdomen", "heart"]
+    assert data.table["brain_plane"].tolist() == ["", "trans-thalamic", "", ""]
+    assert data.table["split"].tolist() == ["train", "train", "test", "test"]
+    assert data.table["patient"].tolist()[:2] == ["Patient00001"] * 2
+    assert data.table["machine"].tolist()[1] == "Voluson E6"
+    assert not data.synthetic
+
+
+def test_tasks_leave_out_other_and_keep_row_order(tmp_path):
+    names = ["Fetal femur", "Other", "Fetal brain", "Fetal abdomen", "Maternal cervix"]
+    names += ["Fetal thorax"]
+    rows = [
+        f"Patient{i:05d}_P;{i};{name};Not A Brain;Other;Aloka;1" for i, name in enumerate(names)
+    ]
+    data = fetal_planes.read_fetal_planes(write_planes(tmp_path, rows))
+    five = fetal_planes.five_planes(data)
+    assert five.table["label"].tolist() == ["femur", "brain", "abdomen", "cervix", "heart"]
+    assert five.fingerprint == data.fingerprint
+
+
+def test_tasks_without_images_of_a_class_are_refused(tmp_path):
+    data = fetal_planes.read_fetal_planes(write_planes(tmp_path))
+    with pytest.raises(DataError, match="lacks images of some classes.*no femur, cervix"):
+        fetal_planes.five_planes(data)
+    with pytest.raises(DataError, match="no trans-cerebellum, trans-ventricular"):
+        fetal_planes.brain_subplanes(data)
+
+
+def test_missing_images_are_counted_and_the_first_ten_named(tmp_path):
+    rows = [f"Patient{i:05d}_Plane1_1_of_1;{i};Other;Not A Brain;Other;Aloka;1" for i in range(15)]
+    root = write_planes(tmp_path, rows)
+    for i in range(12):
+        (root / "Images" / f"Patient{i:05d}_Plane1_1_of_1.png").unlink()
+    with pytest.raises(DataError, match=r"12 of 15 .*missing.*Patient00009.*first 10 of 12") as e:
+        fetal_planes.read_fetal_planes(root)
+    assert "Patient00010" not in str(e.value)
+
+
+def test_broken_images_are_counted(tmp_path):
+    root = write_planes(tmp_path)
+    for path in sorted((root / "Images").iterdir())[:2]:
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ImageError, match="2 of 4 images are damaged"):
+        fetal_planes.read_fetal_planes(root)
+
+
+def test_missing_column_names_expected_and_found(tmp_path):
+    root = write_planes(tmp_path, header=PLANES_HEADER.replace("Brain_plane", "Brain"))
+    with pytest.raises(DataError, match=r"lacks a column: Brain_plane\..*Found: Image_name;"):
+        fetal_planes.read_fetal_planes(root)
+
+
+def test_unknown_labels_are_all_counted(tmp_path):
+    rows = [
+        "Patient00001_Plane1_1_of_2;1;Fetal brian;Not A Brain;Other;Aloka;1",
+        "Patient00001_Plane1_2_of_2;1;Fetal brian;Not A Brain;Other;Aloka;1",
+    ]
+    with pytest.raises(DataError, match=r"Unknown Plane in 2 of 2 rows.*'Fetal brian'"):
+        fetal_planes.read_fetal_planes(write_planes(tmp_path, rows))
+
+
+def test_patient_on_both_sides_is_refused(tmp_path):
+    rows = [
+        "Patient00001_Plane1_1_of_2;1;Other;Not A Brain;Other;Aloka;1",
+        "Patient00001_Plane1_2_of_2;1;Other;Not A Brain;Other;Aloka;0",
+    ]
+    with pytest.raises(DataError, match=r"both train and test.*Patient00001"):
+        fetal_planes.read_fetal_planes(write_planes(tmp_path, rows))
+
+
+def test_name_and_patient_number_must_agree(tmp_path):
+    rows = ["Patient00001_Plane1_1_of_2;7;Other;Not A Brain;Other;Aloka;1"]
+    with pytest.raises(DataError, match="disagree"):
+        fetal_planes.read_fetal_planes(write_planes(tmp_path, rows))
+
+
+def test_fingerprint_follows_pixels_and_table(tmp_path):
+    first = fetal_planes.read_fetal_planes(write_planes(tmp_path / "a")).fingerprint
+    assert fetal_planes.read_fetal_planes(write_planes(tmp_path / "b")).fingerprint == first
+    write_image(tmp_path / "b" / "Images" / "Patient00001_Plane1_1_of_2.png", seed=99)
+    assert fetal_planes.read_fetal_planes(tmp_path / "b").fingerprint != first
+
+
+def test_phantom_marker_makes_a_data_set_synthetic(tmp_path):
+    root = write_planes(tmp_path)
+    (root / "phantom.json").write_text("{}")
+    assert fetal_planes.read_fetal_planes(root).synthetic
+
+
+def test_hc18_patients_sizes_and_counted_heads(tmp_path):
+    data = hc18.read_hc18(write_heads(tmp_path))
+    assert data.table["patient"].tolist() == ["001", "001", "002", "002", "003", "004"]
+    assert data.table[["width", "height"]].drop_duplicates().values.tolist() == [[40, 30]]
+    assert hc18.counted(data).tolist() == [False, True, True, True, True, True]
+
+
+def test_hc18_counts_both_ends():
+    table = hc18.pd.DataFrame({"hc_mm": [99.9, 100.0, 342.0, 342.1]})
+    data = dataset.Dataset("hc18", None, table, False, "")
+    assert hc18.counted(data).tolist() == [False, True, True, False]
+
+
+def test_hc18_refuses_numbers_and_names_out_of_form(tmp_path):
+    table = write_heads(tmp_path) / "training_set_pixel_size_and_HC.csv"
+    text = table.read_text()
+    table.write_text(text.replace(",140", ",abc").replace(",190", ",-3"))
+    with pytest.raises(DataError, match=r"2 of 6 values .*'abc', '-3'"):
+        hc18.read_hc18(tmp_path)
+    table.write_text(text.replace("001_2HC.png", "head.png"))
+    with pytest.raises(DataError, match=r"not of the HC18 form.*head\.png"):
+        hc18.read_hc18(tmp_path)
+
+
+def test_outline_and_filled_annotation_give_the_same_head(tmp_path):
+    import cv2
+
+    outline, filled = np.zeros((60, 80), np.uint8), np.zeros((60, 80), np.uint8)
+    cv2.ellipse(outline, (40, 30), (25, 18), 10, 0, 360, 255, 1)
+    cv2.ellipse(filled, (40, 30), (25, 18), 10, 0, 360, 255, -1)
+    from_outline = mask_files.fill_outline(outline > 0)
+    assert (from_outline == mask_files.fill_outline(filled > 0)).mean() > 0.995
+    assert from_outline.sum() == pytest.approx(np.pi * 25 * 18, rel=0.05)
+    with pytest.raises(DataError, match="empty"):
+        mask_files.fill_outline(np.zeros((4, 4), bool))
+
+
+@pytest.mark.parametrize("cut", ["edge", "gap"])
+def test_open_outline_is_closed_by_straight_lines(cut):
+    outline = np.zeros((120, 160), np.uint8)
+    cv2.ellipse(outline, (80, 60), (60, 45), 20, 0, 360, 1, 1)
+    whole = mask_files.fill_outline(outline > 0)
+    if cut == "edge":
+        outline, whole = outline[25:], whole[25:]
+    else:
+        outline[50:60, 125:] = 0
+    found = mask_files.fill_outline(outline > 0)
+    assert (found != whole).sum() < 0.02 * whole.sum()
+    assert outline.sum() < 0.1 * found.sum()
+
+
+def test_stray_pixels_do_not_open_a_closed_outline():
+    outline = np.zeros((120, 160), np.uint8)
+    cv2.ellipse(outline, (80, 60), (50, 40), 0, 0, 360, 1, 1)
+    closed = mask_files.fill_outline(outline > 0)
+    outline[8, 150] = 1
+    assert mask_files.fill_outline(outline > 0).sum() == closed.sum() + 1
+
+
+def test_rgb_annotation_of_another_size_is_refused(tmp_path):
+    root = write_heads(tmp_path)
+    annotation = Image.new("RGB", (40, 30))
+    annotation.paste((255, 255, 255), (10, 10, 20, 20))
+    annotation.save(root / "training_set" / "001_HC_Annotation.png")
+    data = hc18.read_hc18(root)
+    assert hc18.read_head_mask(data, 0).sum() == 100
+    annotation.resize((20, 15)).save(root / "training_set" / "001_HC_Annotation.png")
+    with pytest.raises(DataError, match=r"differ in size.*40x30.*20x15"):
+        hc18.read_head_mask(hc18.read_hc18(root), 0)
+    with pytest.raises(DataError, match="Annotation is missing"):
+        hc18.read_head_mask(data, 1)
+
+
+def test_real_hc18_images_are_read(shared_data):
+    data = hc18.read_hc18(shared_data / "hc18")
+    assert len(data) == 196
+    assert data.table["patient"].nunique() == 160
+    assert not data.synthetic
+    record = data.table.iloc[10]
+    area = hc18.read_head_mask(data, 10).sum() * record["pixel_mm"] ** 2
+    # A circle has the largest area; the redrawn outlines are within 2 % of the circumference.
+    assert 0.8 < area / (record["hc_mm"] ** 2 / (4 * np.pi)) <= 1.04
+
+
+def write_manifest(root, text):
+    for name in ("a", "b", "c"):
+        write_image(root / "images" / f"{name}.png")
+    (root / "manifest.csv").write_text(text)
+    return root / "manifest.csv"
+
+
+def test_manifest_with_and_without_split(tmp_path):
+    path = write_manifest(
+        tmp_path,
+        "image,label,patient,split\nimages/a.png,x,1,train\nimages/b.png,y,2,test\n",
+    )
+    data = manifest.read_manifest(path)
+    assert data.table["split"].tolist() == ["train", "test"]
+    assert kinds.load_dataset("manifest", tmp_path).fingerprint == data.fingerprint
+    path.write_text("image,label,patient\nimages/a.png,x,1\n")
+    assert manifest.read_manifest(path).table["split"].tolist() == [""]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("images/c.png,x,1,test", "Patients occur in two splits.*1"),
+        ("images/c.png,z,3,test", "Unknown label in 1 of 2 rows.*x, y.*z"),
+        ("images/c.png,x,3,dev", "Unknown split.*dev"),
+        ("images/c.png,x,,test", "Empty value.*column patient.*line 3"),
+        ("../c.png,x,3,test", "lead out of the manifest"),
+        ("/c.png,x,3,test", "lead out of the manifest"),
+        ("images/d.png,x,3,test", r"1 of 2 image files are missing.*d\.png"),
+        ("images/a.png,x,3,test", "occur twice"),
+    ],
+)
+def test_manifest_errors(tmp_path, row, message):
+    text = f"image,label,patient,split\nimages/a.png,x,1,train\n{row}\n"
+    path = write_manifest(tmp_path, text)
+    with pytest.raises(DataError, match=message):
+        manifest.read_manifest(path, labels=("x", "y"))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [("id", "7", "reserved.*id"), ("path", "x", "reserved"), ("hc_mm", "abc", "positive.*abc")],
+)
+def test_manifest_columns_that_cannot_be_used(tmp_path, column, value, message):
+    text = f"image,label,patient,{column}\nimages/a.png,x,1,{value}\n"
+    with pytest.raises(DataError, match=message):
+        manifest.read_manifest(write_manifest(tmp_path, text))
+
+
+def test_manifest_masks_must_exist(tmp_path):
+    path = write_manifest(tmp_path, "image,label,patient,mask\nimages/a.png,x,1,m.png\n")
+    with pytest.raises(DataError, match=r"1 of 1 masks are missing.*m\.png"):
+        manifest.read_manifest(path)
+
+
+def test_manifest_masks_of_all_structures_must_exist_inside_the_folder(tmp_path):
+    path = write_manifest(
+        tmp_path,
+        "image,label,patient,mask_heart,mask_spine\nimages/a.png,x,1,h.png,images/b.png\n"
+        "images/b.png,x,2,,s.png\n",
+    )
+    with pytest.raises(DataError, match=r"2 of 3 masks are missing.*no h\.png, s\.png.*put them"):
+        manifest.read_manifest(path)
+    path.write_text(path.read_text().replace(",h.png", ",/h.png"))
+    with pytest.raises(DataError, match=r"lead out of the manifest.*column mask_heart.*/h\.png"):
+        manifest.read_manifest(path)
+    path.write_text("image,label,patient,mask_heart\nimages/a.png,x,1,\n")
+    assert manifest.read_manifest(path).table["mask_heart"].tolist() == [""]
+
+
+def test_unknown_kind_and_missing_folder(tmp_path):
+    with pytest.raises(DataError, match="Unknown kind"):
+        kinds.load_dataset("mri", tmp_path)
+    with pytest.raises(DataError, match="Data folder is missing.*name the folder"):
+        kinds.load_dataset("hc18", tmp_path / "none")
+
+
+def test_of_an_own_manifest_no_download_is_advised(tmp_path):
+    for root, place in ((tmp_path / "none", "none"), (tmp_path, "manifest.csv")):
+        match = rf"Manifest is missing.*{place}\. .*name the folder that holds manifest\.csv"
+        with pytest.raises(DataError, match=match) as caught:
+            kinds.load_dataset("manifest", root)
+        assert "download" not in str(caught.value)
+    path = write_manifest(tmp_path, "image,label,patient\nimages/d.png,x,1\n")
+    with pytest.raises(DataError, match="put them there .* or drop these rows"):
+        manifest.read_manifest(path)
+    path.write_text("image,label,patient\nimages/a.png,x,1\n")
+    (tmp_path / "images" / "a.png").write_bytes(b"none")
+    with pytest.raises(ImageError, match="put whole files in their place .* or drop their rows"):
+        manifest.read_manifest(path)

@@ -1,0 +1,526 @@
+"""Downloads against a local server: what goes wrong on a real line goes wrong here."""
+
+import hashlib
+import http.server
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import helpers
+from fetalclip_nb.data.kinds import load_dataset
+from fetalclip_nb.downloads.fetch import (
+    __name__,
+    fetch,
+    is_lfs_pointer,
+    prepare_dataset,
+    require_not_lfs_pointer,
+)
+from fetalclip_nb.downloads.registry import Entry, RemoteFile, file_hash, registered, registry
+from fetalclip_nb.errors import DataError, DownloadError
+from fetalclip_nb.tasks.masks import structure_task
+
+CONTENT = bytes(i * i % 251 for i in range(300_000))
+POINTER = (
+    b"version https://git-lfs.github.com/spec/v1\n"
+    b"oid sha256:90916caa408baf9374ee3f8c1533463331a4ace37a13e61385e782905b35c310\n"
+    b"size 1710766661\n"
+)
+
+
+@dataclass
+class Server:
+    """What the server sends, and what it was asked for."""
+
+    url: str = ""
+    content: dict[str, bytes] = field(default_factory=dict)
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    status: int = 0  # answer with this error
+    cut_at: int = 0  # close the line after so many bytes of each answer
+    ranges: bool = True  # honour Range
+    pause: threading.Event | None = None  # wait here before the second half
+    redirect: dict[str, str] = field(default_factory=dict)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers from `Server`, with Range support and faults on demand."""
+
+    plan: Server
+
+    def do_GET(self):
+        asked = self.headers.get("Range", "")
+        self.plan.requests.append((self.path, asked))
+        if self.path in self.plan.redirect:
+            self.send_response(302)
+            self.send_header("Location", self.plan.redirect[self.path])
+            self.end_headers()
+            return
+        content = self.plan.content.get(self.path)
+        start = int(asked[6:-1]) if asked and self.plan.ranges else 0
+        status = self.plan.status or (404 if content is None else 206 if start else 200)
+        if status < 400 and start >= len(content):
+            status = 416
+        body = content[start:] if status < 400 else b"no"
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.plan.pause:
+            self.wfile.write(body[: len(body) // 2])
+            self.wfile.flush()
+            self.plan.pause.wait(10)
+            body = body[len(body) // 2 :]
+        self.wfile.write(body[: self.plan.cut_at] if self.plan.cut_at else body)
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+class QuietServer(http.server.ThreadingHTTPServer):
+    """A client that hangs up is expected here."""
+
+    def handle_error(self, *_):
+        """Say nothing."""
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    plan = Server()
+    handler = type("BoundHandler", (Handler,), {"plan": plan})
+    with QuietServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+        plan.url = f"http://127.0.0.1:{running.server_port}"
+        yield plan
+        running.shutdown()
+
+
+def entry_of(name, files, **layout):
+    facts = dict.fromkeys(("title", "licence", "citation", "citation_doi", "page"), "some")
+    return Entry(name=name, kind="model", files=tuple(files), layout=layout, **facts)
+
+
+def remote(path, content=CONTENT, **changes):
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    file = RemoteFile(path, f"https://example.org/files/{path}", len(content), digest, "measured")
+    return replace(file, **changes)
+
+
+@pytest.fixture
+def thing(server, monkeypatch, tmp_path):
+    """A registered file of 300,000 bytes that the server has."""
+    server.content["/files/thing.bin"] = CONTENT
+    monkeypatch.setitem(registry(), "thing", entry_of("thing", [remote("thing.bin")]))
+    return tmp_path / "models" / "thing.bin"
+
+
+def get(server, target, **options):
+    return fetch("thing", target.parent, base_url=server.url, **options)
+
+
+def visible(folder):
+    return sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+
+
+def test_good_download(server, thing):
+    assert get(server, thing) == thing
+    assert thing.read_bytes() == CONTENT
+    assert visible(thing.parent) == ["thing.bin"]
+
+
+def test_present_file_is_not_fetched_again(server, thing):
+    get(server, thing)
+    get(server, thing)
+    assert len(server.requests) == 1
+
+
+def test_broken_line_leaves_no_file_and_the_next_call_goes_on(server, thing):
+    server.cut_at = 100_000
+    with pytest.raises(DownloadError, match=r"broke off.*IncompleteRead.*goes on from there"):
+        get(server, thing)
+    assert visible(thing.parent) == ["thing.bin.part"]
+    done = thing.with_name("thing.bin.part").stat().st_size
+    assert 0 < done <= 100_000
+    server.cut_at = 0
+    assert get(server, thing).read_bytes() == CONTENT
+    assert server.requests[-1] == ("/files/thing.bin", f"bytes={done}-")
+    assert visible(thing.parent) == ["thing.bin"]
+
+
+def test_server_without_ranges_starts_over(server, thing):
+    server.cut_at = 100_000
+    with pytest.raises(DownloadError):
+        get(server, thing)
+    server.cut_at, server.ranges = 0, False
+    assert get(server, thing).read_bytes() == CONTENT
+
+
+def test_redirect_keeps_the_range(server, thing):
+    server.content["/cdn"] = CONTENT
+    server.redirect["/files/thing.bin"] = "/cdn"
+    thing.parent.mkdir()
+    thing.with_name("thing.bin.part").write_bytes(CONTENT[:5000])
+    assert get(server, thing).read_bytes() == CONTENT
+    assert server.requests[-1] == ("/cdn", "bytes=5000-")
+
+
+def test_finished_part_needs_no_request(server, thing):
+    thing.parent.mkdir()
+    thing.with_name("thing.bin.part").write_bytes(CONTENT)
+    assert get(server, thing).read_bytes() == CONTENT
+    assert server.requests == []
+
+
+def test_part_of_an_unhashed_or_longer_file_is_not_trusted(server, thing, monkeypatch):
+    thing.parent.mkdir()
+    thing.with_name("thing.bin.part").write_bytes(CONTENT + b"more")
+    assert get(server, thing).read_bytes() == CONTENT
+    thing.unlink()
+    unhashed = remote("thing.bin", bytes=None, hash="", hash_source="")
+    monkeypatch.setitem(registry(), "thing", entry_of("thing", [unhashed]))
+    thing.with_name("thing.bin.part").write_bytes(b"stale")
+    assert get(server, thing).read_bytes() == CONTENT
+    assert [asked for _, asked in server.requests] == ["", ""]
+
+
+def test_killed_process_leaves_no_file_and_the_next_call_goes_on(server, thing):
+    server.pause = threading.Event()
+    code = (
+        "import sys, test_fetch as t\n"
+        "t.registry()['thing'] = t.entry_of('thing', [t.remote('thing.bin')])\n"
+        "t.fetch('thing', sys.argv[1], base_url=sys.argv[2])\n"
+    )
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ["PYTHONPATH"]])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code, thing.parent, server.url]
+    with subprocess.Popen(command, env=environment) as process:
+        part = thing.with_name("thing.bin.part")
+        for _ in range(1500):
+            if process.poll() is not None or (part.exists() and part.stat().st_size):
+                break
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert visible(thing.parent) == ["thing.bin.part"]
+    done = part.stat().st_size
+    assert 0 < done < len(CONTENT)
+    server.pause.set()
+    server.pause = None
+    assert get(server, thing).read_bytes() == CONTENT
+    assert server.requests[-1] == ("/files/thing.bin", f"bytes={done}-")
+
+
+def test_wrong_hash_names_both_and_can_be_overridden(server, thing):
+    other = CONTENT[::-1]
+    server.content["/files/thing.bin"] = other
+    with pytest.raises(DownloadError, match=r"not the registered one.*accept_hash") as caught:
+        get(server, thing)
+    for content in (CONTENT, other):
+        assert hashlib.sha256(content).hexdigest() in str(caught.value)
+    assert not thing.exists()
+    assert get(server, thing, accept_hash_mismatch=True).read_bytes() == other
+    assert len(server.requests) == 1  # the rejected file itself was taken
+    with pytest.raises(DownloadError, match="not the registered one"):
+        get(server, thing)
+    assert thing.read_bytes() == other
+
+
+def test_override_on_first_download(server, thing):
+    server.content["/files/thing.bin"] = b"another"
+    assert get(server, thing, accept_hash_mismatch=True).read_bytes() == b"another"
+
+
+def test_wrong_size_is_named_and_third_party_facts_are_called_so(server, thing, monkeypatch):
+    doubtful = remote("thing.bin", hash_source="third party")
+    monkeypatch.setitem(registry(), "thing", entry_of("thing", [doubtful]))
+    server.content["/files/thing.bin"] = CONTENT[:200]
+    with pytest.raises(DownloadError, match=r"300000 bytes.*\(third party.*Found: 200 bytes"):
+        get(server, thing)
+    assert visible(thing.parent) == ["thing.bin.rejected"]
+
+
+def test_size_counts_where_no_hash_is_known(server, thing, monkeypatch):
+    sized = remote("thing.bin", hash="", hash_source="")
+    monkeypatch.setitem(registry(), "thing", entry_of("thing", [sized]))
+    server.content["/files/thing.bin"] = CONTENT[:-1]
+    with pytest.raises(DownloadError, match=r"Expected: 300000 bytes.*Found: 299999 bytes"):
+        get(server, thing)
+
+
+def test_file_of_known_hash_and_unknown_size(server, thing, monkeypatch):
+    unsized = replace(remote("thing.bin"), bytes=None)
+    monkeypatch.setitem(registry(), "thing", entry_of("thing", [unsized]))
+    server.cut_at = 200_000
+    # What came cannot be told from a whole file without its size: it starts anew, and says so.
+    with pytest.raises(DownloadError, match=r"broke off.*What to do: run it again\.$"):
+        get(server, thing)
+    server.cut_at = 0
+    assert get(server, thing).read_bytes() == CONTENT
+    assert [asked for _, asked in server.requests] == ["", ""]
+    server.content["/files/thing.bin"] = b"else"
+    thing.unlink()
+    with pytest.raises(DownloadError, match=r"Expected: any number of bytes sha256:"):
+        get(server, thing)
+
+
+def test_damaged_file_on_disk_is_refused_before_use(server, thing):
+    get(server, thing)
+    thing.write_bytes(CONTENT[:-1] + b"?")
+    with pytest.raises(DownloadError, match=r"not the registered one.*delete it"):
+        get(server, thing)
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_http_error(server, thing, status):
+    server.status = status
+    with pytest.raises(DownloadError, match=rf"does not send.*files/thing\.bin.*HTTP {status}"):
+        get(server, thing)
+    assert visible(thing.parent) == []
+
+
+def test_passing_http_error_keeps_what_came(server, thing):
+    thing.parent.mkdir()
+    part = thing.with_name("thing.bin.part")
+    part.write_bytes(CONTENT[:5000])
+    server.status = 503
+    with pytest.raises(DownloadError, match="HTTP 503"):
+        get(server, thing)
+    assert part.stat().st_size == 5000
+    server.status, server.content["/files/thing.bin"] = 0, CONTENT[:4000]
+    with pytest.raises(DownloadError, match="HTTP 416"):
+        get(server, thing)
+    assert not part.exists()
+
+
+def test_no_network(thing):
+    with pytest.raises(DownloadError, match=r"No file came.*ConnectionRefused.*proxy"):
+        fetch("thing", thing.parent, base_url="http://127.0.0.1:9")
+    assert visible(thing.parent) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(POINTER, "Git LFS pointer"), (b"\n<!DOCTYPE html><p>Sign in", "web page")],
+)
+def test_pointer_or_page_instead_of_the_file(server, thing, content, message):
+    server.content["/files/thing.bin"] = content
+    for accept in (False, True):
+        with pytest.raises(DownloadError, match=message):
+            get(server, thing, accept_hash_mismatch=accept)
+    assert visible(thing.parent) == []
+
+
+def test_pointer_in_place_of_weights(tmp_path):
+    path = tmp_path / "FetalCLIP_weights.pt"
+    path.write_bytes(POINTER)
+    assert is_lfs_pointer(path)
+    with pytest.raises(DownloadError) as caught:
+        require_not_lfs_pointer(path)
+    for fact in (
+        "1710766661 bytes",
+        "90916caa",
+        "fetalclip-nb download fetalclip,",
+        "git lfs pull",
+    ):
+        assert fact in str(caught.value)
+    with pytest.raises(DownloadError, match="LFS pointer"):
+        fetch("fetalclip", tmp_path, base_url="http://127.0.0.1:9")
+
+
+def test_other_files_are_no_pointers(tmp_path):
+    (tmp_path / "small.pt").write_bytes(b"version 3")
+    (tmp_path / "large.pt").write_bytes(POINTER + b" " * 5000)
+    for name in ("small.pt", "large.pt", "none.pt"):
+        assert not is_lfs_pointer(tmp_path / name)
+        require_not_lfs_pointer(tmp_path / name)
+
+
+def test_file_without_registered_hash_tells_its_own(server, thing, monkeypatch, caplog):
+    unhashed = remote("thing.bin", bytes=None, hash="", hash_source="")
+    monkeypatch.setitem(registry(), "thing", entry_of("thing", [unhashed]))
+    with caplog.at_level(logging.INFO, __name__):
+        get(server, thing)
+    assert file_hash(thing) in caplog.text
+
+
+def test_several_callers_make_one_request(server, thing):
+    with ThreadPoolExecutor(6) as pool:
+        paths = list(pool.map(lambda _: get(server, thing), range(6)))
+    assert paths == [thing] * 6
+    assert len(server.requests) == 1
+
+
+def test_entry_of_several_files_returns_the_folder(server, thing, monkeypatch):
+    server.content["/files/sub/b.json"] = b"{}"
+    files = [remote("thing.bin"), remote("sub/b.json", b"{}")]
+    monkeypatch.setitem(registry(), "thing", entry_of("thing", files))
+    assert get(server, thing) == thing.parent
+    assert (thing.parent / "sub" / "b.json").read_bytes() == b"{}"
+
+
+def test_full_disk(server, thing, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(DownloadError, match=r"Not enough space.*300000 bytes.*1000 bytes free"):
+        get(server, thing)
+
+
+def test_folder_that_cannot_be_made(server, thing, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DownloadError, match="cannot be written"):
+        fetch("thing", tmp_path / "file" / "folder", base_url=server.url)
+
+
+def test_unknown_name_lists_the_known():
+    with pytest.raises(DownloadError, match=r"Expected: fetal_planes, hc18.*Found: fetal_plane"):
+        fetch("fetal_plane", "nowhere")
+
+
+def test_released_files_arrive_in_their_layout(server, shared_data, tmp_path):
+    entry = registered("fetalclip-released")
+    commit = "/BioMedIA-MBZUAI/FetalCLIP/253a1690e571507023c1fbfa8e235b1bdcec5d65/"
+    for file in entry.files:
+        content = (shared_data / "fetalclip" / file.path).read_bytes()
+        server.content[commit + file.path] = content
+    folder = fetch("fetalclip-released", tmp_path / "released", base_url=server.url)
+    assert all(file_hash(folder / file.path) == file.hash for file in entry.files)
+    assert len(server.requests) == len(entry.files) == 20
+
+
+def zipped(folder, prefix="", skip=()):
+    """A zip of a folder's content below a prefix."""
+    path = folder.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in skip):
+            archive.write(file, prefix + file.relative_to(folder).as_posix())
+        if prefix:
+            archive.writestr(f"__MACOSX/{prefix}Images/._x.png", b"Finder")
+    return path.read_bytes()
+
+
+def serve(server, monkeypatch, name, contents):
+    """Let the registered data set be these small files."""
+    real = registered(name)
+    files = tuple(remote(path, content) for path, content in contents.items())
+    monkeypatch.setitem(registry(), name, replace(real, files=files))
+    server.content |= {f"/files/{path}": content for path, content in contents.items()}
+
+
+@pytest.mark.parametrize("prefix", ["", "FETAL_PLANES_ZENODO/", "a/b/"])
+def test_fetal_planes_becomes_readable(server, monkeypatch, tmp_path, prefix):
+    archive = zipped(helpers.write_planes(tmp_path / "source"), prefix)
+    serve(server, monkeypatch, "fetal_planes", {"FETAL_PLANES_ZENODO.zip": archive})
+    root = prepare_dataset("fetal_planes", tmp_path / "data", base_url=server.url)
+    assert len(load_dataset("fetal_planes", root).table) == 4
+    assert visible(root) == ["FETAL_PLANES_DB_data.csv", "Images"]
+    assert visible(tmp_path) == ["data", "data.downloads", "source", "source.zip"]
+    before = len(server.requests)
+    assert prepare_dataset("fetal_planes", root, base_url=server.url) == root
+    assert len(server.requests) == before
+
+
+@pytest.mark.parametrize("prefix", ["", "training_set/", "training_set/training_set/"])
+def test_hc18_becomes_readable(server, monkeypatch, tmp_path, prefix):
+    csv = "training_set_pixel_size_and_HC.csv"
+    source = helpers.write_heads(tmp_path / "source")
+    content = {
+        "training_set.zip": zipped(source / "training_set", prefix),
+        csv: (source / csv).read_bytes(),
+    }
+    serve(server, monkeypatch, "hc18", content)
+    (tmp_path / "data").mkdir()  # an empty folder is fine
+    root = prepare_dataset("hc18", tmp_path / "data", base_url=server.url)
+    assert len(load_dataset("hc18", root).table) == 6
+
+
+@pytest.mark.parametrize("prefix", ["", "Fetal Abdominal Structures/", "a/b/"])
+def test_fass_becomes_readable(server, monkeypatch, tmp_path, prefix):
+    helpers.write_fass(tmp_path / "source")
+    helpers.write_image(tmp_path / "source" / "figure.png")  # pictures in another folder too
+    serve(server, monkeypatch, "fass", {"FASS.zip": zipped(tmp_path / "source", prefix)})
+    root = prepare_dataset("fass", tmp_path / "data", base_url=server.url)
+    assert structure_task("abdomen", root).areas.shape == (3, 4)
+    assert visible(root) == ["ARRAY_FORMAT", "IMAGES"]
+
+
+@pytest.mark.parametrize("prefix", ["", "FOCUS-dataset/", "a/training/"])
+def test_focus_becomes_readable(server, monkeypatch, tmp_path, prefix):
+    source = helpers.write_focus(tmp_path / "source")
+    serve(server, monkeypatch, "focus", {"FOCUS-dataset.zip": zipped(source, prefix)})
+    root = prepare_dataset("focus", tmp_path / "data", base_url=server.url)
+    task = structure_task("four_chamber", root)
+    assert task.fingerprint == structure_task("four_chamber", source).fingerprint
+    assert visible(root) == ["testing", "training", "validation"]
+    assert prepare_dataset("focus", root, base_url="http://127.0.0.1:9") == root
+
+
+def test_archive_with_one_split_twice_or_without_one(server, monkeypatch, tmp_path):
+    source = helpers.write_focus(tmp_path / "source")
+    shutil.copytree(source / "testing", source / "old" / "testing")
+    serve(server, monkeypatch, "focus", {"FOCUS-dataset.zip": zipped(source)})
+    match = (
+        r"one folder testing/images with \*\.png\. Found: 0/old/testing/images, 0/testing/images"
+    )
+    with pytest.raises(DataError, match=match):
+        prepare_dataset("focus", tmp_path / "data", base_url=server.url)
+    assert not (tmp_path / "data").exists()
+
+
+def test_archive_without_the_table(server, monkeypatch, tmp_path):
+    source = helpers.write_planes(tmp_path / "source")
+    archive = zipped(source, skip=("FETAL_PLANES_DB_data.csv",))
+    serve(server, monkeypatch, "fetal_planes", {"FETAL_PLANES_ZENODO.zip": archive})
+    with pytest.raises(DataError, match=r"does not hold.*one file FETAL_PLANES_DB_data\.csv"):
+        prepare_dataset("fetal_planes", tmp_path / "data", base_url=server.url)
+    assert visible(tmp_path) == ["data.downloads", "source", "source.zip"]
+    assert not (tmp_path / ".data.preparing").exists()
+
+
+def test_dataset_that_is_there_already_is_left_alone(tmp_path):
+    root = helpers.write_planes(tmp_path / "data")
+    assert prepare_dataset("fetal_planes", root, base_url="http://127.0.0.1:9") == root
+
+
+def test_folder_of_phantoms_or_other_things_is_refused(tmp_path):
+    root = helpers.write_planes(tmp_path / "phantoms")
+    (root / "phantom.json").write_text("{}")
+    with pytest.raises(DataError, match="holds phantoms"):
+        prepare_dataset("fetal_planes", root, base_url="http://127.0.0.1:9")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.docx").write_text("precious")
+    with pytest.raises(DataError, match=r"neither empty nor this data set.*thesis\.docx"):
+        prepare_dataset("hc18", tmp_path / "other", base_url="http://127.0.0.1:9")
+
+
+def test_model_is_no_dataset(tmp_path):
+    with pytest.raises(DownloadError, match=r"no data set.*Expected: fetal_planes, hc18"):
+        prepare_dataset("fetalclip", tmp_path)
+
+
+@pytest.mark.parametrize("entry", registry().values(), ids=lambda entry: entry.name)
+def test_registry_entry_is_complete(entry):
+    assert all((entry.title, entry.kind, entry.licence, entry.citation, entry.page))
+    assert entry.citation_doi.startswith("10.")
+    paths = [file.path for file in entry.files]
+    assert len(set(paths)) == len(paths) > 0
+    digits = {"md5": 32, "sha256": 64, "": 0}
+    for file in entry.files:
+        assert file.url.startswith("https://")
+        assert file.url.endswith(file.path) or entry.name == "fass"  # an address without a name
+        algorithm, _, value = file.hash.partition(":")
+        assert len(value) == digits[algorithm]
+        assert file.hash_source in ({"measured", "third party"} if file.hash else {""})
+
+
+def test_downloads_import_nothing_heavy():
+    code = "import sys, fetalclip_nb.downloads.fetch as d; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

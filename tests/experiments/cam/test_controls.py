@@ -1,0 +1,78 @@
+import cv2
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from fetalclip_nb.errors import ParameterError, ShapeError
+from fetalclip_nb.experiments.cam import controls
+from fetalclip_nb.experiments.cam.controls import rank_correlations
+
+
+def test_random_maps_are_noise_of_the_grid_brought_up():
+    maps = controls.random_maps(3, 64, 8, seed=5)
+    assert maps.shape == (3, 64, 64) and maps.dtype == np.float32
+    assert (maps.min((1, 2)) == 0).all() and (maps.max((1, 2)) == 1).all()
+    cells = np.random.default_rng(5).random((3, 1, 8, 8), dtype=np.float32)[:, 0]
+    for each, noise in zip(maps, cells, strict=True):
+        large = cv2.resize(noise, (64, 64), interpolation=cv2.INTER_LINEAR)
+        assert each == pytest.approx((large - large.min()) / np.ptp(large), abs=1e-5)
+
+
+def test_random_maps_depend_on_the_seed_and_not_on_their_number():
+    maps = controls.random_maps(3, 16, 4, seed=1)
+    assert (controls.random_maps(2, 16, 4, seed=1) == maps[:2]).all()
+    assert (controls.random_maps(3, 16, 4, seed=2) != maps).any()
+    assert (maps[0] != maps[1]).any()
+    with pytest.raises(ParameterError, match="Grid is too coarse. Where: grid. Expected: 2 or"):
+        controls.random_maps(3, 16, 1)
+
+
+@pytest.mark.parametrize("side", [63, 64])
+def test_the_centre_map_falls_off_with_a_quarter_of_the_side(side):
+    found = controls.centre_map(side)
+    assert found.shape == (side, side) and found.dtype == np.float32
+    assert found.max() == 1 and np.count_nonzero(found == 1) == (1 if side % 2 else 4)
+    assert (found == found.T).all() and (found == found[::-1]).all()
+    middle, sigma = (side - 1) / 2, side / 4
+    near = int(middle)  # the first of two middles where the side is even
+    for x in (0, 10, near):
+        expected = np.exp(-((x - middle) ** 2 - (near - middle) ** 2) / (2 * sigma**2))
+        assert found[near, x] == pytest.approx(expected, rel=1e-5)
+
+
+def test_maps_are_brought_to_another_side():
+    rng = np.random.default_rng(0)
+    maps = rng.random((2, 8, 8))
+    for side in (4, 8, 13):
+        found = controls.at_side(maps, side)
+        assert found.shape == (2, side, side)
+        # OpenCV's bilinear kernel does the same when enlarging.
+        if side >= 8:
+            large = cv2.resize(maps[1].astype(np.float32), (side, side))
+            assert found[1] == pytest.approx(large, abs=1e-5)
+    assert controls.at_side(maps, 8) == pytest.approx(maps, abs=1e-6)
+
+
+def test_it_is_spearmans():
+    rng = np.random.default_rng(0)
+    maps = rng.random((4, 6, 6)).round(1)  # with ties, as maps that are cut off at 0 have
+    others = (maps + rng.random(maps.shape)).round(1)
+    expected = [spearmanr(a.ravel(), b.ravel())[0] for a, b in zip(maps, others, strict=True)]
+    np.testing.assert_allclose(rank_correlations(maps, others), expected)
+
+
+def test_scale_does_not_count():
+    maps = np.random.default_rng(1).random((2, 5, 5))
+    np.testing.assert_allclose(rank_correlations(maps, 3 * maps**2 + 1), 1)
+
+
+def test_a_map_that_is_the_same_everywhere_is_like_no_other():
+    maps = np.stack([np.ones((3, 3)), np.arange(9).reshape(3, 3)])
+    found = rank_correlations(maps, maps)
+    assert np.isnan(found[0]) and found[1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 3), (1, 3, 4), (0, 3, 3)])
+def test_maps_of_other_images(shape):
+    with pytest.raises(ShapeError, match="cannot be compared"):
+        rank_correlations(np.zeros((1, 3, 3)), np.zeros(shape))

@@ -1,0 +1,197 @@
+"""Figures of maps are looked at by people; here: that they show what they are given."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from fetalclip_nb.errors import DataError, ShapeError
+from fetalclip_nb.experiments.cam.figures import (
+    class_forest,
+    curve_figure,
+    overlay_grid,
+    region_bars,
+)
+from fetalclip_nb.experiments.cam.overlays import overlay
+from fetalclip_nb.experiments.cam.scores import mean_curve
+from fetalclip_nb.results import figures
+from fetalclip_nb.stats.scores import Score
+
+CLASSES = ["brain", "lips_nose", "heart"]
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    figures.use_style()
+    yield
+    plt.close("all")
+
+
+def score(value):
+    return {"patient": Score(value, value - 0.1, value + 0.1, value, 9, 9)}
+
+
+def points(figure):
+    """Label of each kind of map and the abscissas of its points."""
+    axis = figure.axes[0]
+    labels = [text.get_text() for text in axis.get_legend().get_texts()]
+    found = [container.lines[0].get_xdata().tolist() for container in axis.containers]
+    return dict(zip(labels, found, strict=True))
+
+
+def rows(figure):
+    return [text.get_text() for text in figure.axes[0].get_yticklabels()]
+
+
+# overlay_grid
+
+
+def cases(n=3, side=8):
+    rng = np.random.default_rng(0)
+    probabilities = np.array([[0.9, 0.1, 0], [0.1, 0.731, 0.169], [0.3, 0.3, 0.4]])[:n]
+    return rng.random((n, side, side)), rng.random((n, side, side)), probabilities
+
+
+def test_grid_shows_each_image_above_its_overlay():
+    images, maps, probabilities = cases()
+    figure = overlay_grid(images, maps, probabilities, CLASSES, [0, 0, 2], columns=2)
+    assert len(figure.axes) == 4 and not figure.axes[3].images
+    for axis, image, importance in zip(figure.axes, images, maps, strict=False):
+        shown = np.asarray(axis.images[0].get_array())
+        assert shown.shape == (17, 8, 3) and (shown[8] == 1).all()
+        assert shown[:8] == pytest.approx(image[..., None].repeat(3, axis=2))
+        assert shown[9:] == pytest.approx(overlay(image, importance))
+    again = overlay_grid(images, maps, probabilities, CLASSES, [0, 0, 2], weight=1)
+    assert len(again.axes) == 3
+    shown = np.asarray(again.axes[0].images[0].get_array())
+    assert shown[9:] == pytest.approx(overlay(images[0], maps[0], 1))
+
+
+def test_titles_say_class_prediction_and_confidence_and_mark_errors():
+    axes = overlay_grid(*cases(), CLASSES, [0, 0, 2]).axes
+    assert [axis.get_title() for axis in axes] == [
+        "brain\n→ brain\n90.0 %",
+        "brain\n→ lips nose\n73.1 %",
+        "heart\n→ heart\n40.0 %",
+    ]
+    assert [axis.title.get_weight() for axis in axes] == ["normal", "bold", "normal"]
+    assert axes[1].title.get_color() != axes[0].title.get_color() == axes[2].title.get_color()
+
+
+def test_rows_of_a_grid_do_not_overlap():
+    images, maps, probabilities = (np.concatenate([part] * 4) for part in cases())
+    figure = overlay_grid(images, maps, probabilities, CLASSES, [0, 0, 2] * 4)
+    figure.canvas.draw()
+    boxes = [axis.get_tightbbox() for axis in figure.axes if axis.images]
+    for i, one in enumerate(boxes):
+        for other in boxes[i + 1 :]:
+            width = min(one.x1, other.x1) - max(one.x0, other.x0)
+            height = min(one.y1, other.y1) - max(one.y0, other.y0)
+            assert width <= 1 or height <= 1
+
+
+def test_grid_refuses_what_does_not_match():
+    images, maps, probabilities = cases()
+    with pytest.raises(ShapeError, match=r"probabilities. Expected: \(3, 3\). Found: \(2, 3\)"):
+        overlay_grid(images, maps, probabilities[:2], CLASSES, [0, 0, 2])
+    with pytest.raises(ShapeError, match="No images to show"):
+        overlay_grid(images[:0], maps[:0], probabilities[:0], CLASSES, [])
+
+
+# curve_figure
+
+
+def test_curves_are_means_with_bands_one_panel_a_mode():
+    rng = np.random.default_rng(0)
+    patients = np.arange(6).astype(str)
+    found = {
+        kind: {"deletion": rng.random((6, 5)), "insertion": rng.random((6, 5))}
+        for kind in ("scorecam", "random")
+    }
+    figure = curve_figure(found, patients)
+    assert [axis.get_title().split(":")[0] for axis in figure.axes] == ["deletion", "insertion"]
+    for axis, mode in zip(figure.axes, ("deletion", "insertion"), strict=True):
+        for line, band, curves in zip(axis.lines, axis.collections, found.values(), strict=True):
+            low, mean, high = 100 * mean_curve(curves[mode], patients)
+            assert line.get_ydata() == pytest.approx(mean)
+            assert line.get_xdata().tolist() == [0, 25, 50, 75, 100]
+            extent = band.get_paths()[0].get_extents()
+            assert (extent.y0, extent.y1) == pytest.approx((low.min(), high.max()))
+        assert len({line.get_linestyle() for line in axis.lines}) == 2
+        assert axis.get_ylim() == (-2, 102)
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["scorecam", "random"]
+    assert figure.axes[0].get_ylabel() == "probability of the image's class (%)"
+
+
+# class_forest
+
+
+SCORES = {
+    "scorecam": {"difference/all": score(0.5), "difference/brain": score(0.6)},
+    "random": {"difference/all": score(-0.1), "difference/brain": score(0.2)},
+}
+SCORES["scorecam"] |= {"insertion/all": score(0.7), "insertion/brain": score(0.8)}
+
+
+def test_forest_has_a_row_a_class_and_a_line_at_nothing_gained():
+    figure = class_forest(SCORES)
+    assert rows(figure) == ["all", "brain"]
+    assert points(figure) == {
+        "scorecam": pytest.approx([50, 60]),
+        "random": pytest.approx([-10, 20]),
+    }
+    assert figure.axes[0].lines[-1].get_xdata() == [0, 0]
+    assert figure.axes[0].get_xlabel() == "insertion − deletion (percentage points)"
+
+
+def test_forest_of_another_measure():
+    figure = class_forest({"scorecam": SCORES["scorecam"]}, measure="insertion")
+    assert points(figure) == {"scorecam": pytest.approx([70, 80])}
+    assert [0, 0] not in [list(line.get_xdata()) for line in figure.axes[0].lines]
+    gained = {"scorecam": {"over_random/all": score(0.3)}}
+    figure = class_forest(gained, measure="over_random")
+    assert figure.axes[0].get_xlabel() == "over random (percentage points)"
+    assert figure.axes[0].lines[-1].get_xdata() == [0, 0]
+
+
+def test_a_measure_that_nothing_has_is_an_error():
+    with pytest.raises(DataError, match="Expected: pointing/NAME. Found: difference/all, differe"):
+        class_forest(SCORES, measure="pointing")
+
+
+# region_bars
+
+
+def test_regions_stand_beside_their_share_of_the_area():
+    def one(energy, pointing):
+        parts = {"energy": energy, "pointing": pointing, "area": [0.2, 0.05]}
+        return {
+            f"{name}/{part}": score(value)
+            for name, values in parts.items()
+            for part, value in zip(("heart", "left_atrium"), values, strict=True)
+        }
+
+    scores = {"scorecam": one([0.5, 0.1], [0.9, 0.3]), "centre": one([0.4, 0.1], [0.8, 0.0])}
+    figure = region_bars(scores)
+    assert rows(figure) == ["heart", "left atrium"]
+    assert points(figure) == {
+        "scorecam": pytest.approx([50, 10]),
+        "centre": pytest.approx([40, 10]),
+        "chance: share of the area": pytest.approx([20, 5]),
+    }
+    assert figure.axes[0].get_xlabel() == "share of the map inside the structure (%)"
+    figure = region_bars(scores, measure="pointing")
+    assert points(figure)["scorecam"] == pytest.approx([90, 30])
+    assert figure.axes[0].get_xlabel() == "maps whose peak is inside the structure (%)"
+
+
+def test_figures_are_opaque_white():
+    overlay_grid(*cases(), CLASSES, [0, 0, 2])
+    class_forest(SCORES)
+    curves = {"a": {"deletion": np.ones((2, 3)), "insertion": np.ones((2, 3))}}
+    curve_figure(curves, np.array(["p", "q"]))
+    for figure in map(plt.figure, plt.get_fignums()):
+        assert figure.get_facecolor() == (1.0, 1.0, 1.0, 1.0)

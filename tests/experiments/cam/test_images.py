@@ -1,0 +1,47 @@
+"""Which images are mapped, and for which class."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fetalclip_nb.data.dataset import Dataset
+from fetalclip_nb.errors import DataError, ParameterError
+from fetalclip_nb.experiments.cam import images
+
+
+def drawn(rows):
+    table = pd.DataFrame(rows, columns=["label", "patient"])
+    table = table.assign(id=[f"image {row}" for row in range(len(table))])
+    return Dataset("manifest", None, table, True, "0" * 16)
+
+
+def test_some_of_each_class_are_of_different_patients():
+    rows = [("a", "p1")] * 5 + [("a", "p2"), ("a", "p3"), ("b", "p1"), ("b", "p1"), ("c", "p9")]
+    for seed in range(5):
+        picked = images.some_per_class(drawn(rows), ["a", "b"], 3, seed)
+        counts = picked.table.groupby("label").agg(n=("id", "size"), p=("patient", "nunique"))
+        assert counts.loc["a"].tolist() == [3, 3]
+        assert counts.loc["b"].tolist() == [2, 1]
+        assert picked.table["id"].is_monotonic_increasing and not picked.whole
+
+
+def test_prompts_that_lack_a_class():
+    with pytest.raises(DataError, match="none for femur"):
+        images.class_numbers({"brain": []}, ["brain", "femur", "femur"])
+
+
+def test_another_seed_draws_other_images():
+    rows = [("a", f"p{i}") for i in range(50)]
+    seeds = [tuple(images.some_per_class(drawn(rows), ["a"], 5, s).table["id"]) for s in (0, 0, 1)]
+    assert seeds[0] == seeds[1] != seeds[2]
+
+
+@pytest.mark.parametrize(("labels", "count"), [(["a", "z"], 2), (["a"], 0)])
+def test_nothing_to_draw(labels, count):
+    with pytest.raises(ParameterError, match="No images to map"):
+        images.some_per_class(drawn([("a", "p")]), labels, count, 0)
+
+
+def test_another_class_is_the_most_probable_of_the_others():
+    probabilities = np.array([[0.5, 0.2, 0.3], [0.1, 0.2, 0.7], [0.4, 0.6, 0.0]])
+    assert images.other_targets(probabilities, [0, 0, 1]) == [2, 2, 0]

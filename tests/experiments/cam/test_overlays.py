@@ -1,0 +1,141 @@
+import matplotlib as mpl
+import numpy as np
+import pytest
+from PIL import Image
+
+from fetalclip_nb.data.images import read_square
+from fetalclip_nb.errors import ParameterError, ShapeError
+from fetalclip_nb.experiments.cam import overlays
+from helpers import write_image
+
+CLASSES = ["brain", "lips_nose"]
+
+
+def cases(n=3, side=8):
+    rng = np.random.default_rng(0)
+    probabilities = np.array([[0.9, 0.1], [0.25, 0.75], [0.6, 0.4]])[:n]
+    return rng.random((n, side, side)), rng.random((n, side, side)), probabilities
+
+
+# overlay
+
+
+def test_overlay_blends_each_pixel_by_the_weight():
+    image, importance = np.array([[0.0, 0.4], [0.8, 1.0]]), np.array([[0.0, 1.0], [0.5, 1.0]])
+    found = overlays.overlay(image, importance)
+    colours = mpl.colormaps["inferno"](importance)
+    for y, x in np.ndindex(2, 2):
+        by_hand = [0.5 * colours[y, x, c] + 0.5 * image[y, x] for c in range(3)]
+        assert found[y, x] == pytest.approx(by_hand)
+    only = overlays.overlay(image, importance, weight=1)
+    assert only == pytest.approx(colours[..., :3])
+    assert overlays.overlay(image, importance, 0) == pytest.approx(image[..., None].repeat(3, 2))
+
+
+def test_equal_steps_of_the_map_become_brighter_all_along():
+    steps = np.linspace(0, 1, 50)[None]
+    found = overlays.overlay(np.zeros_like(steps), steps)[0]
+    luminance = found @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(luminance) > 0).all()
+
+
+def test_overlay_refuses_other_sizes_and_weights():
+    with pytest.raises(ShapeError, match=r"Map does not fit its image. Expected: \(2, 2\)"):
+        overlays.overlay(np.zeros((2, 2)), np.zeros((2, 3)))
+    with pytest.raises(ParameterError, match="weight. Expected: 0 to 1. Found: 1.5"):
+        overlays.overlay(np.zeros((2, 2)), np.zeros((2, 2)), 1.5)
+
+
+# grey_squares
+
+
+def test_grey_squares_are_what_the_encoder_sees(tmp_path):
+    paths = [tmp_path / "wide.png", tmp_path / "tall.png"]
+    write_image(paths[0], (40, 20))
+    write_image(paths[1], (10, 30), "RGB")
+    found = overlays.grey_squares(paths, 40)
+    assert found.shape == (2, 40, 40) and found.dtype == np.float32
+    assert (found[0] == np.asarray(read_square(paths[0]), np.float32) / 255).all()
+    assert not found[0, :10].any() and not found[0, 30:].any() and found[0, 10:30].mean() > 0.3
+    assert not found[1, :, :12].any() and 0.3 < found[1, :, 15:25].mean() < 0.7
+
+
+# file names
+
+
+def test_names_carry_class_image_prediction_and_confidence():
+    _, _, probabilities = cases()
+    names = overlays.file_names(probabilities, CLASSES, [0, 0, 1], ["a_1", "b c", "Ü/x.png"])
+    assert names == [
+        "brain_a-1_brain_0.900.png",
+        "brain_b-c_lips-nose_0.750.png",
+        "lips-nose_x.png_brain_0.600.png",
+    ]
+    assert all(len(name.split("_")) == 4 for name in names)
+
+
+def test_names_are_never_alike_empty_or_too_long():
+    same = np.array([[0.9, 0.1]] * 6)
+    ids = ["a b", "A_b", "a-b", "", "日本", "x" * 999]
+    names = overlays.file_names(same, CLASSES, [0] * 6, ids)
+    assert names[:3] == [f"brain_a-b{end}_brain_0.900.png" for end in ("", "-2", "-3")]
+    assert names[3:5] == [f"brain_unnamed{end}_brain_0.900.png" for end in ("", "-2")]
+    assert len(names[5]) < 200
+
+
+@pytest.mark.parametrize("name", ["../../out", "/etc/passwd", "..", "C:\\x", "a\0b", "-rf", ".x"])
+def test_no_name_leaves_the_folder(name, tmp_path):
+    folder = tmp_path / "deep" / "overlays"
+    images, maps, probabilities = cases(1)
+    (path,) = overlays.save_overlays(
+        folder, images, maps, probabilities, ["../up", name], [0], [name]
+    )
+    assert path.resolve().parent == folder.resolve() and path.is_file()
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path]
+    assert path.name[0].isalnum()
+
+
+def test_a_sentence_may_be_a_class(tmp_path):
+    classes = [f"{'a long sentence, ' * 20}{end}" for end in ("a", "b")]
+    images, maps, probabilities = cases(2)
+    options = (classes, [0, 0], ["x" * 999] * 2)
+    paths = overlays.save_overlays(tmp_path, images, maps, probabilities, *options)
+    assert len(set(paths)) == 2 and all(path.is_file() for path in paths)
+    for path in paths:
+        assert path.name.startswith("a-long-sentence-a-long-sentence-")
+        true, _, predicted, _ = path.name.split("_")
+        assert true == predicted and true[-1].isalnum()
+
+
+# save_overlays
+
+
+def test_saved_files_are_the_overlays_in_the_images_order(tmp_path):
+    images, maps, probabilities = cases()
+    (tmp_path / "kept.txt").write_text("mine")
+    paths = overlays.save_overlays(
+        tmp_path, images, maps, probabilities, CLASSES, [0, 0, 1], ["c", "b", "a"], weight=0.3
+    )
+    assert [path.name.split("_")[1] for path in paths] == ["c", "b", "a"]
+    for path, image, importance in zip(paths, images, maps, strict=True):
+        saved = np.asarray(Image.open(path), dtype=float) / 255
+        wanted = overlays.overlay(image, importance, 0.3)
+        assert saved == pytest.approx(wanted, abs=0.5 / 255 + 1e-9)
+    assert (tmp_path / "kept.txt").read_text() == "mine"
+
+
+def test_what_does_not_belong_together_is_refused_before_anything_is_written(tmp_path):
+    images, maps, probabilities = cases()
+    save = overlays.save_overlays
+    rest = (CLASSES, [0, 0, 1], ["a", "b", "c"])
+    with pytest.raises(ShapeError, match=r"maps. Expected: \(3, 8, 8\). Found: \(2, 8, 8\)"):
+        save(tmp_path, images, maps[:2], probabilities, *rest)
+    with pytest.raises(ShapeError, match=r"probabilities. Expected: \(3, 2\). Found: \(3, 1\)"):
+        save(tmp_path, images, maps, probabilities[:, :1], *rest)
+    with pytest.raises(ShapeError, match=r"targets. Expected: \(3,\). Found: \(2,\)"):
+        save(tmp_path, images, maps, probabilities, CLASSES, [0, 1], ["a", "b", "c"])
+    with pytest.raises(ShapeError, match="One id an image is needed. Expected: 3. Found: 2"):
+        save(tmp_path, images, maps, probabilities, CLASSES, [0, 0, 1], ["a", "b"])
+    with pytest.raises(ShapeError, match="No images to show. Where: images"):
+        save(tmp_path, images[:0], maps[:0], probabilities[:0], CLASSES, [], [])
+    assert not any(tmp_path.iterdir())

@@ -1,0 +1,209 @@
+import numpy as np
+import pytest
+
+import segments
+from fetalclip_nb.errors import ParameterError, ShapeError
+from fetalclip_nb.experiments.cam import regions, tables
+from fetalclip_nb.experiments.segmentation import squares
+from fetalclip_nb.stats.scores import Score
+from fetalclip_nb.tasks.masks import STRUCTURES
+
+
+def box(side, top, bottom, left, right):
+    found = np.zeros((side, side), bool)
+    found[top:bottom, left:right] = True
+    return found
+
+
+# region_masks
+
+
+def test_regions_are_those_of_segmentation_in_the_order_asked_for(trunks, tmp_path):
+    found = regions.region_masks(trunks, [7, 0, 3], 40)
+    store = squares.pictures(trunks, 40, cache_dir=tmp_path)
+    whole = squares.unpack(store.arrays["masks"][[7, 0, 3]], 40)
+    assert found.shape == (3, 3, 40, 40) and found.dtype == bool
+    assert (found == whole).all() and found.any((0, 2, 3)).all()
+
+
+def test_regions_of_a_wide_picture_are_padded_and_any_side_will_do(tmp_path):
+    task = segments.shapes(tmp_path / "discs", n=1)
+    region = task.read(0)[0]
+    height, width = region.shape
+    square = np.zeros((width, width), bool)
+    top = (width - height) // 2
+    square[top : top + height] = region
+    assert (regions.region_masks(task, [0], width)[0, 0] == square).all()
+    small = regions.region_masks(task, [0], 27)[0, 0]
+    assert small.mean() == pytest.approx(square.mean(), rel=0.05)
+    y, x = np.nonzero(small)
+    # The disc's centre, on a padded square of 90 pixels reduced to 27.
+    assert (x.mean(), y.mean()) == pytest.approx((36 * 0.3, (36 + 15) * 0.3), abs=0.6)
+
+
+def test_classes_of_tasks_have_prompts():
+    from fetalclip_nb.data.prompts import load_prompts
+
+    assert regions.TASK_CLASS.keys() == STRUCTURES.keys()
+    assert set(regions.TASK_CLASS.values()) <= set(load_prompts("planes"))
+
+
+# pointing
+
+
+def test_pointing_by_hand():
+    maps = np.zeros((6, 4, 4))
+    maps[0, 1, 1] = maps[1, 3, 3] = 1.0  # inside, outside
+    maps[2, 1, 1] = maps[2, 3, 3] = maps[2, 0, 3] = 0.5  # one of three maximal pixels inside
+    maps[3] = 0.7  # the same everywhere
+    masks = np.stack([box(4, 0, 2, 0, 2)] * 6)
+    masks[5] = False
+    maps[5, 1, 1] = 1.0
+    found = regions.pointing(maps, masks)
+    assert found[:5] == pytest.approx([1, 0, 1 / 3, 0.25, 0.25])
+    assert np.isnan(found[5])
+
+
+# energy
+
+
+@pytest.mark.filterwarnings("error")
+def test_energy_by_hand():
+    maps = np.zeros((4, 2, 2))
+    maps[0] = [[1, 2], [3, 4]]
+    maps[1] = 0.2
+    maps[3] = 1
+    masks = np.stack([box(2, 0, 1, 0, 2)] * 4)
+    masks[3] = False
+    found = regions.energy(maps, masks)
+    assert found[:2] == pytest.approx([0.3, 0.5])
+    assert np.isnan(found[2:]).all()  # a map of nothing, a structure that is absent
+
+
+def test_energy_does_not_depend_on_the_scale_and_a_flat_map_gets_the_area():
+    rng = np.random.default_rng(0)
+    maps = rng.random((5, 9, 9))
+    masks = rng.random((5, 9, 9)) < 0.3
+    assert regions.energy(7 * maps, masks) == pytest.approx(regions.energy(maps, masks))
+    flat = np.ones_like(maps)
+    assert regions.energy(flat, masks) == pytest.approx(masks.mean((1, 2)))
+    assert regions.area(masks) == pytest.approx(masks.mean((1, 2)))
+    rest = regions.energy(maps, masks) + regions.energy(maps, ~masks)
+    assert rest == pytest.approx(np.ones(5))
+
+
+# scores
+
+
+def test_scores_are_means_over_images_that_show_a_structure():
+    maps = np.zeros((3, 4, 4))
+    maps[0, 0, 0] = maps[1, 3, 3] = 1.0
+    masks = np.zeros((3, 2, 4, 4), bool)
+    masks[:, 0] = box(4, 0, 2, 0, 2)
+    masks[1, 0] = False
+    masks[0, 1] = True
+    patients = np.array(["a", "b", "b"])
+    found = regions.region_scores(maps, masks, ["spine", "heart"], patients)
+    values = {name: units["patient"].value for name, units in found.items()}
+    assert values == pytest.approx(
+        {
+            # Images 0 and 2; the third map is 0 everywhere.
+            "pointing/spine": (1 + 0.25) / 2,
+            "energy/spine": 1.0,
+            "area/spine": 0.25,
+            "pointing/heart": 1.0,
+            "energy/heart": 1.0,
+            "area/heart": 1.0,
+        }
+    )
+    n = {name: units["patient"].n for name, units in found.items()}
+    assert (n["pointing/spine"], n["energy/spine"], n["area/heart"]) == (2, 1, 1)
+    assert found["pointing/spine"]["patient"].low == 0.25
+    assert found["pointing/spine"]["patient"].high == 1.0
+
+
+def test_one_map_for_all_images_and_structures_that_no_image_shows():
+    masks = np.zeros((4, 2, 8, 8), bool)
+    masks[:, 0, 2:6, 2:6] = True
+    middle = np.ones((8, 8))
+    middle[3:5, 3:5] = 2
+    found = regions.region_scores(middle, masks, ["heart", "aorta"], np.arange(4).astype(str))
+    assert list(found) == ["pointing/heart", "energy/heart", "area/heart"]
+    assert found["pointing/heart"]["patient"].value == 1
+    assert found["energy/heart"]["patient"].value == pytest.approx(20 / 68)
+    again = regions.region_values(np.stack([middle] * 4), masks, ["heart", "aorta"])
+    assert again["energy/heart"] == pytest.approx([20 / 68] * 4)
+    assert np.isnan(again["energy/aorta"]).all()
+
+
+def test_noise_points_into_a_region_as_often_as_its_area():
+    rng = np.random.default_rng(0)
+    masks = np.zeros((4000, 6, 6), bool)
+    masks[:, :3, :4] = True
+    found = regions.pointing(rng.random((4000, 6, 6)), masks)
+    assert found.mean() == pytest.approx(1 / 3, abs=0.03)
+
+
+# refused
+
+
+def test_what_does_not_fit_is_refused():
+    maps, masks = np.ones((2, 4, 4)), np.ones((2, 4, 4), bool)
+    for measure in (regions.pointing, regions.energy):
+        with pytest.raises(ShapeError, match=r"maps \(1, 4, 4\), masks \(2, 4, 4\)"):
+            measure(maps[:1], masks)
+        with pytest.raises(ShapeError, match=r"maps \(0, 4, 4\), masks \(0, 4, 4\)"):
+            measure(maps[:0], masks[:0])
+        with pytest.raises(ShapeError, match="none below 0. Found: -1.0 to 1.0"):
+            measure(maps * [1, 1, 1, -1], masks)
+        with pytest.raises(ShapeError, match="Expected: finite numbers"):
+            measure(maps * np.nan, masks)
+    with pytest.raises(ShapeError, match=r"Expected: images, 3 structures.*Found: \(2, 1, 4, 4\)"):
+        regions.region_values(maps, masks[:, None], ["a", "b", "c"])
+    with pytest.raises(ShapeError, match=r"Expected: \(3,\). Found: \(2,\)"):
+        regions.region_scores(maps, masks[:, None], ["a"], np.array(["p", "q", "r"]))
+
+
+# some_images
+
+
+def test_some_images_are_of_different_patients_with_their_rows(trunks):
+    table = trunks.dataset.table
+    patients = table["patient"].nunique()
+    drawn, rows = regions.some_images(trunks, patients, seed=3)
+    assert drawn.table["patient"].nunique() == len(drawn) == patients
+    assert drawn.table["id"].tolist() == table["id"].iloc[rows].tolist()
+    assert len(regions.some_images(trunks, 10_000, seed=0)[1]) == len(table)
+    with pytest.raises(ParameterError, match="No images to map"):
+        regions.some_images(trunks, 0, seed=0)
+
+
+# by_kind, region_text
+
+
+def test_scores_of_all_tasks_by_kind_of_map():
+    found = {
+        ("cam", "head"): {"energy/head": 1, "area/head": 2},
+        ("cam", "abdomen"): {"energy/spine": 3},
+    }
+    assert tables.by_kind(found) == {
+        "cam": {"energy/head": 1, "area/head": 2, "energy/abdomen/spine": 3}
+    }
+
+
+def test_region_text_names_structures_and_what_the_images_are():
+    def scores(**values):
+        return {
+            name.replace("_in_", "/"): {"patient": Score(v, 0, 1, v, 9, 9)}
+            for name, v in values.items()
+        }
+
+    head = scores(energy_in_head=0.5, area_in_head=0.25)
+    liver = scores(energy_in_liver=0.5, area_in_liver=0.25)
+    text = tables.region_text({"head": head, "abdomen": liver}, {"head": "real", "abdomen": "FASS"})
+    assert text == (
+        "Where structures are outlined (head: real; abdomen: FASS), the head holds 50.0 % "
+        "(0.0 to 100.0) of the map on 25.0 % of the picture."
+    )
+    assert "(FASS)" in tables.region_text({"abdomen": liver}, {"abdomen": "FASS"})
+    assert tables.region_text({}, {}) == "No outlined structures were given."

@@ -1,0 +1,284 @@
+"""The atlas as a piece of HTML; what a browser makes of it is in test_atlas_browser.py."""
+
+import base64
+import html.parser
+import io
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from fetalclip_nb.data.fetal_planes import read_fetal_planes
+from fetalclip_nb.errors import DataError, ImageError, ParameterError
+from fetalclip_nb.experiments.embeddings.atlas import (
+    Atlas,
+    atlas_html,
+    contact_sheet,
+    evenly,
+    thumbnails,
+)
+from helpers import write_image
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory) -> list[Path]:
+    """Thirty noisy images."""
+    folder = tmp_path_factory.mktemp("images")
+    found = [folder / f"{i}.png" for i in range(30)]
+    for seed, path in enumerate(found):
+        write_image(path, (90, 60), seed=seed)
+    return found
+
+
+@pytest.fixture
+def points() -> pd.DataFrame:
+    """Ten brains, fifteen hearts, five cervices."""
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "x": rng.normal(size=30),
+            "y": rng.normal(size=30),
+            "id": [f"image {i}" for i in range(30)],
+            "label": ["brain"] * 10 + ["heart"] * 15 + ["cervix"] * 5,
+            "prediction": ["brain", ""] * 15,
+        }
+    )
+
+
+class Scripts(html.parser.HTMLParser):
+    """What a browser's parser takes for the scripts and tags of a fragment."""
+
+    def __init__(self, fragment: str) -> None:
+        super().__init__()
+        self.tags, self.scripts, self._inside = [], [], False
+        self.feed(fragment)
+
+    def handle_starttag(self, tag, attributes):
+        """Note a tag, and whether text is a script's from here on."""
+        self.tags.append((tag, dict(attributes)))
+        self._inside = tag == "script"
+        if self._inside:
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        """A script ends."""
+        self._inside = False
+
+    def handle_data(self, text):
+        """Gather a script's text."""
+        if self._inside:
+            self.scripts[-1] += text
+
+
+def content(fragment: str) -> dict:
+    """What the script is told."""
+    return json.loads(Scripts(fragment).scripts[0])
+
+
+def sheet(fragment: str) -> Image.Image:
+    """The thumbnails."""
+    kind, _, data = content(fragment)["sheet"].partition(",")
+    assert kind == "data:image/jpeg;base64"
+    return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+def test_fragment_holds_every_point_once_with_its_own_facts(points, paths):
+    told = content(atlas_html(points, paths, title="Planes"))
+    assert told["title"] == "Planes" and told["total"] == 30
+    assert told["labels"] == ["brain", "cervix", "heart"]
+    table = points.set_index("id")
+    assert sorted(told["id"]) == sorted(table.index)
+    for i, name in enumerate(told["id"]):
+        assert told["labels"][told["label"][i]] == table["label"][name]
+        assert told["prediction"][i] == table["prediction"][name]
+        for axis in "xy":
+            span = points[axis].max() - points[axis].min()
+            back = points[axis].min() + told[axis][i] / 9999 * span
+            assert back == pytest.approx(table[axis][name], abs=span / 9999)
+
+
+def test_thumbnails_are_those_of_their_points(points, paths):
+    made = atlas_html(points, paths, title="Planes", thumb=32)
+    told, pictures = content(made), sheet(made)
+    assert told["side"] == 32 and pictures.mode == "L"
+    expected = dict(zip(points["id"], thumbnails(paths, 32), strict=True))
+    for number, name in enumerate(told["id"]):
+        column, row = number % told["columns"], number // told["columns"]
+        cut = pictures.crop((32 * column, 32 * row, 32 * column + 32, 32 * row + 32))
+        distance = {
+            other: np.abs(np.asarray(cut, float) - np.asarray(image, float)).mean()
+            for other, image in expected.items()
+        }
+        assert min(distance, key=distance.get) == name
+
+
+def test_points_are_drawn_in_a_random_order_that_the_seed_decides(points, paths):
+    first, again, other = (
+        atlas_html(points, paths, title="Planes", seed=seed) for seed in (0, 0, 1)
+    )
+    assert first == again
+    told = content(first)
+    # In the table's order the classes would form three blocks.
+    assert (np.diff(told["label"]) != 0).sum() > 5
+    assert content(other)["id"] != told["id"]
+
+
+def test_labels_keep_the_order_of_their_categories(points, paths):
+    order = ["heart", "femur", "brain", "cervix"]
+    points["label"] = pd.Categorical(points["label"], order)
+    assert content(atlas_html(points, paths, title="x"))["labels"] == ["heart", "brain", "cervix"]
+
+
+def test_points_without_label_have_a_class_of_their_own(points, paths):
+    points.loc[:1, "label"] = ["", None]
+    told = content(atlas_html(points, paths, title="x"))
+    assert told["labels"] == ["brain", "cervix", "heart", "no label"]
+    assert Counter(told["label"])[3] == 2
+
+
+def test_further_columns_are_shown_as_a_reader_writes_them(points, paths):
+    points["us_machine"] = ["Aloka", None, *["Voluson"] * 28]
+    points["confidence"] = np.float32([0.123456, np.nan, 12345.6, *[1] * 27])
+    told = content(atlas_html(points, paths, title="x"))
+    assert [name for name, _ in told["others"]] == ["us machine", "confidence"]
+    shown = {name: dict(zip(told["id"], texts, strict=True)) for name, texts in told["others"]}
+    assert [shown["us machine"][f"image {i}"] for i in range(3)] == ["Aloka", "", "Voluson"]
+    assert [shown["confidence"][f"image {i}"] for i in range(4)] == ["0.123", "", "12,346", "1"]
+
+
+def test_one_point_and_equal_points_have_a_place(points, paths):
+    assert content(atlas_html(points[:1], paths[:1], title="x"))["x"] == [0]
+    points["y"] = 3.0
+    assert content(atlas_html(points, paths, title="x"))["y"] == [0] * 30
+
+
+def test_fragment_says_how_many_of_how_many_it_shows(points, paths):
+    made = atlas_html(points, paths, title="Planes", limit=12)
+    told = content(made)
+    assert "12 of 30 images" in made and told["total"] == 30 and len(told["id"]) == 12
+    assert Counter(told["labels"][code] for code in told["label"]) == dict.fromkeys(
+        ("brain", "heart", "cervix"), 4
+    )
+    assert told != content(atlas_html(points, paths, title="Planes", limit=12, seed=1))
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7, 13, 14, 29, 30, 31])
+def test_evenly_gives_each_label_as_many_as_any_that_has_more(limit):
+    labels = np.array(["b"] * 10 + ["a"] * 18 + ["c"] * 2)
+    rows = evenly(labels, limit, seed=3)
+    assert len(rows) == len(set(rows)) == min(limit, 30) and (np.diff(rows) > 0).all()
+    kept, have = Counter(labels[rows]), Counter(labels)
+    most = max(kept.values())
+    assert all(kept[name] >= min(have[name], most - 1) for name in have)
+
+
+def test_quality_then_size_give_way_until_the_fragment_fits(points, paths):
+    whole = atlas_html(points, paths, title="x", thumb=48)
+    sizes = [len(whole)]
+    for share in (0.8, 0.6, 0.45):
+        made = atlas_html(points, paths, title="x", thumb=48, max_bytes=int(share * len(whole)))
+        sizes.append(len(made.encode()))
+        assert sizes[-1] <= share * len(whole) and sizes[-1] < sizes[-2]
+    assert content(whole)["side"] == 48 > content(made)["side"]
+    with pytest.raises(ParameterError, match=r"too large.*max_bytes.*at most 9,000 bytes.*limit"):
+        atlas_html(points, paths, title="x", max_bytes=9000)
+
+
+def test_colour_images_stay_coloured(points, paths, tmp_path):
+    Image.new("RGB", (20, 20), (200, 30, 30)).save(tmp_path / "red.png")
+    made = atlas_html(points[:4], [tmp_path / "red.png", *paths[:3]], title="x")
+    place = content(made)["id"].index("image 0")
+    pixel = sheet(made).getpixel((place % 2 * 64 + 32, place // 2 * 64 + 32))
+    assert pixel[0] - pixel[1] > 150
+
+
+def test_texts_of_the_user_are_never_markup(points, paths):
+    nasty = ["</script><script>bad()</script>", "<img src=x onerror=bad()>", "<!--<script>", "a&b"]
+    for column in ("id", "label", "prediction"):
+        points[column] = [nasty[i % 4] for i in range(30)]
+    points["<b>machine"] = points["label"]
+    plain = Scripts(atlas_html(points[:0:-1], paths[1:], title="x"))
+    found = Scripts(atlas_html(points, paths, title=nasty[0]))
+    assert [tag for tag, _ in found.tags] == [tag for tag, _ in plain.tags]
+    assert len(found.scripts) == 2 and not any("bad()" in text for text in found.scripts[1:])
+    told = json.loads(found.scripts[0])
+    assert told["title"] == nasty[0] and told["labels"] == sorted(nasty)
+    assert not re.search(r"[<>&]", found.scripts[0])
+
+
+def test_fragment_names_no_other_place(points, paths):
+    made = atlas_html(points, paths, title="x")
+    assert set(re.findall(r"\w+://[^\"'\s]*", made)) == {"http://www.w3.org/2000/svg"}
+    attributes = {name for _, given in Scripts(made).tags for name in given}
+    assert not attributes & {"src", "href", "srcset", "onclick"}
+    assert "@import" not in made and str(paths[0].parent) not in made
+
+
+def test_two_atlases_have_two_names(points, paths):
+    names = [
+        Scripts(atlas_html(points, paths, title=title)).tags[0][1]["id"] for title in ("a", "b")
+    ]
+    assert names[0] != names[1] and all(re.fullmatch(r"atlas-[0-9a-f]{12}", n) for n in names)
+
+
+def test_object_is_shown_by_notebooks_and_named_by_terminals(points, paths):
+    shown = Atlas(points, paths, title="Planes", limit=12)
+    assert shown._repr_html_() == shown.html == atlas_html(points, paths, title="Planes", limit=12)
+    assert shown.size == len(shown.html.encode())
+    assert re.fullmatch(r"Atlas: Planes \(0\.\d MB of HTML, shown by a notebook\)", repr(shown))
+
+
+def test_unusable_points_are_refused_before_an_image_is_read(points, paths):
+    nowhere = [Path("nowhere.png")] * 30
+    with pytest.raises(DataError, match=r"lack columns.*no y, prediction"):
+        atlas_html(points.drop(columns=["y", "prediction"]), nowhere, title="x")
+    with pytest.raises(DataError, match=r"one file a point.*30 points, 29 files"):
+        atlas_html(points, nowhere[1:], title="x")
+    with pytest.raises(DataError, match=r"0 points, 0 files"):
+        atlas_html(points[:0], [], title="x")
+    for value in (np.nan, np.inf, "left"):
+        points["x"] = points["x"].astype(object)
+        points.loc[4, "x"] = value
+        with pytest.raises(DataError, match=r"no position.*finite numbers.*image 4\."):
+            atlas_html(points, nowhere, title="x")
+
+
+@pytest.mark.parametrize(
+    "setting", [{"thumb": 15}, {"thumb": 2.5}, {"limit": 0}, {"thumb": True}, {"limit": "9"}]
+)
+def test_settings_out_of_range_are_refused(points, paths, setting):
+    name, value = next(iter(setting.items()))
+    with pytest.raises(ParameterError, match=rf"Where: {name}.*at least \d+.*{value!r}"):
+        atlas_html(points, paths, title="x", **setting)
+
+
+def test_missing_image_is_named(points, paths):
+    with pytest.raises(ImageError, match="gone.png"):
+        atlas_html(points, [*paths[:-1], Path("gone.png")], title="x")
+
+
+def test_sheet_is_filled_row_by_row():
+    greys = [Image.new("L", (16, 16), 20 * i) for i in range(7)]
+    data, columns = contact_sheet(greys, 16, 90)
+    found = Image.open(io.BytesIO(data))
+    assert columns == 3 and found.size == (48, 48)
+    middles = [found.getpixel((16 * (i % 3) + 8, 16 * (i // 3) + 8)) for i in range(7)]
+    assert np.abs(np.array(middles) - 20 * np.arange(7)).max() <= 2
+
+
+def test_demo_planes_fit_below_three_megabytes(repository):
+    root = repository / "build/demo/data/fetal_planes"
+    if not root.is_dir():
+        pytest.skip("no demo data; run `fetalclip-nb data`")
+    planes = read_fetal_planes(root)
+    rng = np.random.default_rng(0)
+    points = planes.table.assign(
+        x=rng.random(len(planes)), y=0.0, label=planes.table["plane"], prediction="brain"
+    )[["x", "y", "id", "label", "prediction", "machine", "operator"]]
+    shown = Atlas(points, planes.paths, title="Planes", limit=len(planes))
+    assert shown.size < 3_000_000 and content(shown.html)["side"] == 64

@@ -1,0 +1,148 @@
+import numpy as np
+import pytest
+
+from fetalclip_nb.errors import ParameterError, ShapeError
+from fetalclip_nb.experiments.embeddings import neighbours
+
+
+def images(n=40, seed=0):
+    """Vectors, labels, patients and machines without any order."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(n, 5)).astype(np.float32)
+    labels, patients, machines = (rng.choice(list(kinds), n) for kinds in ("xyz", "abcdefg", "MN"))
+    return vectors, labels, patients, machines
+
+
+def slow_neighbours(vectors, patients, k, within, metric):
+    rows = []
+    for i, vector in enumerate(vectors.astype(np.float64)):
+        distances = []
+        for j, other in enumerate(vectors.astype(np.float64)):
+            if patients[j] == patients[i] or (within is not None and within[j] != within[i]):
+                continue
+            if metric == "cosine":
+                cosine = vector @ other / np.linalg.norm(vector) / np.linalg.norm(other)
+                distances.append((1 - cosine, j))
+            else:
+                distances.append((np.linalg.norm(vector - other), j))
+        nearest = [j for _, j in sorted(distances)[:k]]
+        rows.append(nearest + [-1] * (k - len(nearest)))
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("metric", neighbours.METRICS)
+@pytest.mark.parametrize("grouped", [False, True])
+def test_neighbours_equal_a_search_one_by_one(metric, grouped, monkeypatch):
+    monkeypatch.setattr(neighbours, "_MEMORY_MIB", 0.002)  # several chunks
+    vectors, _, patients, machines = images()
+    vectors *= np.linspace(1, 5, len(vectors))[:, None].astype(np.float32)  # lengths matter
+    within = machines if grouped else None
+    found = neighbours.neighbours(vectors, patients, 17, within=within, metric=metric)
+    assert (found == slow_neighbours(vectors, patients, 17, within, metric)).all()
+    assert (found == -1).any() == grouped
+
+
+def test_own_images_are_no_neighbours():
+    """A copy of an image that the same patient has would be the nearest, and say nothing."""
+    vectors, labels, patients, _ = images()
+    doubled = [np.concatenate([part, part]) for part in (vectors, labels, patients)]
+    once = neighbours.knn_purity(neighbours.neighbours(vectors, patients, 1), labels)
+    twice = neighbours.knn_purity(neighbours.neighbours(doubled[0], doubled[2], 1), doubled[1])
+    assert (twice[:40] == once).all()
+
+
+def test_purity_by_hand():
+    vectors = np.array([[0.0], [1.0], [2.0], [10.0]])
+    labels, patients = np.array(["x", "x", "y", "y"]), np.array(["a", "b", "c", "c"])
+    # Of 0: 1 and 2; of 1: 0 and 2; of 2 and 10, whose patient is the same: 1 and 0.
+    assert neighbours.knn_purity(neighbours.neighbours(vectors, patients, 2), labels).tolist() == [
+        0.5,
+        0.5,
+        0,
+        0,
+    ]
+    assert neighbours.knn_purity(neighbours.neighbours(vectors, patients, 1), labels).tolist() == [
+        1,
+        1,
+        0,
+        0,
+    ]
+    groups = np.array(["p", "p", "p", "q"])
+    alone = neighbours.knn_purity(
+        neighbours.neighbours(vectors, patients, 1, within=groups), labels
+    )
+    assert alone[:3].tolist() == [1, 1, 0] and np.isnan(alone[3])
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_expected_purity_is_that_of_all_possible_neighbours(grouped):
+    vectors, labels, patients, machines = images()
+    within = machines if grouped else None
+    # With as many neighbours as there are, nearness no longer matters.
+    every = neighbours.knn_purity(
+        neighbours.neighbours(vectors, patients, 39, within=within), labels
+    )
+    assert neighbours.expected_purity(labels, patients, within=within) == pytest.approx(every)
+
+
+def test_patients_exchange_all_their_labels():
+    owner = np.array([2, 0, 1, 0, 2, 2, 0])  # 3, 1 and 3 images
+    assert neighbours.exchanged(owner, np.arange(3)).tolist() == list(range(7))
+    # 0 and 2 have equally many; their labels change places in their order.
+    assert neighbours.exchanged(owner, np.array([2, 1, 0])).tolist() == [1, 0, 2, 4, 3, 6, 5]
+    # The one image of 1 labels all of 2, and the first of 2 that of 1.
+    assert neighbours.exchanged(owner, np.array([0, 2, 1])).tolist() == [2, 1, 0, 3, 2, 2, 6]
+    # Of four labels two are taken, and two become four, without a change of their order.
+    pair = neighbours.exchanged(np.array([0, 0, 1, 1, 1, 1]), np.array([1, 0]))
+    assert pair.tolist() == [2, 4, 0, 0, 1, 1]
+    rng = np.random.default_rng(0)
+    owner = neighbours.codes(rng.choice(30, 200))
+    donors = rng.permutation(owner.max() + 1)
+    assert (owner[neighbours.exchanged(owner, donors)] == donors[owner]).all()
+
+
+def test_permuted_excess_is_that_of_each_exchange():
+    vectors, labels, patients, machines = images()
+    owner, rng = neighbours.codes(patients), np.random.default_rng(4)
+    found = neighbours.neighbours(vectors, patients, 5, within=machines)
+    excess = neighbours.permuted_excess(
+        found, labels, patients, within=machines, permutations=3, seed=4
+    )
+    for value in excess:
+        drawn = labels[neighbours.exchanged(owner, rng.permutation(owner.max() + 1))]
+        chance = neighbours.expected_purity(drawn, patients, within=machines).mean()
+        assert value == pytest.approx(
+            (neighbours.knn_purity(found, drawn).mean() - chance) / (1 - chance)
+        )
+    assert len(set(excess)) == 3
+
+
+def test_a_label_that_patients_carry_by_chance_is_told_in_5_percent():
+    """Images of a patient lie together, and each patient has one of two machines, at random."""
+    rng, beyond = np.random.default_rng(1), []
+    patients, planes = np.repeat(np.arange(60), 5), np.tile(np.arange(5), 60)
+    for seed in range(150):
+        vectors = rng.normal(size=(60, 4))[patients] + 0.3 * rng.normal(size=(300, 4))
+        machines = rng.permutation(np.arange(60) % 2)[patients]
+        found = neighbours.neighbours(vectors, patients, within=planes // 3)
+        options = {"within": planes // 3, "seed": seed}
+        drawn = neighbours.permuted_excess(found, machines, patients, permutations=100, **options)
+        pure = neighbours.knn_purity(found, machines).mean()
+        chance = neighbours.expected_purity(machines, patients, within=planes // 3).mean()
+        low, high = np.percentile(drawn, [2.5, 97.5])
+        beyond.append(not low <= (pure - chance) / (1 - chance) <= high)
+    assert 1 <= sum(beyond) <= 16  # 7.5 expected
+
+
+def test_wrong_input_is_refused():
+    vectors, _, patients, _ = images()
+    for k in (0, 40):
+        with pytest.raises(ParameterError, match="neighbours.*1 to 39 for 40 images"):
+            neighbours.neighbours(vectors, patients, k)
+    with pytest.raises(ParameterError, match="Unknown distance.*euclidean, cosine.*manhattan"):
+        neighbours.neighbours(vectors, patients, metric="manhattan")
+    with pytest.raises(ShapeError, match="do not fit.*length .39"):
+        neighbours.neighbours(vectors, patients[1:])
+    vectors[3, 2] = np.nan
+    with pytest.raises(ShapeError, match="finite"):
+        neighbours.neighbours(vectors, patients)

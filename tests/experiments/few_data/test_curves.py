@@ -1,0 +1,339 @@
+"""Few-data training by hand-made vectors, and runs that were cut short."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fetalclip_nb.data.dataset import Dataset
+from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.experiments.few_data import curves as few_data
+from fetalclip_nb.experiments.few_data import tables
+from fetalclip_nb.experiments.few_data.curves import (
+    by_size,
+    patients_needed,
+    require_sentences,
+    support_sizes,
+    zero_shot_logits,
+)
+from fetalclip_nb.experiments.linear_probing import fit
+from fetalclip_nb.experiments.linear_probing.probe import Encoded, fit_heads
+from fetalclip_nb.experiments.linear_probing.recipe import HeadRecipe
+from fetalclip_nb.results import protocol
+from fetalclip_nb.stats.runs import run_scores
+from fetalclip_nb.stats.scores import RunScores, Score
+from fetalclip_nb.tasks.items import image_items
+from fetalclip_nb.tasks.own_splits import own_supports
+from fetalclip_nb.tasks.splits import Fold, Split
+
+SENTENCES = {"a": ["first", "second"], "b": ["third"], "c": ["fourth"], "d": ["fifth"]}
+VECTORS = {
+    "first": [1, 0, 0],
+    "second": [0, 1, 0],
+    "third": [0, 2, 0],
+    "fourth": [0, 0, 3],
+    "fifth": [4, 0, 0],
+}
+
+
+def words(sentences):
+    return np.array([VECTORS[sentence] for sentence in sentences], dtype=np.float32)
+
+
+def found(value):
+    return RunScores(np.array([value]), Score(value, value - 0.1, value + 0.1, value, 8, 4))
+
+
+# Parameters
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes"), [("2", [2]), ("1,4", [1, 4]), (" 2 , 16,32", [2, 16, 32])]
+)
+def test_support_sizes_are_read(text, sizes):
+    assert support_sizes(text) == sizes
+
+
+@pytest.mark.parametrize(
+    "text", ["", "2,", "0, 2", "4, 2", "2, 2", "2; 4", "2.5", "-2", "two", "²", "\u0662", "2 4"]
+)
+def test_support_sizes_that_cannot_be_read_are_refused(text):
+    with pytest.raises(ParameterError, match="from 1 up, .*2, 4, 8. Found: '" + re.escape(text)):
+        support_sizes(text)
+
+
+# Zero-shot
+
+
+def test_sentences_of_the_tasks_classes_score_by_cosine():
+    images = np.array([[0, 5, 0], [3, 3, 0], [0, 0, 0.1]], np.float32)
+    logits = zero_shot_logits(images, words, SENTENCES, ["c", "b", "a"])
+    half = 100 / np.sqrt(2)
+    expected = [[0, 100, half], [0, half, 100], [100, 0, 0]]
+    assert logits.shape == (1, 3, 3)
+    assert logits[0] == pytest.approx(np.array(expected), abs=1e-3)
+
+
+def test_other_takes_the_probability_of_all_remaining_sentences():
+    images = np.array([[1, 0, 0], [1, 1.01, 0.99], [0, 0.2, 1]], np.float32)
+    logits = zero_shot_logits(images, words, SENTENCES, ["other", "a", "b"])[0]
+    unit = images / np.linalg.norm(images, axis=1, keepdims=True)
+    classes = np.array([[0.5**0.5, 0.5**0.5, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0]])
+    every = np.exp(100 * unit @ classes.T - 60)
+    every /= every.sum(1, keepdims=True)
+    mine = np.exp(logits - 60)
+    mine /= mine.sum(1, keepdims=True)
+    expected = np.stack([every[:, 2] + every[:, 3], every[:, 0], every[:, 1]], 1)
+    assert mine == pytest.approx(expected, rel=1e-3, abs=1e-12)
+    assert (mine[1] > 0.01).sum() == 1 and mine[0, 0] == pytest.approx(1)
+
+
+def test_other_with_sentences_of_its_own_takes_no_others():
+    images = np.eye(3, dtype=np.float32)
+    own = SENTENCES | {"other": ["third"]}
+    logits = zero_shot_logits(images, words, own, ["other", "b"])[0]
+    assert np.array_equal(logits[:, 0], logits[:, 1])
+
+
+def test_classes_without_sentences_are_refused():
+    with pytest.raises(ParameterError, match="Expected: a, e. Found: no e.*add sentences"):
+        require_sentences(SENTENCES, ["a", "e"])
+    with pytest.raises(ParameterError, match="Found: no e, other"):
+        require_sentences(SENTENCES, [*"abcde", "other"])
+    with pytest.raises(ParameterError, match="Found: no e"):
+        zero_shot_logits(np.eye(3, dtype=np.float32), None, SENTENCES, ["a", "e"])
+
+
+def test_other_needs_no_sentences_where_further_classes_have_some():
+    require_sentences(SENTENCES, ["a", "b", "other"])
+    require_sentences(SENTENCES | {"other": ["third"]}, [*"abcd", "other"])
+
+
+# Sizes and curves
+
+
+def split_of(sets):
+    return Split("own", ("t",), (Fold(("p",), ("q",)),) * sets)
+
+
+def test_logits_are_cut_by_size_in_the_order_of_training():
+    logits = np.arange(12.0).reshape(12, 1, 1)
+    cut = by_size(logits, {2: split_of(2), 4: split_of(2)})
+    assert {n: part.ravel().tolist() for n, part in cut.items()} == {
+        2: [0, 1, 2, 3, 4, 5],
+        4: [6, 7, 8, 9, 10, 11],
+    }
+    # Sizes with other numbers of sets: two runs for each of one, three and two sets.
+    cut = by_size(logits, {2: split_of(1), 4: split_of(3), 8: split_of(2)})
+    assert [len(part) for part in cut.values()] == [2, 6, 4]
+    assert cut[4].ravel().tolist() == [2, 3, 4, 5, 6, 7]
+
+
+def test_heads_of_a_size_come_from_its_own_support_sets(tmp_path):
+    items, encoded, supports = small_task(0)
+    heads = few_heads(0, encoded, items, supports, tmp_path)
+    logits = heads.logits(encoded.plain)
+    cut = by_size(logits, supports)
+    assert np.array_equal(cut[2], logits[heads.group < 3])
+    assert np.array_equal(cut[4], logits[heads.group >= 3])
+    # What is trained beside them changes nothing.
+    first = few_heads(0, encoded, items, {2: supports[2]}, tmp_path)
+    assert cut[2] == pytest.approx(first.logits(encoded.plain), abs=1e-4)
+
+
+def test_curves_hold_every_score_at_every_size():
+    items, encoded, supports = small_task(0)
+    split = supports[2]
+    tested = items.tested(split)
+    logits = {n: np.stack([encoded.plain[tested, i : i + 3] for i in range(n)]) for n in (2, 4)}
+    curve = few_data.curve(logits, items, split)
+    assert list(curve) == [2, 4]
+    labels, patients = items.targets[tested], items.table["patient"][tested]
+    expected = run_scores(logits[4], labels, patients, items.classes)
+    assert curve[4].keys() == expected.keys()
+    assert curve[4]["f1_macro"].score == expected["f1_macro"].score
+    table = tables.curve_table({"clip": {n: s["f1_macro"] for n, s in curve.items()}})
+    score = curve[4]["f1_macro"].score
+    assert table.columns.tolist() == ["model", "patients", "value", "low", "high"]
+    assert table.iloc[1].tolist() == ["clip", 4, score.value, score.low, score.high]
+
+
+def test_what_figures_tables_and_files_take_is_named_by_size_task_and_model():
+    points = {2: {"f1_macro": found(0.3), "ece": found(0.2)}, 16: {"f1_macro": found(0.6)}}
+    curves = {("x", "brain"): points, ("y", "brain"): points, ("x", "planes"): {}}
+    chosen = tables.points_of(curves, "brain", ["y", "x"])
+    assert chosen == {m: {n: points[n]["f1_macro"] for n in points} for m in ("y", "x")}
+    zero = {("x", "brain"): {"f1_macro": found(0.5), "ece": found(0.1)}}
+    assert tables.levels_of(zero, "brain", ["x"]) == {"x": pytest.approx((0.5, 0.4, 0.6))}
+    assert tables.size_texts(points) == {
+        "2 patients": "30.0 (20.0–40.0)",
+        "16 patients": "60.0 (50.0–70.0)",
+    }
+    assert tables.largest_facts(points, "brain") == {
+        "largest_brain": 16,
+        "largest_f1_brain": 0.6,
+        "largest_interval_brain": "50.0 to 70.0 %",
+    }
+    results = tables.size_results(points, "brain")
+    assert list(results) == ["brain_2/f1_macro", "brain_2/ece", "brain_16/f1_macro"]
+    assert results["brain_2/ece"] == {"patient": found(0.2).score}
+
+
+# Patients needed
+
+
+def test_patients_needed_are_read_off_between_the_sizes_around_zero_shot():
+    # Every patient has one image of each class and every head errs on the same images of all
+    # patients: each resample gives the same score, so that the crossing is known by hand.
+    n = 12
+    data = table_of(np.repeat([f"t{i:02d}" for i in range(n)], 4), list("aabb") * n, "test")
+    items = image_items("letters", data, ("a", "b"))
+    split = Split("own", tuple(sorted(set(items.table["patient"]))), (Fold((), ()),))
+    right = items.targets
+    chance = np.tile([0, 1, 0, 1], n)
+    one_wrong = np.tile([0, 1, 1, 1], n)
+
+    def logits(*guesses):
+        return np.stack([np.eye(2)[guess] for guess in guesses])
+
+    # Macro F1: 0.5 by chance; with one of four wrong 2/3 and 4/5.
+    middle = (2 / 3 + 4 / 5) / 2
+    found = patients_needed(
+        {2: logits(chance, chance), 8: logits(chance, right), 32: logits(right, right)},
+        logits(one_wrong),
+        items,
+        split,
+    )
+    # At 8 patients the mean of 0.5 and 1 is 0.75, above 0.7333; the way there starts at 0.5.
+    exponent = 1 + (middle - 0.5) / 0.25 * 2
+    assert found.median == pytest.approx(2**exponent)
+    assert found.low == found.median == found.high
+    assert found.sizes == (2, 32)
+    never = patients_needed({2: logits(chance)}, logits(right), items, split)
+    assert never.text == "more than 2"
+    always = patients_needed({2: logits(right)}, logits(chance), items, split)
+    assert always.text == "at most 2"
+
+
+# Runs that are cut short
+
+RUNS, SIZES = 2, (2, 4)
+MODELS, TASKS = ("clip", "other"), (0, 1)
+
+
+def table_of(patients, labels, split=""):
+    table = pd.DataFrame({"patient": patients, "label": labels, "split": split})
+    table.insert(0, "id", [f"i{number}" for number in range(len(table))])
+    return Dataset("manifest", Path("somewhere"), table, False, "0")
+
+
+def small_task(number, model=0):
+    """Items of 20 patients, features with two copies, support sets; always the same ones."""
+    rng = np.random.default_rng(number)
+    data = table_of([f"p{i % 20:02d}" for i in range(80)], rng.choice(list("abc"), size=80))
+    items = image_items(f"task{number}", data, ("a", "b", "c"))
+    features = np.random.default_rng([number, model]).normal(size=(3, 80, 6)).astype(np.float32)
+    features[:, np.arange(80), items.targets] += 1
+    supports = own_supports(items.table, SIZES, seed=0, sets=3)
+    return items, Encoded(features[0], features[1:]), supports
+
+
+def few_heads(number, encoded, items, supports, cache_dir, epochs=3):
+    recipe = HeadRecipe(learning_rate=(0.01, 0.02)[number], batch_size=4, epochs=epochs)
+    splits = list(supports.values())
+    settings = {"runs": RUNS, "seed": 0, "recipe": recipe, "cache_dir": cache_dir}
+    return fit_heads(encoded, items, splits, **settings)
+
+
+def chapter(cache_dir):
+    """Two models on two tasks as the chapter trains and scores them: its table of all heads."""
+    scores, drawn = {}, {}
+    for model, name in enumerate(MODELS):
+        for task in TASKS:
+            items, encoded, supports = small_task(task, model)
+            heads = few_heads(task, encoded, items, supports, cache_dir)
+            split = supports[SIZES[0]]
+            logits = heads.logits(encoded.plain[items.tested(split)])
+            for n, found in few_data.curve(by_size(logits, supports), items, split).items():
+                scores[name, f"{items.name}_{n}"] = found
+                drawn[f"{items.name}_{n}"] = supports[n]
+    return protocol.runs_table(scores, drawn)
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """Counts real trainings; the one numbered in ``stop`` is interrupted."""
+    log = {"done": 0, "stop": None}
+    train = fit.train_heads
+
+    def counted(*given, **settings):
+        if log["done"] == log["stop"]:
+            raise KeyboardInterrupt
+        heads = train(*given, **settings)
+        log["done"] += 1
+        return heads
+
+    monkeypatch.setattr(fit, "train_heads", counted)
+    return log
+
+
+def test_interrupted_chapter_goes_on_with_the_next_model_and_task(tmp_path, trainings):
+    trainings["stop"] = 2
+    with pytest.raises(KeyboardInterrupt):
+        chapter(tmp_path / "cut short")
+    assert trainings["done"] == 2
+    trainings.update(done=0, stop=None)
+    table = chapter(tmp_path / "cut short")
+    assert trainings["done"] == 2
+    whole = chapter(tmp_path / "whole")
+    assert trainings["done"] == 2 + 4
+    pd.testing.assert_frame_equal(table, whole, check_exact=True)
+    heads = len(MODELS) * len(TASKS) * len(SIZES) * 3 * RUNS
+    assert (table["score"] == "f1_macro").sum() == heads
+    assert table.groupby(["task", "model", "score"])["value"].nunique().max() > 1
+    chapter(tmp_path / "whole")
+    assert trainings["done"] == 2 + 4
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from fetalclip_nb.experiments.linear_probing import training
+from test_curves import chapter, few_heads, small_task
+
+passes, one_pass = 0, training._Stack.train_epoch
+
+def train_epoch(stack, epoch):
+    global passes
+    one_pass(stack, epoch)
+    passes += 1
+    if passes == 3 + 2:  # in the second training, after two of its three epochs
+        print("in the middle", flush=True)
+        time.sleep(60)
+
+training._Stack.train_epoch = train_epoch
+chapter(Path(sys.argv[1]))
+"""
+
+
+def test_killed_training_leaves_nothing_behind_but_finished_heads(tmp_path, trainings):
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent
+    ) as process:
+        assert process.stdout.readline() == "in the middle\n"
+        process.kill()
+    assert process.returncode == -9
+    assert len(list((tmp_path / "heads").glob("*.npz"))) == 1
+    table = chapter(tmp_path)
+    assert trainings["done"] == 3
+    pd.testing.assert_frame_equal(table, chapter(tmp_path / "whole"))
+    items, encoded, supports = small_task(1)
+    again = few_heads(1, encoded, items, supports, tmp_path)
+    fresh = few_heads(1, encoded, items, supports, tmp_path / "fresh")
+    for name, array in vars(fresh).items():
+        assert np.array_equal(getattr(again, name), array)

@@ -1,0 +1,383 @@
+"""Probes against explicit loops, and who is ever trained on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fetalclip_nb.data.augmentation import Augmentation, augmented
+from fetalclip_nb.data.dataset import Dataset, build
+from fetalclip_nb.data.images import read_square
+from fetalclip_nb.errors import ParameterError, ShapeError
+from fetalclip_nb.experiments.linear_probing import probe as probing
+from fetalclip_nb.experiments.linear_probing.fit import train_heads
+from fetalclip_nb.experiments.linear_probing.probe import (
+    Encoded,
+    encode,
+    fit_heads,
+    majority_logits,
+    pixel_logits,
+    probe,
+    rival_logits,
+)
+from fetalclip_nb.experiments.linear_probing.recipe import HeadData, HeadRecipe, require_settings
+from fetalclip_nb.experiments.linear_probing.rivals import logistic_regression, nearest_neighbours
+from fetalclip_nb.models.pixels import PixelEncoder
+from fetalclip_nb.tasks.items import clip_items, image_items
+from fetalclip_nb.tasks.own_splits import own_folds, own_supports
+from fetalclip_nb.tasks.splits import Fold, Split, head_seed
+from helpers import write_image
+
+RECIPE = HeadRecipe(learning_rate=0.01, batch_size=4, epochs=4)
+
+
+def dataset(patients, labels, **columns):
+    table = pd.DataFrame({"patient": list(patients), "label": list(labels), "split": "", **columns})
+    table.insert(0, "id", [f"i{number}" for number in range(len(table))])
+    return Dataset("manifest", Path("somewhere"), table, False, "0")
+
+
+def random_items(seed, n=60):
+    """Images of 20 patients; every third image is not of the task."""
+    rng = np.random.default_rng(seed)
+    patients = [f"p{i:02d}" for i in rng.integers(20, size=n)]
+    whole = dataset(patients, rng.choice(["a", "b", "c"], size=n))
+    return image_items("letters", whole.where(rng.random(n) > 1 / 3), ("c", "a", "b"))
+
+
+def random_features(items, copies, *, unchanged=(), width=5, images=60, seed=0):
+    """Features that say a bit about the class; NaN where patients have no augmented copies."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(copies + 1, images, width)).astype(np.float32)
+    features[:, items.rows, 0] += items.targets
+    features[1:, items.rows[items.table["patient"].isin(list(unchanged))]] = np.nan
+    return Encoded(features[0], features[1:])
+
+
+def numbered(items, copies, images, unchanged=()):
+    """Features that are the image's row and the copy (-1: as it is); NaN as from `encode`."""
+    features = np.empty((copies + 1, images, 2), dtype=np.float32)
+    features[..., 0] = np.arange(images)
+    features[..., 1] = np.arange(-1, copies)[:, None]
+    features[1:, items.rows[items.table["patient"].isin(list(unchanged))]] = np.nan
+    return Encoded(features[0], features[1:])
+
+
+# Features
+
+
+def test_images_are_encoded_as_they_are_and_in_copies_unless_tested(tmp_path):
+    for i in range(5):
+        write_image(tmp_path / f"{i}.png", seed=i)
+    names = [f"{i}.png" for i in range(5)]
+    table = pd.DataFrame({"id": names, "path": names, "patient": list("pqrqp")})
+    data = build("manifest", tmp_path, table)
+    model = PixelEncoder(side=4)
+    found = encode(model, data, ("q", "x"), copies=2, cache_dir=tmp_path / "cache", seed=3)
+    assert (found.plain.shape, found.copies.shape) == ((5, 16), (2, 5, 16))
+    assert found.plain.dtype == found.copies.dtype == np.float32
+    for row, name in enumerate(names):
+        image = read_square(tmp_path / name)
+        assert np.array_equal(found.plain[row], model.preprocess(image).flatten())
+        for copy in range(2):
+            changed = augmented(image, Augmentation(seed=3), name=name, copy=copy)
+            expected = np.full(16, np.nan) if row in (1, 3) else model.preprocess(changed).flatten()
+            assert np.array_equal(found.copies[copy, row], expected, equal_nan=True)
+    bare = encode(model, data, ("q",), copies=0, cache_dir=tmp_path / "cache")
+    assert bare.copies.shape == (0, 5, 16)
+    assert np.array_equal(bare.plain, found.plain)
+    with pytest.raises(ParameterError, match="2 copies of 0 images"):
+        encode(model, data, ("p", "q", "r"), copies=2, cache_dir=tmp_path / "cache")
+
+
+def test_a_tasks_features_are_its_items_rows():
+    whole = dataset("ppqq", "abcb")
+    items = image_items("letters", whole.where(np.array([0, 1, 0, 1])), ("b",))
+    found = numbered(items, copies=2, images=4).of(items)
+    assert found.plain.tolist() == [[1, -1], [3, -1]]
+    assert found.copies.tolist() == [[[1, 0], [3, 0]], [[1, 1], [3, 1]]]
+
+
+@pytest.mark.parametrize("copies", [0, 2])
+def test_a_clips_features_are_its_frames_side_by_side(copies):
+    data = dataset("ppqq", "aabb", clip=list("xxyy"), frame=list("1001"))
+    items = clip_items("clips", data, ("a", "b"), frames=2)
+    found = numbered(items, copies=copies, images=4).of(items)
+    assert found.plain.tolist() == [[1, -1, 0, -1], [2, -1, 3, -1]]
+    assert found.copies.shape == (copies, 2, 4)
+    assert found.copies.tolist() == [[[1, k, 0, k], [2, k, 3, k]] for k in range(copies)]
+
+
+# Heads
+
+
+def one_by_one(encoded, items, splits, *, runs, seed, recipe):
+    """Each head alone, on arrays that hold its training and validation items and no more."""
+    heads = []
+    for split in splits:
+        for fold in split.folds:
+            pictures = encoded.copies if len(encoded.copies) else encoded.plain[None]
+            train, validation = [], []
+            for copy in pictures:
+                for i, patient in enumerate(items.table["patient"]):
+                    if patient in fold.train:
+                        train.append((copy[i], items.classes.index(items.table["label"][i])))
+            for i, patient in enumerate(items.table["patient"]):
+                if patient in fold.validation:
+                    label = items.classes.index(items.table["label"][i])
+                    validation.append((encoded.plain[i], label))
+            features, labels = zip(*train, *validation, strict=True)
+            rows = np.arange(len(features))
+            for run in range(runs):
+                chosen = head_seed(seed, fold.train, run)
+                data = HeadData(rows[: len(train)], rows[len(train) :], (chosen,))
+                classes = len(items.classes)
+                heads.append(
+                    train_heads(np.stack(features), np.array(labels), [data], classes, recipe)
+                )
+    return heads
+
+
+@pytest.mark.parametrize("copies", [0, 3])
+@pytest.mark.parametrize("few_data", [False, True])
+def test_heads_are_those_of_a_loop_over_folds_and_runs(copies, few_data, tmp_path):
+    items = random_items(seed=1)
+    if few_data:
+        splits = list(own_supports(items.table, [3, 6], seed=0, sets=2).values())
+    else:
+        splits = [own_folds(items.table, seed=0, folds=3)]
+    encoded = random_features(items, copies, unchanged=splits[0].test).of(items)
+    settings = {"runs": 2, "seed": 7, "recipe": RECIPE}
+    together = fit_heads(encoded, items, splits, cache_dir=tmp_path, **settings)
+    alone = one_by_one(encoded, items, splits, **settings)
+    assert len(together.seed) == len(alone) == (8 if few_data else 6)
+    for head, one in enumerate(alone):
+        assert together.seed[head] == one.seed[0]
+        assert together.weight[head] == pytest.approx(one.weight[0], abs=1e-5)
+        assert together.bias[head] == pytest.approx(one.bias[0], abs=1e-5)
+        assert together.losses[head] == pytest.approx(one.losses[0], abs=1e-5)
+    assert np.ptp(together.weight, axis=0).min() > 1e-3  # no two heads are the same
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What was to be trained, in place of a training."""
+    calls = []
+    monkeypatch.setattr(probing, "cached_heads", lambda *given, **_: calls.append(given))
+    return calls
+
+
+@pytest.mark.parametrize("copies", [0, 1, 3])
+@pytest.mark.parametrize("seed", range(12))
+def test_no_test_item_is_ever_trained_or_validated_on(seed, copies, asked):
+    items = random_items(seed)
+    supports = own_supports(items.table, [2, 5], seed=seed, sets=3)
+    for splits in ([own_folds(items.table, seed=seed)], list(supports.values())):
+        encoded = numbered(items, copies, images=60, unchanged=splits[0].test).of(items)
+        fit_heads(encoded, items, splits, runs=2, seed=0, recipe=RECIPE, cache_dir=Path("none"))
+        features, targets, groups, classes, recipe = asked.pop()
+        assert (classes, recipe) == (3, RECIPE)
+        folds = [(split, fold) for split in splits for fold in split.folds]
+        assert len(groups) == len(folds)
+        for (split, fold), data in zip(folds, groups, strict=True):
+            learnt = features[data.train]
+            chosen = features[data.validation]
+            assert np.isfinite(learnt).all() and np.isfinite(chosen).all()
+            owner = dict(zip(items.rows, items.table["patient"], strict=True))
+            patients = {owner[row] for row in [*learnt[:, 0], *chosen[:, 0]]}
+            assert not patients & set(split.test)
+            # Each item of the fold once a copy, each validation item once as it is.
+            own = {side: items.table["patient"].isin(getattr(fold, side)) for side in vars(fold)}
+            pictures = range(copies) if copies else [-1]
+            expected = [[row, k] for k in pictures for row in items.rows[own["train"]]]
+            assert learnt.tolist() == expected
+            assert chosen.tolist() == [[row, -1] for row in items.rows[own["validation"]]]
+            label = dict(zip(items.rows, items.targets, strict=True))
+            assert targets[data.train].tolist() == [label[row] for row, _ in expected]
+            assert targets[data.validation].tolist() == [label[row] for row in chosen[:, 0]]
+
+
+def test_no_two_heads_share_a_seed(asked):
+    items = random_items(seed=0)
+    seeds = []
+    for seed in (0, 1):
+        splits = own_supports(items.table, [2, 4], seed=0, sets=3).values()
+        encoded = numbered(items, 0, images=60).of(items)
+        fit_heads(encoded, items, splits, runs=4, seed=seed, recipe=RECIPE, cache_dir=Path())
+        seeds += [number for data in asked.pop()[2] for number in data.seeds]
+    assert len(set(seeds)) == len(seeds) == 2 * 6 * 4
+
+
+def test_a_heads_seed_is_made_of_seed_patients_and_run_alone():
+    found = {head_seed(s, p, run) for s in (0, 1) for p in ("pq", "pr", "p") for run in (0, 1)}
+    assert len(found) == 12
+    assert all(0 <= seed < 2**63 for seed in found) and max(found) > 2**60
+    assert head_seed(np.int64(3), ("q", "p"), 1) == head_seed(3, ["p", "q"], 1)
+    assert head_seed(0, ("ab", "c"), 0) != head_seed(0, ("a", "bc"), 0)
+
+
+def test_sizes_and_sets_that_are_left_out_change_no_other_head(asked):
+    items = random_items(seed=0)
+    supports = own_supports(items.table, [2, 4, 5], seed=0, sets=3)
+    encoded = numbered(items, 0, images=60).of(items)
+
+    def seeds(splits):
+        fit_heads(encoded, items, splits, runs=2, seed=0, recipe=RECIPE, cache_dir=Path())
+        return [data.seeds for data in asked.pop()[2]]
+
+    every = seeds(list(supports.values()))
+    assert seeds([supports[5], supports[4]]) == every[6:] + every[3:6]
+    assert seeds([replace(supports[4], folds=supports[4].folds[1:])]) == every[4:6]
+
+
+def test_items_without_augmented_copies_are_refused_in_training(tmp_path):
+    items = random_items(seed=2)
+    split = own_folds(items.table, seed=0)
+    encoded = random_features(items, 2, unchanged=[*split.test, split.folds[0].train[0]])
+    with pytest.raises(ShapeError, match="Features are not finite"):
+        fit_heads(
+            encoded.of(items), items, [split], runs=1, seed=0, recipe=RECIPE, cache_dir=tmp_path
+        )
+    assert not list(tmp_path.rglob("*.npz"))
+
+
+def test_too_few_rows_for_a_batch_are_refused(tmp_path):
+    items = random_items(seed=2)
+    recipe = HeadRecipe(batch_size=64)
+    encoded = random_features(items, 0).of(items)
+    split = own_folds(items.table, seed=0)
+    with pytest.raises(ParameterError, match="group 0: .* training rows, batches of 64"):
+        fit_heads(encoded, items, [split], runs=1, seed=0, recipe=recipe, cache_dir=tmp_path)
+
+
+def letters(*patients):
+    """Items of these patients and splits that train on the given ones, one set a word."""
+    items = image_items("letters", dataset("".join(patients), "a" * len("".join(patients))), "a")
+    return items, [Split("own", (), tuple(Fold(tuple(word), ()) for word in patients))]
+
+
+def settings(**changes):
+    given = {"copies": 2, "runs": 1, "epochs": 1, "head_batch": 4} | changes
+    recipe = HeadRecipe(epochs=given.pop("epochs"), batch_size=given.pop("head_batch"))
+    return {**given, "recipe": recipe}
+
+
+@pytest.mark.parametrize(("copies", "head_batch"), [(2, 4), (1, 2), (0, 2)])
+def test_settings_are_accepted_from_the_smallest_usable_ones_on(copies, head_batch):
+    splits = {"letters": letters("pp", "qq"), "more": letters("rrr")}
+    require_settings(splits, **settings(copies=copies, head_batch=head_batch))
+    with pytest.raises(ParameterError, match=f"letters: set 0: .*head_batch {head_batch + 1}"):
+        require_settings(splits, **settings(copies=copies, head_batch=head_batch + 1))
+
+
+def test_sets_that_do_not_fill_a_batch_are_named_with_their_rows():
+    items, (split,) = letters("pp", "qqq", "r", "sss")
+    splits = {
+        "letters, 4 patients": (items, [replace(split, folds=split.folds[:2]), split]),
+        "fine": letters("tttt"),
+        "more": letters("u"),
+    }
+    with pytest.raises(ParameterError) as caught:
+        require_settings(splits, **settings(head_batch=6, runs=0))
+    assert (
+        "Found: runs = 0, not a whole number from 1 up; letters, 4 patients: set 0: 4 training "
+        "rows, set 2: 4 training rows, set 4: 2 training rows, head_batch 6; more: set 0: 2 "
+        "training rows, head_batch 6. What to do: more copies, a smaller head_batch, or larger "
+        "sets."
+    ) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "least"),
+    [("copies", -1, 0), ("copies", 1.5, 0), ("runs", 0, 1), ("epochs", 0, 1), ("head_batch", 0, 1)],
+)
+def test_settings_out_of_range_are_named_as_the_notebooks_do(name, value, least):
+    with pytest.raises(ParameterError) as caught:
+        require_settings({"letters": letters("pp")}, **settings(**{name: value}))
+    assert str(caught.value).endswith(
+        f"Found: {name} = {value}, not a whole number from {least} up."
+    )
+
+
+def test_clips_of_test_patients_are_not_trained_on(asked):
+    patients = np.repeat([f"p{i}" for i in range(10)], 4)
+    names = [f"{patient}-{i // 2 % 2}" for i, patient in enumerate(patients)]
+    data = dataset(patients, np.tile(["a", "a", "b", "b"], 10), clip=names, frame=list("10" * 20))
+    items = clip_items("clips", data, ("a", "b"), frames=2)
+    split = own_folds(items.table, seed=0, folds=4)
+    features = np.stack([np.arange(40), np.arange(40)], 1).astype(np.float32)
+    copies = np.where(np.isin(patients, split.test)[:, None], np.nan, 100 + features)
+    encoded = Encoded(features, copies[None].astype(np.float32)).of(items)
+    fit_heads(encoded, items, [split], runs=1, seed=0, recipe=RECIPE, cache_dir=Path())
+    features, targets, groups, *_ = asked.pop()
+    for fold, data in zip(split.folds, groups, strict=True):
+        # A clip is its second row, then its first: they are numbered backwards.
+        frames = features[data.train][:, [2, 0]] - 100
+        assert (frames[:, 1] - frames[:, 0] == 1).all()
+        assert set(patients[frames[:, 0].astype(int)]) == set(fold.train)
+        assert targets[data.train].tolist() == (frames[:, 0] // 2 % 2).tolist()
+        assert set(patients[features[data.validation][:, 0].astype(int)]) == set(fold.validation)
+
+
+# Probe and rivals
+
+
+def test_probe_gives_test_logits_of_heads_and_rivals(tmp_path):
+    items = random_items(seed=3)
+    split = own_folds(items.table, seed=1, folds=3)
+    encoded = random_features(items, 2, unchanged=split.test).of(items)
+    settings = {"runs": 2, "seed": 0, "recipe": RECIPE, "cache_dir": tmp_path}
+    found = probe(encoded, items, split, **settings)
+    tested = np.flatnonzero(items.table["patient"].isin(split.test))
+    heads = fit_heads(encoded, items, [split], **settings)
+    assert list(found) == ["", ", logistic regression", ", nearest neighbours"]
+    assert np.array_equal(found[""], heads.logits(encoded.plain)[:, tested])
+    for suffix, fit in [
+        (", logistic regression", logistic_regression),
+        (", nearest neighbours", nearest_neighbours),
+    ]:
+        for fold, logits in zip(split.folds, found[suffix], strict=True):
+            sides = [items.table["patient"].isin(side) for side in (fold.train, fold.validation)]
+            rows = HeadData(*(np.flatnonzero(side) for side in sides), (0,))
+            alone = fit(encoded.plain, items.targets, rows, 3)
+            assert np.array_equal(logits, alone.logits(encoded.plain[tested]))
+    pixels = pixel_logits(encoded, items, split)
+    assert np.array_equal(pixels, found[", logistic regression"])
+
+
+def test_rivals_see_un_augmented_items_of_their_fold_alone():
+    items = random_items(seed=4)
+    split = own_folds(items.table, seed=0, folds=4)
+    encoded = numbered(items, 2, images=60).of(items)
+    owner = dict(zip(items.rows, items.table["patient"], strict=True))
+    seen = []
+
+    class Fitted:
+        def logits(self, features):
+            assert {owner[row] for row in features[:, 0]} <= set(split.test)
+            return features
+
+    def fit(features, targets, data, n_classes):
+        assert (features[:, 1] == -1).all() and n_classes == 3
+        assert targets.tolist() == items.targets.tolist()
+        sides = (data.train, data.validation)
+        seen.append([{owner[row] for row in features[side, 0]} for side in sides])
+        return Fitted()
+
+    logits = rival_logits(fit, encoded, items, split)
+    tested = items.rows[items.table["patient"].isin(split.test)]
+    assert logits[:, :, 0].tolist() == [tested.tolist()] * 4
+    for fold, (train, validation) in zip(split.folds, seen, strict=True):
+        assert (train, validation) == (set(fold.train), set(fold.validation))
+
+
+def test_majority_is_the_logarithm_of_class_shares():
+    items = image_items("letters", dataset("pppqrst", "aabbaab"), ("a", "b", "c"))
+    folds = (Fold(("p", "q"), ("r",)), Fold(("r",), ("p",)))
+    found = majority_logits(items, Split("own", ("s", "t"), folds))
+    assert found.shape == (2, 2, 3)
+    assert np.exp(found[0]) == pytest.approx(np.array([[0.5, 0.5, 0]] * 2), abs=1e-5)
+    assert np.exp(found[1]) == pytest.approx(np.array([[1, 0, 0]] * 2), abs=1e-5)
+    assert np.isfinite(found).all()

@@ -1,0 +1,148 @@
+"""Training captions: which sentences they may use, and what they say of spacing and age."""
+
+import re
+
+import numpy as np
+import pytest
+
+from fetalclip_nb.data.prompts import load_age_templates, load_prompts
+from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.experiments.pretraining import captions
+from fetalclip_nb.phantoms.framing import BRAIN_PLANES, PLANES
+
+HEART_WORDS = {
+    "even chambers": "equal|even|intact|balance|whole",
+    "open crux": "gap|ends before|hole|open into|broken",
+    "small left ventricle": "small left|left ventricle is much|tiny left|smaller|apex formed by",
+    "wide right atrium": "wide right|right atrium",
+}
+"""One of these stands in every caption that says how the chambers look."""
+
+
+def drawn(plane: str, part: str | None = None, n: int = 300) -> list[captions.Caption]:
+    rng = np.random.default_rng(0)
+    return [captions.plane_caption(rng, plane, part) for _ in range(n)]
+
+
+def test_every_plane_of_the_phantoms_has_captions():
+    assert set(captions.NOUNS) == set(PLANES)
+    assert set(captions.PART_NOUNS["brain"]) == set(BRAIN_PLANES)
+
+
+def test_captions_vary_and_state_their_plane():
+    texts = {caption.text for caption in drawn("femur")}
+    assert len(texts) > 100
+    assert all(re.search("femur|thigh", text) for text in texts)
+
+
+def test_brain_captions_name_the_sub_plane_in_three_of_four_cases():
+    found = drawn("brain", "trans-cerebellum", 1000)
+    named = [caption for caption in found if caption.part == "trans-cerebellum"]
+    assert 0.7 < len(named) / len(found) < 0.8
+    assert all("cerebell" in caption.text for caption in named)
+    assert not any("cerebell" in caption.text for caption in found if caption not in named)
+
+
+def test_a_brain_of_no_named_sub_plane_is_only_called_brain():
+    assert {caption.part for caption in drawn("brain")} == {None}
+
+
+def test_thorax_captions_name_the_chambers():
+    text = " ".join(caption.text for caption in drawn("thorax"))
+    assert "four-chamber view" in text
+    assert "the left ventricle" in text
+
+
+def test_every_look_of_a_heart_has_words_of_its_own():
+    assert set(HEART_WORDS) == set(captions.PART_NOUNS["thorax"])
+
+
+@pytest.mark.parametrize("part", HEART_WORDS)
+def test_heart_captions_say_how_the_chambers_look_in_three_of_four_cases(part):
+    found = drawn("thorax", part, 1000)
+    named = [caption.text for caption in found if caption.part == part]
+    assert len(named) / len(found) == pytest.approx(captions.PART_SHARE, abs=0.05)
+    assert {caption.part for caption in found} == {part, None}
+    assert all(re.search(HEART_WORDS[part], text) for text in named)
+    plain = {caption.text for caption in found if caption.part is None}
+    assert not plain & set(named)
+    for noun in captions.PART_NOUNS["thorax"][part]:
+        assert any(noun in text for text in named) and not any(noun in text for text in plain)
+
+
+def test_captions_of_different_hearts_differ():
+    nouns = [noun for group in captions.PART_NOUNS["thorax"].values() for noun in group]
+    assert len(set(nouns)) == len(nouns) == 5 * len(HEART_WORDS)
+    texts = [{c.text for c in drawn("thorax", part) if c.part} for part in HEART_WORDS]
+    assert sum(map(len, texts)) == len(set.union(*texts))
+
+
+def test_no_caption_names_a_disease():
+    disease = r"(?i)defect|disease|hypoplas|chd|congenital|malform|anomal|abnormal|syndrome|dilat"
+    disease += r"|patholog|septal|ebstein|stenosis|atresia|\bnormal|healthy|sick"
+    parts = [
+        (plane, part) for plane in captions.NOUNS for part in captions.PART_NOUNS.get(plane, ())
+    ]
+    for plane, part in [*((plane, None) for plane in captions.NOUNS), *parts]:
+        assert not [c.text for c in drawn(plane, part) if re.search(disease, c.text)]
+
+
+def test_unknown_names_are_refused_with_what_is_known():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ParameterError, match=r"'ankle'.*Where: plane.*femur"):
+        captions.plane_caption(rng, "ankle")
+    with pytest.raises(ParameterError, match=r"Where: part.*trans-thalamic"):
+        captions.plane_caption(rng, "brain", "thalamic")
+
+
+@pytest.mark.parametrize(
+    ("plane", "part", "known"),
+    [
+        ("brain", "open crux", "trans-thalamic"),
+        ("thorax", "trans-thalamic", "open crux"),
+        ("femur", "even chambers", r"\[\]"),
+    ],
+)
+def test_a_part_of_another_plane_is_refused(plane, part, known):
+    with pytest.raises(ParameterError, match=f"'{part}'.*Where: part.*{known}"):
+        captions.plane_caption(np.random.default_rng(0), plane, part)
+
+
+def test_plane_prompts_of_the_evaluation_are_no_captions():
+    prompts = [s for name in ("planes", "brain") for g in load_prompts(name).values() for s in g]
+    known = {prompt.lower().rstrip(".") for prompt in prompts}
+    # Frames and phrases of the training captions can make this very prompt.
+    assert "ultrasound image of the fetal brain at the level of the thalami" in known
+    texts = {c.text.lower().rstrip(".") for c in drawn("brain", "trans-thalamic", 4000)}
+    texts |= {c.text.lower().rstrip(".") for plane in captions.NOUNS for c in drawn(plane)}
+    assert not texts & known
+
+
+def test_age_captions_use_the_evaluation_templates_and_never_the_unseen_ones():
+    frames = load_age_templates()
+    assert set(frames["templates"]) < set(captions.age_frames())
+    assert not set(frames["unseen"]) & set(captions.age_frames())
+    assert len(frames["templates"]) == len(frames["unseen"]) == 5
+
+
+def test_every_prompt_class_has_five_sentences():
+    assert len(load_prompts("planes")) == 9
+    assert set(load_prompts("brain")) == set(BRAIN_PLANES)
+    for name in ("planes", "brain"):
+        assert {len(set(group)) for group in load_prompts(name).values()} == {5}
+
+
+def test_age_caption_states_weeks_days_and_two_decimals():
+    rng = np.random.default_rng(0)
+    texts = {captions.age_caption(rng, 143, 0.4) for _ in range(200)}
+    assert len(texts) == len(captions.age_frames())
+    for text in texts:
+        assert re.findall(r"\d+\.\d+", text) == ["0.40"]
+        assert re.findall(r"(?<![.\d])\d+(?![.\d])", text) == ["20", "3"]
+
+
+def test_stated_spacing_follows_the_long_side_and_the_zoom():
+    # 448 pixels of 0.1 mm on 224 pixels: 0.2 mm; magnified twice: 0.1 mm.
+    assert captions.stated_spacing(448, 300, 0.1) == pytest.approx(0.2)
+    assert captions.stated_spacing(300, 448, 0.1) == pytest.approx(0.2)
+    assert captions.stated_spacing(448, 300, 0.1, zoom=2.0) == pytest.approx(0.1)

@@ -1,0 +1,218 @@
+"""Figures of segmentation are looked at by people; here: that they show what they are given."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from fetalclip_nb.errors import DataError, ShapeError
+from fetalclip_nb.experiments.segmentation.figures import bland_altman, losses, overlays
+from fetalclip_nb.results import figures
+from fetalclip_nb.stats.scores import Score
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    figures.use_style()
+    yield
+    plt.close("all")
+
+
+def score(value, low, high):
+    return Score(value, low, high, value, 9, 9)
+
+
+def texts(legend):
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def ends(collection):
+    """Lowest and highest ordinate of a band."""
+    box = collection.get_paths()[0].get_extents()
+    return box.y0, box.y1
+
+
+# overlays
+
+
+def cases(k=4, c=2, side=16):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (k, side, side, 3), dtype=np.uint8)
+    true = np.zeros((k, c, side, side), bool)
+    true[:, :, 4:9, 4:9] = True
+    return images, true, np.roll(true, 2, axis=-1)
+
+
+def test_overlays_show_each_image_with_its_own_outlines_and_title():
+    images, true, predicted = cases()
+    true[1, 0] = predicted[1, 0] = predicted[2] = False
+    figure = overlays(images, true, predicted, ["a_b", "LV"], list("wxyz"))
+    assert [axis.get_title() for axis in figure.axes] == ["w", "x", "y", "z", "", ""]
+    for axis, image in zip(figure.axes, images, strict=False):
+        assert (axis.images[0].get_array() == image).all()
+    assert [len(axis.collections) for axis in figure.axes] == [4, 2, 2, 4, 0, 0]
+    assert texts(figure.legends[0]) == ["1  a b", "2  LV", "annotated", "predicted"]
+    solid = [
+        [lines.get_linestyle()[0][1] is None for lines in axis.collections]
+        for axis in figure.axes[:3]
+    ]
+    assert solid == [[True, False] * 2, [True, False], [True, True]]
+    left = [lines.get_paths()[0].get_extents().x0 for lines in figure.axes[0].collections]
+    assert left == [3.5, 5.5] * 2
+
+
+def test_overlays_leave_no_empty_column():
+    images, true, predicted = cases(k=2, c=1)
+    figure = overlays(images, true, predicted, ["head"], ["", ""], size=2)
+    assert len(figure.axes) == 2 and figure.get_figwidth() == 4
+    figure = overlays(images, true, predicted, ["head"], ["", ""], columns=1, size=2)
+    assert len(figure.axes) == 2 and figure.get_figwidth() == 2
+
+
+def test_overlays_refuse_what_does_not_match():
+    images, true, predicted = cases()
+    names, titles = ["a", "b"], list("wxyz")
+    draw = overlays
+    with pytest.raises(ShapeError, match=r"true. Expected: \(4, 2, 16, 16\). Found: \(3, 2, 16"):
+        draw(images, true[:3], predicted, names, titles)
+    with pytest.raises(ShapeError, match=r"predicted. Expected: \(4, 2, 16, 16\). Found: \(4, 2, "):
+        draw(images, true, predicted[..., :8], names, titles)
+    with pytest.raises(ShapeError, match=r"true. Expected: \(4, 1, 16, 16\)"):
+        draw(images, true, predicted, ["a"], titles)
+    with pytest.raises(ShapeError, match=r"titles. Expected: \(4,\). Found: \(3,\)"):
+        draw(images, true, predicted, names, titles[:3])
+    with pytest.raises(ShapeError, match="No images to show. Where: images. Expected: at least"):
+        draw(images[:0], true[:0], predicted[:0], names, [])
+
+
+# bland_altman
+
+AGREEMENT = {
+    "bias": score(1.0, 0.5, 1.5),
+    "low": score(-3.0, -4.0, -2.0),
+    "high": score(5.0, 4.0, 6.5),
+}
+TRUE = np.array([100.0, 200.0, 150.0, 120.0, 110.0, 130.0])
+MEASURED = TRUE + np.array([0.0, 5.0, -3.1, np.nan, 7.0, -3.0])
+
+
+def test_bland_altman_shows_differences_over_means_and_marks_those_outside():
+    axis = bland_altman(MEASURED, TRUE, AGREEMENT, label="head").axes[0]
+    *_, inside, outside = axis.lines
+    # Points on a limit are within it.
+    assert inside.get_xdata() == pytest.approx([100, 202.5, 128.5])
+    assert inside.get_ydata() == pytest.approx([0, 5, -3])
+    assert outside.get_xdata() == pytest.approx([148.45, 113.5])
+    assert outside.get_ydata() == pytest.approx([-3.1, 7])
+    assert inside.get_marker() != outside.get_marker()
+    assert axis.get_title() == "5 measured, 1 not measured"
+    assert axis.get_xlabel() == "mean of measured and true head (mm)"
+    assert axis.get_ylabel() == "measured − true (mm)"
+
+
+def test_bland_altman_draws_bias_and_limits_with_their_intervals():
+    axis = bland_altman(MEASURED, TRUE, AGREEMENT, unit="px", label="head").axes[0]
+    assert texts(axis.get_legend()) == [
+        "bias +1.0 px (+0.5 to +1.5)",
+        "upper 95 % limit +5.0 px (+4.0 to +6.5)",
+        "lower 95 % limit −3.0 px (−4.0 to −2.0)",
+        "outside the limits: 2 of 5",
+    ]
+    assert [line.get_ydata()[0] for line in axis.lines[:3]] == [1, 5, -3]
+    assert [line.get_linestyle() for line in axis.lines[:3]] == ["-", "--", "--"]
+    bands = [(patch.get_y(), patch.get_y() + patch.get_height()) for patch in axis.patches]
+    assert bands == [(0.5, 1.5), (4, 6.5), (-4, -2)]
+
+
+def test_bland_altman_without_any_measurement_has_no_lines():
+    none = score(np.nan, np.nan, np.nan)
+    axis = bland_altman(
+        np.full(6, np.nan), TRUE, dict.fromkeys(AGREEMENT, none), label="head"
+    ).axes[0]
+    assert texts(axis.get_legend()) == ["outside the limits: 0 of 0"] and not axis.patches
+    assert axis.get_title() == "0 measured, 6 not measured"
+
+
+def test_bland_altman_refuses_missing_references_and_other_sizes():
+    with pytest.raises(ShapeError, match=r"Sizes do not match. Where: true. Expected: \(5,\)"):
+        bland_altman(MEASURED[:5], TRUE, AGREEMENT, label="head")
+    with pytest.raises(DataError, match="Found: 1 of 6 are none. What to do: leave out the images"):
+        bland_altman(TRUE, MEASURED, AGREEMENT, label="head")
+
+
+# losses
+
+
+def test_losses_ignore_decoders_that_have_stopped():
+    runs = np.array([[0.8, 0.6, np.nan, np.nan], [0.4, 0.2, 0.1, np.nan]])
+    axis = losses({"m": runs, "n": runs[:, :2] + 1}, label="loss").axes[0]
+    line, other = axis.lines
+    assert line.get_xdata().tolist() == [1, 2, 3]
+    assert line.get_ydata() == pytest.approx([0.6, 0.4, 0.1])
+    assert other.get_ydata() == pytest.approx([1.6, 1.4])
+    assert ends(axis.collections[0]) == pytest.approx((0.1, 0.8))
+    assert ends(axis.collections[1]) == pytest.approx((1.2, 1.8))
+    assert line.get_marker() != other.get_marker() and line.get_color() != other.get_color()
+    assert texts(axis.get_legend()) == ["m", "n"]
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("epoch", "loss")
+    assert axis.get_xlim() == (0.5, 4.5)
+
+
+@pytest.mark.filterwarnings("error")
+def test_losses_of_one_epoch_or_none_draw():
+    runs = {"one": np.array([[0.5]]), "none": np.array([[np.nan]])}
+    axis = losses(runs, label="loss").axes[0]
+    assert [len(line.get_xdata()) for line in axis.lines] == [1, 0]
+    assert axis.lines[0].get_marker() not in ("", "None", None)
+    axis.figure.canvas.draw()  # where spacings of markers are looked at
+
+
+# structure_bars
+
+
+def test_structure_bars_have_a_row_a_structure_and_a_marker_a_model():
+    scores = {
+        "m": {"head_wall": score(0.9, 0.8, 0.95), "LV": score(0.5, 0.4, 0.6)},
+        "n": {"head_wall": score(0.7, 0.7, 0.7), "LV": score(np.nan, np.nan, np.nan)},
+        "o": {"LV": score(0.3, 0.2, 0.4)},
+    }
+    axis = figures.structure_bars(scores, label="Dice (%)").axes[0]
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["head wall", "LV"]
+    points = [container.lines[0] for container in axis.containers]
+    assert points[0].get_xdata() == pytest.approx([90, 50])
+    assert points[2].get_xdata() == pytest.approx([30])
+    assert np.round([y for line in points for y in line.get_ydata()]).tolist() == [0, 1, 0, 1, 1]
+    bar = axis.containers[0].lines[2][0].get_segments()
+    assert [segment[:, 0].tolist() for segment in bar] == [
+        pytest.approx([80, 95]),
+        pytest.approx([40, 60]),
+    ]
+    assert len({line.get_marker() for line in points}) == 3
+    assert len({line.get_color() for line in points}) == 3
+    assert len({float(line.get_ydata()[-1]) for line in points}) == 3
+    assert texts(axis.get_legend()) == ["m", "n", "o"] and axis.get_xlabel() == "Dice (%)"
+    assert axis.get_ylim() == (1.5, -0.5)
+
+
+def test_rows_keep_apart_and_no_model_is_left_out_however_many_there_are():
+    one = {"a": score(0.5, 0.4, 0.6), "b": score(0.5, 0.4, 0.6)}
+    names = [f"m{i}" for i in range(25)]
+    axis = figures.structure_bars(dict.fromkeys(names, one), label="x").axes[0]
+    heights = np.array([container.lines[0].get_ydata() for container in axis.containers])
+    assert heights.shape == (25, 2)
+    assert heights[:, 0].max() < 0.5 < heights[:, 1].min() and (np.diff(heights[:, 0]) > 0).all()
+    runs = losses(dict.fromkeys(names, np.ones((2, 3))), label="x").axes[0]
+    assert len(runs.lines) == 25
+
+
+def test_figures_are_opaque_white():
+    one = {"m": {"a": score(0.5, 0.4, 0.6)}}
+    figures.structure_bars(one, label="x")
+    losses({"m": np.ones((2, 3))}, label="x")
+    bland_altman(MEASURED, TRUE, AGREEMENT, label="head")
+    overlays(*cases(c=1), ["head"], list("wxyz"))
+    for figure in map(plt.figure, plt.get_fignums()):
+        assert figure.get_facecolor() == (1.0, 1.0, 1.0, 1.0)

@@ -1,0 +1,582 @@
+"""One decoder: what its file's name covers, what is kept, and when it is read or made again."""
+
+import multiprocessing
+import os
+import signal
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.experiments.segmentation import fit, measurement, overlap, training
+from fetalclip_nb.experiments.segmentation.decoder import Decoder
+from fetalclip_nb.experiments.segmentation.fit import (
+    Cell,
+    Outcome,
+    Plan,
+    finished,
+    fit_decoders,
+    joined,
+)
+from fetalclip_nb.experiments.segmentation.material import Material, gather, trained_rows
+from fetalclip_nb.experiments.segmentation.recipe import DecoderJob, DecoderRecipe
+from fetalclip_nb.experiments.segmentation.scores import (
+    annotated_circumferences,
+    on_patients,
+    outcome_scores,
+)
+from fetalclip_nb.experiments.segmentation.squares import pack, unpack
+from fetalclip_nb.tasks.own_splits import own_folds, own_supports
+from fetalclip_nb.tasks.splits import Fold, Split, head_seed, leak_free, rows_of
+from segments import (
+    MEAN,
+    RECIPE,
+    SIDE,
+    STD,
+    empty_preparation,
+    rows_by_hand,
+    same,
+    trained_patients,
+)
+
+
+def cell_of(material, folder, seed=3, tested=None, recipe=RECIPE):
+    """A decoder of the first six rows, chosen by two more, tested on the others."""
+    job = DecoderJob(material.pairs(np.arange(6)), np.array([6, 7]), seed)
+    tested = np.arange(8, len(material.task.dataset)) if tested is None else tested
+    return Cell(material, job, tested, recipe, "cpu", "fp32", folder)
+
+
+@pytest.fixture(scope="module")
+def made(squares, tmp_path_factory):
+    """A finished cell and what is known of it."""
+    cell = cell_of(squares, tmp_path_factory.mktemp("decoders"))
+    return cell, finished(cell)
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """Seeds of the decoders that are trained and not read."""
+    seeds = []
+    train = training.train_decoder
+
+    def recorded(batch, job, *args, **options):
+        seeds.append(job.seed)
+        return train(batch, job, *args, **options)
+
+    monkeypatch.setattr(fit, "train_decoder", recorded)
+    return seeds
+
+
+def logits_of(cell):
+    """What the kept weights give on the tested rows, one image at a time."""
+    weights = {
+        name.removeprefix("weights."): torch.from_numpy(value)
+        for name, value in load_file(cell.path).items()
+        if name.startswith("weights.")
+    }
+    decoder = Decoder(*cell.material.shape, cell.recipe.filters).eval()
+    decoder.load_state_dict(weights)
+    with torch.no_grad():
+        return torch.cat(
+            [decoder(*cell.material.batch(np.array([[0, row]]))[:2]) for row in cell.tested]
+        ).numpy()
+
+
+def equal(one, other):
+    return one.keys() >= set(fit._FIELDS) <= other.keys() and all(
+        np.array_equal(one[name], other[name], equal_nan=True)
+        for name in ("counts", "distances", "circumferences", "masks", "epochs", "losses")
+    )
+
+
+def test_what_is_kept_is_what_the_kept_weights_give(made):
+    cell, found = made
+    logits = logits_of(cell)
+    n = len(cell.tested)
+    assert found["masks"].shape == (n, 3, SIDE * SIDE // 8) and found["masks"].dtype == np.uint8
+    assert 0.05 < (logits > 0).mean() < 0.95
+    near = abs(logits) < 1e-4  # batches of another size round otherwise
+    assert near.mean() < 1e-3
+    predicted = unpack(found["masks"], SIDE)
+    assert np.array_equal(predicted[~near], logits[~near] > 0)
+    plain = cell.material.preparations[0]
+    for i, row in enumerate(cell.tested):
+        true = unpack(plain.masks[row], SIDE)
+        for c in range(3):
+            pairs = list(zip(predicted[i, c].ravel(), true[c].ravel(), strict=True))
+            assert found["counts"][i, c].tolist() == [
+                pairs.count((True, True)), pairs.count((True, False)), pairs.count((False, True))
+            ]  # fmt: skip
+    true = unpack(plain.masks[cell.tested], SIDE)
+    expected = overlap.hausdorff95(predicted, true, cell.material.square_pixel_mm[cell.tested])
+    assert np.isfinite(expected).any()
+    np.testing.assert_array_equal(found["distances"], expected)
+    assert np.isnan(found["circumferences"]).all() and found["circumferences"].shape == (n,)
+    assert found["losses"].shape == (RECIPE.epochs,)
+    assert found["epochs"].tolist() == [np.argmin(found["losses"]) + 1]
+
+
+def test_heads_are_measured_from_the_logits(head_squares, tmp_path):
+    cell = cell_of(head_squares, tmp_path, recipe=replace(RECIPE, batch_size=2, epochs=12))
+    found = finished(cell)
+    table = head_squares.task.dataset.table.iloc[cell.tested]
+    expected = measurement.head_circumferences(
+        logits_of(cell)[:, 0], table[["width", "height"]].to_numpy(), table["pixel_mm"].to_numpy()
+    )
+    assert np.isfinite(expected).all()
+    np.testing.assert_allclose(found["circumferences"], expected, rtol=1e-4)
+
+
+def test_a_decoder_that_outlines_the_truth_measures_what_the_annotation_does(
+    heads, encoder, tmp_path, monkeypatch
+):
+    found = gather(encoder, heads, trained_patients(heads), side=128, copies=0, cache_dir=tmp_path)
+
+    def perfect(weights, batch, rows, recipe, shape, **_):
+        for places in np.array_split(np.arange(len(rows)), 3):
+            masks = batch(np.stack([np.zeros_like(places), rows[places]], 1))[2]
+            yield places, 20 * masks - 10, masks
+
+    monkeypatch.setattr(fit, "predict", perfect)
+    tested = np.array([9, 2, 11, 5, 0])
+    outcome = joined(tested, [finished(cell_of(found, tmp_path, tested=tested))])
+    annotated = annotated_circumferences(outcome, heads)
+    assert len(set(annotated.round())) == 5
+    np.testing.assert_allclose(outcome.circumferences[0], annotated, rtol=0.015)
+    np.testing.assert_allclose(annotated, heads.dataset.table["hc_mm"][tested], rtol=0.01)
+    assert not outcome.counts[..., 1:].any() and (outcome.counts[..., 0] > 100).all()
+    assert not outcome.distances.any()
+
+
+def test_finished_decoders_are_read(made, trainings):
+    cell, found = made
+    assert equal(finished(cell), found) and trainings == []
+    others = [path for path in cell.folder.iterdir() if path.suffix != ".lock"]
+    assert others == [cell.path]
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "noise", "header", "bit", "without masks"])
+def test_damaged_files_are_made_again(damage, made, squares, tmp_path, trainings):
+    _, expected = made
+    cell = cell_of(squares, tmp_path)
+    found = finished(cell)
+    whole = cell.path.read_bytes()
+    if damage == "without masks":
+        content = load_file(cell.path)
+        del content["masks"]
+        save_file(content, cell.path)
+    else:
+        cell.path.write_bytes(
+            {
+                "empty": b"",
+                "cut": whole[: len(whole) - 1],
+                "noise": np.random.default_rng(0).bytes(len(whole)),
+                "bit": whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:],
+                "header": whole[:8] + b"}" + whole[9:],
+            }[damage]
+        )
+    assert equal(finished(cell), expected) and equal(found, expected)
+    assert trainings == [3, 3]
+    assert cell.path.read_bytes() == whole
+
+
+def test_name_of_the_file_covers_all_that_it_depends_on(squares, tmp_path):
+    cell = cell_of(squares, tmp_path)
+    job = cell.job
+    changed = {
+        "filters": 4, "learning_rate": 0.2, "weight_decay": 0.2, "batch_size": 2, "epochs": 9,
+        "patience": 1, "decay": True,
+    }  # fmt: skip
+    assert set(changed) == {field.name for field in fields(DecoderRecipe)}
+    recipes = [replace(RECIPE, **{name: value}) for name, value in changed.items()]
+    jobs = [
+        replace(job, seed=4),
+        replace(job, train=job.train[::-1]),
+        replace(job, train=job.train[:-1]),
+        replace(job, train=job.train + np.array([1, 0])),
+        replace(job, validation=np.array([6])),
+        replace(job, validation=np.array([6, 8])),
+        # The same rows in a row, cut elsewhere.
+        DecoderJob(job.train[:-1], np.concatenate([job.train[-1], job.validation]), job.seed),
+    ]
+    others = [
+        cell,
+        *(replace(cell, recipe=recipe) for recipe in recipes),
+        *(replace(cell, job=job) for job in jobs),
+        replace(cell, tested=cell.tested[:-1]),
+        replace(cell, tested=cell.tested[::-1]),
+        replace(cell, precision="bf16"),
+        replace(cell, material=replace(squares, mean=(0.5,) * 3)),
+        replace(cell, material=replace(squares, task=replace(squares.task, fingerprint="0"))),
+    ]
+    assert len({other.path for other in others}) == len(others)
+    assert cell_of(squares, tmp_path).path == cell.path
+    elsewhere = replace(cell, device="cuda", folder=tmp_path / "b")
+    assert (elsewhere.path.name, elsewhere.path.parent.name) == (cell.path.name, "b")
+
+
+@pytest.mark.parametrize("version", ["TRAINING", "SCORING"])
+def test_name_of_the_file_changes_with_the_code(squares, tmp_path, monkeypatch, version):
+    before = cell_of(squares, tmp_path).path
+    monkeypatch.setattr(fit, version, getattr(fit, version) + 1)
+    assert cell_of(squares, tmp_path).path != before
+
+
+def made_up(decoders=3, images=5):
+    """An outcome in which no two numbers are equal."""
+    rng = np.random.default_rng(0)
+    rows = np.array([3, 4, 7, 9, 12])[:images]
+    return Outcome(
+        rows,
+        rng.integers(0, 10**6, (decoders, images, 2, 3)),
+        rng.random((decoders, images, 2)),
+        rng.random((decoders, images)),
+        pack(rng.random((decoders, images, 2, 16, 16)) > 0.5),
+        np.arange(decoders) + 1,
+        rng.random((decoders, 4)),
+    )
+
+
+def test_where_keeps_decoders_and_picks_images():
+    outcome = made_up()
+    kept = np.array([True, False, True, False, True])
+    found = outcome.where(kept)
+    assert found.rows.tolist() == [3, 7, 12]
+    for name in ("counts", "distances", "circumferences", "masks"):
+        slow = [[one[i] for i in (0, 2, 4)] for one in getattr(outcome, name)]
+        assert np.array_equal(getattr(found, name), slow)
+    assert np.array_equal(found.epochs, outcome.epochs)
+    assert np.array_equal(found.losses, outcome.losses)
+    assert same(outcome.where(np.ones(5, bool)), outcome)
+    assert not same(outcome.where(kept[::-1]), outcome)
+
+
+def test_joined_takes_decoders_in_the_order_given():
+    outcome = made_up()
+    names = ("counts", "distances", "circumferences", "masks", "losses")
+    each = [
+        {name: getattr(outcome, name)[i] for name in names} | {"epochs": outcome.epochs[i : i + 1]}
+        for i in range(3)
+    ]
+    found = joined(outcome.rows, each)
+    assert same(found, outcome) and found.epochs.shape == (3,)
+    assert not same(joined(outcome.rows, each[::-1]), outcome)
+
+
+SEED = 11
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Sums over several threads are rounded otherwise: here, equal means equal."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def plan(squares):
+    """Two splits, of two folds and one: with two runs, six decoders."""
+    table = squares.task.items.table
+    folds = own_folds(table, seed=0, folds=3)
+    support = own_supports(table, [3], seed=1, sets=1)[3]
+    splits = (replace(folds, folds=folds.folds[:2]), support)
+    recipe = replace(RECIPE, batch_size=2)
+    return Plan(squares, splits, folds.test, runs=2, seed=SEED, recipe=recipe)
+
+
+@pytest.fixture(scope="module")
+def whole(plan, tmp_path_factory):
+    """All decoders of the plan, trained without a break, one at a time."""
+    return fit_decoders({"a": plan}, cache_dir=tmp_path_factory.mktemp("whole"), workers=1)["a"]
+
+
+def test_decoders_come_in_the_order_of_splits_folds_and_runs(plan, whole, tmp_path):
+    """Each of them equals the one that is trained alone, from a job written out by hand."""
+    table = plan.material.task.items.table
+    tested = np.array(rows_by_hand(table, plan.tested))
+    alone = []
+    for split in plan.splits:
+        for fold in split.folds:
+            for run in range(plan.runs):
+                train = np.array([[0, row] for row in rows_by_hand(table, fold.train)])
+                validation = np.array(rows_by_hand(table, fold.validation))
+                job = DecoderJob(train, validation, head_seed(SEED, fold.train, run))
+                cell = Cell(plan.material, job, tested, plan.recipe, "cpu", "fp32", tmp_path)
+                alone.append(finished(cell))
+    assert len(alone) == 6 and len({one["losses"].tobytes() for one in alone}) == 6
+    assert same(joined(tested, alone), whole)
+    assert whole.rows.tolist() == tested.tolist()
+    assert whole.counts.shape == (6, len(tested), 3, 3)
+
+
+def test_jobs_have_seeds_of_their_own(plan):
+    seeds = [job.seed for job in plan.jobs]
+    assert len(set(seeds)) == len(seeds) == 6
+    more_runs = [job.seed for job in replace(plan, runs=3).jobs]
+    assert [seed for i, seed in enumerate(more_runs) if i % 3 < 2] == seeds
+    assert not set(seeds) & {job.seed for job in replace(plan, seed=12).jobs}
+
+
+@pytest.mark.parametrize("workers", [2, 5, None])
+def test_decoders_are_the_same_whatever_is_trained_beside_them(plan, whole, workers, tmp_path):
+    swapped = replace(plan, splits=plan.splits[::-1])
+    plans = {"other": replace(plan, seed=1, runs=1), "a": plan, ("b", 2): swapped}
+    found = fit_decoders(plans, cache_dir=tmp_path, workers=workers)
+    assert list(found) == ["other", "a", ("b", 2)]
+    assert same(found["a"], whole)
+    order = [4, 5, 0, 1, 2, 3]
+    for name in ("counts", "circumferences", "masks", "losses", "epochs"):
+        assert np.array_equal(
+            getattr(found["b", 2], name), getattr(whole, name)[order], equal_nan=True
+        )
+    assert len(found["other"].losses) == 3
+    assert not np.array_equal(found["other"].losses[0], whole.losses[0])
+
+
+def test_decoders_of_two_plans_that_are_the_same_are_trained_once(plan, trainings, tmp_path):
+    one = replace(plan, splits=plan.splits[:1], runs=1)
+    found = fit_decoders({"a": one, "b": one, "c": one}, cache_dir=tmp_path, workers=4)
+    assert same(found["a"], found["b"]) and same(found["a"], found["c"])
+    assert sorted(trainings) == sorted(job.seed for job in one.jobs)
+    found = fit_decoders({"d": one}, cache_dir=tmp_path)
+    assert same(found["d"], replace(found["d"])) and len(trainings) == 2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_finished_decoders_are_kept_when_a_later_one_fails(
+    plan, whole, workers, tmp_path, monkeypatch
+):
+    jobs = [job.seed for job in plan.jobs]
+    train, begun = training.train_decoder, []
+
+    def breaks(batch, job, *args, **options):
+        begun.append(job.seed)
+        if job.seed == jobs[2]:
+            raise KeyboardInterrupt
+        return train(batch, job, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "train_decoder", breaks)
+        with pytest.raises(KeyboardInterrupt):
+            fit_decoders({"a": plan}, cache_dir=tmp_path, workers=workers)
+    kept = len(list((tmp_path / "decoders").glob("*.safetensors")))
+    assert kept == len(begun) - 1 >= 2
+    again = []
+
+    def counted(batch, job, *args, **options):
+        again.append(job.seed)
+        return train(batch, job, *args, **options)
+
+    monkeypatch.setattr(fit, "train_decoder", counted)
+    assert same(fit_decoders({"a": plan}, cache_dir=tmp_path, workers=workers)["a"], whole)
+    assert sorted(again) == sorted(set(jobs) - (set(begun) - {jobs[2]}))
+
+
+def test_an_error_cancels_what_has_not_begun(plan, tmp_path, monkeypatch):
+    begun = []
+
+    def breaks(cell):
+        begun.append(cell.job.seed)
+        if len(begun) == 3:
+            raise ParameterError("Decoder diverged")
+        return finished(cell)
+
+    monkeypatch.setattr(fit, "finished", breaks)
+    many = replace(plan, runs=6)
+    before = torch.get_num_threads()
+    with pytest.raises(ParameterError, match="diverged"):
+        fit_decoders({"a": many}, cache_dir=tmp_path, workers=1)
+    # One more may have begun before the error was seen.
+    assert 3 <= len(begun) <= 5 < len(many.jobs) == 18
+    assert torch.get_num_threads() == before
+
+
+def _killed_in_the_third(plan, folder):
+    """Run in a process of its own: dies at the second epoch of its third decoder."""
+    torch.set_num_threads(1)
+    epochs, epoch = [], training._Run.epoch
+
+    def counted(run):
+        if len(epochs) == 2 * RECIPE.epochs + 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        epochs.append(run)
+        epoch(run)
+
+    training.SAVE_EVERY = 0.0
+    training._Run.epoch = counted
+    fit_decoders({"a": plan}, cache_dir=folder, workers=1)
+
+
+def test_a_killed_run_goes_on_where_it_was(plan, whole, trainings, tmp_path, monkeypatch):
+    """Two decoders are read, the third goes on after its first epoch; nothing is different."""
+    process = multiprocessing.get_context("spawn").Process(
+        target=_killed_in_the_third, args=(plan, tmp_path)
+    )
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    folder = tmp_path / "decoders"
+    assert len(list(folder.glob("*.safetensors"))) == 2
+    assert len(list(folder.glob("*.part"))) == 1
+    epochs, epoch = [], training._Run.epoch
+    monkeypatch.setattr(
+        training._Run, "epoch", lambda run: (epochs.append(run.job.seed), epoch(run))
+    )
+    assert same(fit_decoders({"a": plan}, cache_dir=tmp_path, workers=1)["a"], whole)
+    seeds = [job.seed for job in plan.jobs]
+    assert trainings == seeds[2:]
+    assert epochs == [seeds[2]] + [seed for seed in seeds[3:] for _ in range(RECIPE.epochs)]
+    assert not list(folder.glob("*.part"))
+
+
+def test_a_damaged_decoder_alone_is_trained_again(plan, whole, trainings, tmp_path):
+    fit_decoders({"a": plan}, cache_dir=tmp_path)
+    trainings.clear()
+    cells = [
+        Cell(plan.material, job, plan.rows, plan.recipe, "cpu", "fp32", tmp_path / "decoders")
+        for job in plan.jobs
+    ]
+    path = cells[3].path
+    path.write_bytes(path.read_bytes()[:-100])
+    assert same(fit_decoders({"a": plan}, cache_dir=tmp_path)["a"], whole)
+    assert trainings == [cells[3].job.seed]
+
+
+def test_one_set_of_decoders_is_scored_with_and_without_patients_that_leak(
+    squares, trainings, tmp_path
+):
+    """As released, a tested patient is trained on and another one validated on."""
+    task = squares.task
+    table = task.items.table
+    names = sorted(set(table["patient"]))
+    fold = Fold(tuple(names[:6]), tuple(names[6:8]))
+    released = Split("official", (names[0], names[7], names[8], names[9]), (fold,))
+    plan = Plan(squares, (released,), released.test, 2, 0, replace(RECIPE, batch_size=2))
+    outcome = fit_decoders({"a": plan}, cache_dir=tmp_path)["a"]
+    trained = len(trainings)
+    free = leak_free(released)
+    assert free.test == (names[8], names[9])
+    left = on_patients(outcome, task, free.test)
+    assert left.rows.tolist() == rows_by_hand(table, names[8:])
+    assert outcome.rows.tolist() == rows_by_hand(table, released.test)
+    assert len(trainings) == trained == 2
+    scores = {name: outcome_scores(one, task) for name, one in (("all", outcome), ("free", left))}
+    for name, one in (("all", outcome), ("free", left)):
+        for h in range(2):
+            for c, structure in enumerate(task.structures):
+                predicted = unpack(one.masks, SIDE)[h, :, c]
+                true = unpack(squares.preparations[0].masks[one.rows], SIDE)[:, c]
+                dice = 2 * (predicted & true).sum() / (predicted.sum() + true.sum())
+                assert scores[name][f"dsc/{structure}"].values[h] == pytest.approx(dice)
+        assert scores[name]["dsc"].score.groups == (4 if name == "all" else 2)
+    assert not np.array_equal(scores["all"]["dsc"].values, scores["free"]["dsc"].values)
+
+
+def material_of(task, trained, copies):
+    """Only where rows lie: what jobs are made of."""
+    place = np.full(len(trained), -1)
+    place[trained] = np.arange(trained.sum())
+    n = len(trained)
+    parts = (empty_preparation(np.arange(n)), *[empty_preparation(place)] * copies)
+    return Material(task, "none", SIDE, MEAN, STD, np.ones((n, 2), np.int64), parts)
+
+
+@pytest.mark.parametrize("copies", [0, 1, 3])
+def test_nobody_who_is_tested_or_validated_on_is_trained_on(trunks, copies):
+    """Over many splits: own folds and support sets, with drawn test patients or named ones."""
+    table = trunks.items.table
+    drawn = table.assign(split="")
+    for seed in range(12):
+        for part in (table, drawn):
+            sets = [own_folds(part, seed=seed, folds=2 + seed % 3)]
+            sets += own_supports(part, [1, 3], seed=seed, sets=2).values()
+            trained = trained_rows(trunks, *sets)
+            assert not (trained & rows_of(table, sets[0].test)).any()
+            material = material_of(trunks, trained, copies)
+            plan = Plan(material, tuple(sets), sets[0].test, 1, seed, RECIPE)
+            assert plan.rows.tolist() == rows_by_hand(table, sets[0].test)
+            folds = [fold for split in sets for fold in split.folds]
+            assert len(plan.jobs) == len(folds)
+            for job, fold in zip(plan.jobs, folds, strict=True):
+                rows = rows_by_hand(table, fold.train)
+                which = range(1, copies + 1) if copies else [0]
+                assert sorted(map(tuple, job.train.tolist())) == [
+                    (w, r) for w in which for r in rows
+                ]
+                assert job.validation.tolist() == rows_by_hand(table, fold.validation)
+                assert job.checked.tolist() == [[0, row] for row in job.validation]
+                people = [
+                    set(table["patient"].iloc[list(each)])
+                    for each in (job.train[:, 1], job.validation, plan.rows)
+                ]
+                assert not people[0] & people[1] and not people[2] & (people[0] | people[1])
+
+
+def test_decoders_read_copies_in_training_and_images_as_they_are_elsewhere(
+    trunks, encoder, tmp_path, monkeypatch
+):
+    table = trunks.items.table
+    split = own_folds(table, seed=0, folds=2)
+    kept = trained_patients(trunks)
+    material = gather(encoder, trunks, kept, side=SIDE, copies=2, cache_dir=tmp_path)
+    asked, batch = [], Material.batch
+
+    def recorded(self, pairs, device="cpu"):
+        asked.append(pairs.copy())
+        return batch(self, pairs, device)
+
+    monkeypatch.setattr(Material, "batch", recorded)
+    one = replace(split, folds=split.folds[:1])
+    plan = Plan(material, (one,), split.test, 1, 0, replace(RECIPE, epochs=4))
+    outcome = fit_decoders({"a": plan}, cache_dir=tmp_path)["a"]
+    (fold,) = one.folds
+    pairs = np.concatenate(asked)
+    changed = pairs[pairs[:, 0] > 0]
+    assert set(changed[:, 0]) == {1, 2}
+    assert set(changed[:, 1]) == set(rows_by_hand(table, fold.train))
+    plain = pairs[pairs[:, 0] == 0][:, 1]
+    assert set(plain) == set(rows_by_hand(table, fold.validation + split.test))
+    # Each tested image is looked at once, in the order of the rows.
+    assert plain[-len(outcome.rows) :].tolist() == outcome.rows.tolist()
+
+
+def test_threads_are_shared_among_workers_and_given_back(plan, tmp_path, monkeypatch):
+    before, seen = torch.get_num_threads(), []
+    monkeypatch.setattr(
+        fit,
+        "finished",
+        lambda cell: (seen.append(torch.get_num_threads()), finished(cell))[1],
+    )
+    one = replace(plan, splits=plan.splits[1:])
+    try:
+        torch.set_num_threads(4)
+        for workers, threads in ((2, 2), (3, 1), (8, 1), (None, 2)):
+            seen.clear()
+            fit_decoders({"a": one}, cache_dir=tmp_path, workers=workers)
+            assert seen == [threads] * 2 and torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_too_few_training_images_are_told(plan, tmp_path):
+    with pytest.raises(ParameterError, match="smaller batch"):
+        fit_decoders(
+            {"a": replace(plan, recipe=replace(RECIPE, batch_size=16))}, cache_dir=tmp_path
+        )
+
+
+def test_no_plan_no_decoder(tmp_path):
+    assert fit_decoders({}, cache_dir=tmp_path) == {}
+
+
+def test_perfect_masks_have_perfect_scores(whole, plan):
+    """The outcome's counts are those of its own masks against the task's."""
+    true = unpack(plan.material.preparations[0].masks[whole.rows], SIDE)
+    for h, masks in enumerate(unpack(whole.masks, SIDE)):
+        assert np.array_equal(overlap.counts(masks, true), whole.counts[h])

@@ -1,0 +1,139 @@
+"""Tables of outlined structures and measured heads, from scores made by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fetalclip_nb.errors import ShapeError
+from fetalclip_nb.experiments.segmentation import measurement, overlap, tables
+from fetalclip_nb.results import formats, protocol, published, result_files
+from fetalclip_nb.results.tables import comparison_table
+from fetalclip_nb.stats.scores import RunScores, Score
+
+
+def found(value, low, high, n=8):
+    return RunScores(np.array([value]), Score(value, low, high, value, n, 4))
+
+
+FOUND = pd.DataFrame(
+    {"images": [12345, 3], "not found": [0.4, 3], "absent": [0, 9], "found where absent": [0, 2.5]},
+    index=["heart", "IVS"],
+)
+SCORES = {
+    "dsc": found(0.5, 0.25, 0.75),
+    "image_dsc": found(0.375, 0.25, 0.5),
+    "dsc/heart": found(0.91, 0.9, 0.925),
+    "image_dsc/heart": found(0.9, 0.8, 0.95),
+    "hd95/heart": found(1.5, 1.25, 2),
+}
+
+
+def test_structure_table_puts_the_mean_first_and_dashes_where_nothing_is_known():
+    table = tables.structure_table(SCORES, FOUND)
+    assert table.to_dict("split") == {
+        "index": ["mean over structures", "heart", "IVS"],
+        "columns": [
+            *("DSC, pooled (%)", "DSC per image (%)", "HD95 (mm)"),
+            *("images", "not found", "absent", "found where absent"),
+        ],
+        "data": [
+            ["50.0 (25.0–75.0)", "37.5 (25.0–50.0)", "–", "", "", "", ""],
+            [
+                *("91.0 (90.0–92.5)", "90.0 (80.0–95.0)", "1.50 (1.25 to 2.00)"),
+                *("12,345", "0.4", "0", "0"),
+            ],
+            ["–", "–", "–", "3", "3", "9", "2.5"],
+        ],
+    }
+
+
+def test_one_structure_has_no_mean():
+    scores = {**SCORES, "dsc": SCORES["dsc/heart"]}
+    assert tables.structure_table(scores, FOUND[:1]).index.tolist() == ["heart"]
+
+
+def test_agreement_table_has_a_dash_where_nothing_was_measured():
+    scores = {
+        "annotation": {
+            "hc_mae_mm": found(0.84, 0.79, 0.9),
+            "hc_bias_mm": found(-0.001, -0.5, 0.25),
+            "age_mae_days": found(1.25, 1, 2),
+            "hc_missed": found(0, 0, 0, n=1961),
+        },
+        "untrained": {"hc_missed": found(1, 1, 1)},
+    }
+    table = tables.agreement_table(scores)
+    row = table.loc["annotation"].to_dict()
+    assert row["images"] == "1,961"
+    assert row["mean absolute error (mm)"] == "0.84 (0.79 to 0.90)"
+    assert row["bias (mm)"] == "0.00 (-0.50 to 0.25)"
+    assert row["lower limit (mm)"] == row["age, bias (days)"] == "–"
+    assert row["age, mean absolute error (days)"] == "1.2 (1.0 to 2.0)"
+    assert table.loc["untrained", "not measured (%)"] == "100.0 (100.0–100.0)"
+    assert table.loc["untrained", "bias (mm)"] == "–"
+
+
+def test_image_table_is_the_mean_over_decoders_of_each_image_and_structure():
+    table = pd.DataFrame({"id": ["i", "j"], "patient": ["p", "q"], "path": ""}, index=[7, 3])
+    one = [[[1, 1, 1], [0, 3, 0]], [[4, 0, 0], [0, 0, 2]]]
+    other = [[[2, 0, 0], [0, 0, 0]], [[0, 0, 4], [2, 0, 0]]]
+    distances = np.array([[[1, np.nan], [2, np.nan]], [[3, np.nan], [np.nan, 5]]])
+    rows = tables.image_table(table, ["a", "b"], np.array([one, other]), distances)
+    assert rows.columns.tolist() == ["id", "patient", "structure", "true_pixels", "dsc", "hd95_mm"]
+    assert rows.index.tolist() == [0, 1, 2, 3]
+    assert rows.fillna(-1).to_numpy().tolist() == [
+        ["i", "p", "a", 2, 0.75, 2],
+        ["i", "p", "b", 0, -1, -1],
+        ["j", "q", "a", 4, 0.5, 2],
+        ["j", "q", "b", 2, 0.5, 5],
+    ]
+    with pytest.raises(ShapeError, match=r"2 images, 1 structures.*\(2, 2, 2, 3\)"):
+        tables.image_table(table, ["a"], np.array([one, other]), distances)
+
+
+def task_scores():
+    """Every score of a task: two decoders, five patients, two structures."""
+    rng = np.random.default_rng(0)
+    counts, patients = np.repeat(rng.integers(1, 90, (1, 5, 2, 3)), 2, axis=0), np.arange(5)
+    true = rng.uniform(110, 330, 5)
+    measured, distances = true + rng.normal(size=(2, 5)), rng.random((2, 5, 2))
+    return {
+        **overlap.overlap_scores(counts, patients, ("x", "y"), resamples=9),
+        **overlap.distance_scores(distances, patients, ("x", "y"), resamples=9),
+        **measurement.agreement(measured, true, patients, resamples=9),
+        **measurement.age_agreement(measured, true, patients, resamples=9),
+    }
+
+
+def test_every_score_is_shown_with_its_unit(tmp_path):
+    scores = protocol.task_results(task_scores(), "head")
+    units = {name: formats.unit_of(name) for name in scores}
+    assert {name for name, unit in units.items() if unit == "mm"} == {
+        *("head/hd95/x", "head/hd95/y", "head/hc_mae_mm", "head/hc_bias_mm"),
+        *("head/hc_low_mm", "head/hc_high_mm"),
+    }
+    assert {name for name, unit in units.items() if unit == "days"} == {
+        *("head/age_mae_days", "head/age_bias_days", "head/age_low_days", "head/age_high_days"),
+    }
+    details = {"order": 0, "synthetic": False, "parameters": {}, "provenance": {}}
+    result_files.save_result(tmp_path / "04", "fetalclip", scores, **details)
+    texts = result_files.render_glue(tmp_path, "04")
+    bias = scores["head/hc_bias_mm"]["patient"]
+    assert texts["fetalclip/head/hc_bias_mm"] == f"{bias.value:.2f} mm"
+    assert texts["headline/head/hc_bias_mm/interval"] == f"{bias.low:.2f} to {bias.high:.2f} mm"
+    saved = result_files.load_results(tmp_path / "04")
+    errors = comparison_table(saved, "head/hc_mae_mm")
+    assert errors.loc["fetalclip", "ours"] == f"{scores['head/hc_mae_mm']['patient'].value:.2f}"
+
+
+@pytest.mark.parametrize("task", ["head", "abdomen", "four_chamber"])
+def test_published_dice_coefficients_stand_beside_ours(tmp_path, task):
+    scores = protocol.task_results({"dsc": found(0.9, 0.8, 0.95)}, task)
+    details = {"order": 0, "synthetic": False, "parameters": {}, "provenance": {}}
+    result_files.save_result(tmp_path / "04", "fetalclip", scores, **details)
+    saved, name = result_files.load_results(tmp_path / "04"), f"segmentation/{task}/dsc"
+    row = comparison_table(saved, f"{task}/dsc", name).loc["fetalclip"]
+    known = published.published(name, "fetalclip").value
+    assert (row["ours"], row["published"]) == ("90.00", f"{100 * known:.2f}")
+    assert row["difference"] == f"{90 - 100 * known:+.2f}"
+    assert published.published_facts("segmentation")[f"published_{task}"].endswith(" %")

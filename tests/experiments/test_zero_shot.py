@@ -1,0 +1,110 @@
+"""Labels without a class of their name."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fetalclip_nb.experiments.gestational_age import controls
+from fetalclip_nb.experiments.gestational_age.ages import (
+    age_scores,
+    is_valid,
+    released_ages,
+    strata_table,
+)
+from fetalclip_nb.experiments.zero_shot import (
+    released_available,
+    released_planes,
+    unprompted_sentence,
+)
+from fetalclip_nb.stats import classification
+
+REST = (
+    ": unless a class of another name means the same, every answer for such an image is wrong, "
+    "however high its probability."
+)
+
+
+def test_labels_without_a_class_are_named_and_counted():
+    table = pd.DataFrame({"label": ["other", "brain", "femur", "other", ""]})
+    assert unprompted_sentence(table, ["brain"]) == (
+        f'No class has the name "femur" or "other", the label of 3 of 5 images{REST}'
+    )
+    assert unprompted_sentence(table, ["heart", "femur", "brain", "other"]) == (
+        "Every known label has a class of its name, so any answer may be right."
+    )
+
+
+def test_a_class_for_plane_or_sub_plane_is_enough():
+    brains = ["trans-thalamic", "other", ""]
+    table = pd.DataFrame({"plane": ["brain", "brain", "femur"], "brain_plane": brains})
+    found = unprompted_sentence(table, ["brain"])
+    assert found == f'No class has the name "femur", the label of 1 of 3 images{REST}'
+    found = unprompted_sentence(table, ["trans-thalamic"])
+    assert found.startswith('No class has the name "brain" or "femur", the label of 2 of 3 images')
+
+
+@pytest.mark.parametrize("table", [{"id": ["a", "b"]}, {"id": ["a", "b"], "label": ["", ""]}])
+def test_nothing_is_said_of_images_without_labels(table):
+    found = unprompted_sentence(pd.DataFrame(table), ["brain"])
+    assert found == "What these images show is not known here, so no answer can be checked."
+
+
+@pytest.fixture(scope="module")
+def planes(shared_data):
+    return released_planes(shared_data / "fetalclip")
+
+
+@pytest.fixture(scope="module")
+def ages(shared_data):
+    return released_ages(shared_data / "fetalclip")
+
+
+def percent(value: float) -> float:
+    return round(100 * value, 2)
+
+
+def test_five_planes(planes):
+    found = classification.scores(planes["five_planes"], by_patient=False)
+    assert percent(found["f1_macro"].value) == 97.27
+    names = ("abdomen", "brain", "femur", "heart", "cervix")
+    per_class = [percent(found[f"f1/{name}"].value) for name in names]
+    assert per_class == [93.52, 98.10, 99.37, 96.67, 98.71]
+    assert found["f1_macro"].n == 8187
+
+
+def test_brain_subplanes_give_69_29_and_not_the_published_70_15(planes):
+    found = classification.scores(planes["brain_subplanes"], by_patient=False)
+    assert percent(found["f1_macro"].value) == 69.29
+    names = ("trans-cerebellum", "trans-thalamic", "trans-ventricular")
+    assert [percent(found[f"f1/{name}"].value) for name in names] == [84.45, 65.92, 57.51]
+
+
+def test_eight_class_bootstrap(planes):
+    both = classification.joined(planes["five_planes"], planes["brain_subplanes"])
+    found = classification.scores(both, by_patient=False)["f1_macro"]
+    assert (percent(found.mean), percent(found.low), percent(found.high)) == (86.78, 86.13, 87.42)
+
+
+def test_valid_prediction_rate(ages):
+    found = age_scores(*ages)
+    assert found["vpr"].n == 814
+    assert is_valid(*ages).sum() == 679
+    vpr = found["vpr"]
+    assert [percent(v) for v in (vpr.value, vpr.low, vpr.high)] == [83.42, 80.96, 85.87]
+
+
+def test_the_best_constant_age_ties_on_two_thirds_of_the_heads(ages):
+    days, hc_mm = ages
+    constant = controls.best_constant_age(hc_mm)
+    assert divmod(constant, 7) == (20, 1)
+    assert is_valid(constant, hc_mm).mean() == pytest.approx(0.591, abs=5e-4)
+    table = strata_table({"model": days, "constant": constant}, hc_mm)
+    assert table["n"].tolist() == [61, 538, 67, 148]
+    assert table["model"].round(3).tolist() == [0.656, 0.892, 0.567, 0.818]
+    assert table["constant"].round(3).tolist() == [0.0, 0.894, 0.0, 0.0]
+
+
+def test_scoring_follows_the_files(shared_data, tmp_path, planes):
+    assert released_available(shared_data / "fetalclip")
+    assert not released_available(tmp_path)
+    assert np.array_equal(planes["five_planes"].confusion.sum(1)[:4], [711, 3092, 1040, 1718])

@@ -1,0 +1,284 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from fetalclip_nb.data import augmentation, fetal_planes, hc18
+from fetalclip_nb.data.augmentation import Augmentation, augmented
+from fetalclip_nb.data.dataset import Dataset
+from fetalclip_nb.data.fetal_planes import PLANES, five_planes
+from fetalclip_nb.data.images import read_square
+from fetalclip_nb.errors import CacheError, ImageError, ParameterError
+from fetalclip_nb.models import embed, store
+from fetalclip_nb.models.model import load_model
+from fetalclip_nb.models.pixels import PixelEncoder
+from helpers import write_heads, write_image, write_planes
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model("phantomclip-untrained", device="cpu")
+
+
+@pytest.fixture
+def heads(tmp_path):
+    return hc18.read_hc18(write_heads(tmp_path / "heads"))
+
+
+def test_embeddings_equal_one_image_at_a_time(model, heads, tmp_path):
+    found = embed.image_embeddings(model, heads, cache_dir=tmp_path, batch_size=4)
+    for path, vector in zip(heads.paths, found.vectors, strict=True):
+        pixels = model.preprocess(read_square(path))[None]
+        with torch.inference_mode():
+            slow = model.network.encode_image(pixels)[0].numpy()
+        assert vector == pytest.approx(slow, abs=1e-5)
+
+
+def test_batch_size_does_not_matter(model, heads, tmp_path):
+    found = [
+        embed.image_embeddings(model, heads, cache_dir=tmp_path / str(n), batch_size=n)
+        for n in (1, 4, 64)
+    ]
+    assert np.abs(found[0].vectors - found[1].vectors).max() < 1e-5
+    assert np.abs(found[0].vectors - found[2].vectors).max() < 1e-5
+
+
+def test_worker_processes_give_the_same(model, heads, tmp_path):
+    alone = embed.image_embeddings(model, heads, cache_dir=tmp_path / "a")
+    helped = embed.image_embeddings(model, heads, cache_dir=tmp_path / "b", workers=2)
+    assert np.array_equal(alone.vectors, helped.vectors)
+
+
+def test_second_call_reads_and_never_computes(model, heads, tmp_path, monkeypatch):
+    first = embed.image_embeddings(model, heads, cache_dir=tmp_path)
+    monkeypatch.setattr(embed, "_embed", lambda *_: pytest.fail("computed again"))
+    again = embed.image_embeddings(model, heads, cache_dir=tmp_path)
+    assert np.array_equal(first.vectors, again.vectors)
+    assert again.ids == tuple(heads.table["id"])
+
+
+def test_subsets_are_picked_by_id(model, heads, tmp_path):
+    found = embed.image_embeddings(model, heads, cache_dir=tmp_path)
+    subset = heads.where(hc18.counted(heads))
+    assert np.array_equal(found.of(subset), found.vectors[1:])
+    other = subset.table.assign(id="unknown")
+    with pytest.raises(CacheError, match="Images without embedding"):
+        found.of(Dataset("hc18", heads.root, other, False, ""))
+
+
+@pytest.mark.parametrize(
+    "part", [five_planes, lambda whole: whole.where(whole.table["patient"] == "Patient00002")]
+)
+def test_a_subset_is_refused_and_leaves_the_cache_to_the_whole(tmp_path, part):
+    # Subset and whole have one key: whoever embeds first decides what the other one reads.
+    rows = [
+        f"Patient{i:05d}_1;{i};{plane};Not A Brain;Op. 1;Aloka;1" for i, plane in enumerate(PLANES)
+    ]
+    whole = fetal_planes.read_fetal_planes(write_planes(tmp_path / "planes", rows))
+    subset, options = part(whole), {"cache_dir": tmp_path / "cache"}
+    with pytest.raises(
+        ParameterError,
+        match=rf"Where: image_embeddings.*whole data set.*{len(subset)} images .*Embeddings\.of",
+    ):
+        embed.image_embeddings(PixelEncoder(), subset, **options)
+    assert not (tmp_path / "cache").exists()
+    found = embed.image_embeddings(PixelEncoder(), whole, **options)
+    assert len(found.of(whole)) == len(whole)
+    assert len(found.of(subset)) == len(subset)
+
+
+def test_another_image_model_or_precision_gets_another_key(model, heads, tmp_path):
+    embed.image_embeddings(model, heads, cache_dir=tmp_path)
+    write_image(heads.paths[0], seed=77)
+    changed = hc18.read_hc18(heads.root)
+    embed.image_embeddings(model, changed, cache_dir=tmp_path)
+    rough = load_model("phantomclip-untrained", device="cpu", precision="bf16")
+    embed.image_embeddings(rough, changed, cache_dir=tmp_path)
+    other = load_model("phantomclip-untrained=phantomclip", device="cpu")
+    assert other.name == model.name
+    embed.image_embeddings(other, changed, cache_dir=tmp_path)
+    assert sum(p.is_dir() for p in (tmp_path / "embeddings").iterdir()) == 4
+
+
+def test_image_that_breaks_after_reading_is_named(model, heads, tmp_path):
+    heads.paths[3].write_bytes(b"x")
+    with pytest.raises(ImageError, match="002_2HC"):
+        embed.image_embeddings(model, heads, cache_dir=tmp_path)
+    assert not any(p.is_dir() and "partial" not in p.name for p in tmp_path.glob("embeddings/*"))
+
+
+def test_text_is_encoded_once_per_distinct_sentence(model, tmp_path, monkeypatch):
+    first = embed.text_embeddings(model, ["a", "b", "a"], cache_dir=tmp_path)
+    assert np.array_equal(first[0], first[2])
+    assert np.array_equal(first[:2], model.encode_text(["a", "b"]))
+    monkeypatch.setattr(type(model), "encode_text", lambda *_: pytest.fail("encoded again"))
+    again = embed.text_encoder(model, tmp_path)(["a", "b", "b"])
+    assert np.array_equal(again[:2], first[:2])
+
+
+def test_black_image_has_unit_norm(model):
+    assert np.linalg.norm(embed.black_embedding(model)) == pytest.approx(1, abs=1e-6)
+
+
+class Counting(PixelEncoder):
+    """Raw pixels that count their batches, and break after some."""
+
+    batches = 0
+    limit = 10**9
+
+    def encode_images(self, pixels):
+        if Counting.batches == Counting.limit:
+            raise KeyboardInterrupt
+        Counting.batches += 1
+        return super().encode_images(pixels)
+
+
+@pytest.fixture
+def pixels(monkeypatch):
+    monkeypatch.setattr(Counting, "batches", 0)
+    monkeypatch.setattr(Counting, "limit", 10**9)
+    return Counting(side=8)
+
+
+def copies_of(model, dataset, cache, *, copies=1, change=None, **options):
+    change = change or Augmentation()
+    return embed.augmented_embeddings(
+        model, dataset, change, copies=copies, cache_dir=cache, **options
+    )
+
+
+def entries(cache):
+    return {path for path in (cache / "embeddings").iterdir() if path.is_dir()}
+
+
+def test_augmented_equal_one_image_at_a_time(model, heads, tmp_path):
+    change = Augmentation(seed=3)
+    found = copies_of(model, heads, tmp_path, copies=2, change=change, batch_size=4)
+    assert found.shape == (2, len(heads), found.shape[2])
+    assert found.dtype == np.float32
+    for copy in (0, 1):
+        for row, name in enumerate(heads.table["id"]):
+            image = augmented(read_square(heads.paths[row]), change, name=name, copy=copy)
+            slow = embed.prepared_embedding(model, [image])[0]
+            assert found[copy, row] == pytest.approx(slow, abs=1e-5)
+
+
+def test_copies_differ_from_each_other_and_from_the_image(pixels, heads, tmp_path):
+    plain = embed.image_embeddings(pixels, heads, cache_dir=tmp_path).vectors
+    first, second = copies_of(pixels, heads, tmp_path, copies=2)
+    for one, other in ((first, plain), (second, plain), (first, second)):
+        assert np.abs(one - other).max(axis=1).min() > 0.01
+    again = embed.image_embeddings(pixels, heads, cache_dir=tmp_path).vectors
+    assert np.array_equal(again, plain)
+
+
+def test_a_third_copy_computes_only_itself(pixels, heads, tmp_path):
+    two = copies_of(pixels, heads, tmp_path, copies=2)
+    assert Counting.batches == 2
+    three = copies_of(pixels, heads, tmp_path, copies=3)
+    assert Counting.batches == 3
+    assert np.array_equal(three[:2], two)
+    one = copies_of(pixels, heads, tmp_path, copies=1)
+    assert Counting.batches == 3
+    assert np.array_equal(one, two[:1])
+
+
+def test_interrupted_copies_go_on(pixels, heads, tmp_path, monkeypatch):
+    whole = copies_of(pixels, heads, tmp_path / "whole", copies=3)
+    assert Counting.batches == 3
+    monkeypatch.setattr(store, "CHUNK", 2)
+    Counting.batches, Counting.limit = 0, 5  # a whole copy of three chunks, then two more
+    with pytest.raises(KeyboardInterrupt):
+        copies_of(pixels, heads, tmp_path / "cut", copies=3)
+    Counting.batches, Counting.limit = 0, 10**9
+    assert np.array_equal(copies_of(pixels, heads, tmp_path / "cut", copies=3), whole)
+    assert Counting.batches == 4
+    assert not list(tmp_path.glob("cut/embeddings/*.partial"))
+
+
+def test_augmented_bytes_depend_on_neither_workers_nor_batches(pixels, heads, tmp_path):
+    alone = copies_of(pixels, heads, tmp_path / "a", copies=2, workers=0)
+    helped = copies_of(pixels, heads, tmp_path / "b", copies=2, workers=2, batch_size=2)
+    assert np.array_equal(alone, helped)
+
+
+class ThreadCount(PixelEncoder):
+    """Sees OpenCV's threads where another encoder sees an image."""
+
+    def preprocess(self, image):
+        return torch.full((1, 1), float(cv2.getNumThreads()))
+
+
+def test_loader_processes_use_one_thread(heads, tmp_path):
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    alone = copies_of(ThreadCount(), heads, tmp_path / "a")
+    helped = copies_of(ThreadCount(), heads, tmp_path / "b", workers=2)
+    cv2.setNumThreads(before)
+    assert (alone.max(), helped.max()) == (2, 1)
+
+
+def test_subset_has_its_own_entry_and_the_same_copies(pixels, heads, tmp_path):
+    whole = copies_of(pixels, heads, tmp_path)
+    before = entries(tmp_path)
+    rows = np.array([False, True, True, False, False, True])
+    subset = copies_of(pixels, heads.where(rows), tmp_path)
+    assert np.array_equal(subset, whole[:, rows])
+    assert len(entries(tmp_path)) == len(before) + 1
+    copies_of(pixels, heads.where(~rows), tmp_path)
+    assert len(entries(tmp_path)) == len(before) + 2
+
+
+def test_another_seed_setting_or_version_is_another_entry(pixels, heads, tmp_path, monkeypatch):
+    found = [copies_of(pixels, heads, tmp_path)]
+    for change in (Augmentation(seed=1), Augmentation(shift=0.1), Augmentation(rotation=10)):
+        found.append(copies_of(pixels, heads, tmp_path, change=change))
+        assert len(entries(tmp_path)) == len(found)
+        assert not np.array_equal(found[0], found[-1])
+    monkeypatch.setattr(augmentation, "VERSION", augmentation.VERSION + 1)
+    copies_of(pixels, heads, tmp_path)
+    assert len(entries(tmp_path)) == len(found) + 1
+
+
+def test_augmentation_is_recorded(pixels, heads, tmp_path):
+    change = Augmentation(seed=5)
+    copies_of(pixels, heads, tmp_path, change=change, copies=2)
+    metas = [json.loads((folder / "meta.json").read_text()) for folder in entries(tmp_path)]
+    assert sorted(meta["augmentation"]["copy"] for meta in metas) == [0, 1]
+    for meta in metas:
+        assert meta["augmentation"] == {**change.settings, "copy": meta["augmentation"]["copy"]}
+
+
+def test_plain_entries_keep_their_keys(heads, tmp_path):
+    # What the caches of earlier releases were named after.
+    meta = embed._meta(PixelEncoder(), heads)
+    assert meta["augmentation"] is None
+    assert set(meta) - {"package", "model"} == {
+        "model_fingerprint",
+        "preprocess",
+        "preparation",
+        "precision",
+        "dataset",
+        "dataset_fingerprint",
+        "augmentation",
+    }
+
+
+def test_changed_augmented_cache_is_refused(pixels, heads, tmp_path):
+    copies_of(pixels, heads, tmp_path)
+    path = entries(tmp_path).pop() / "meta.json"
+    meta = json.loads(path.read_text())
+    path.write_text(json.dumps({**meta, "augmentation": {**meta["augmentation"], "copy": 1}}))
+    with pytest.raises(CacheError, match="another augmentation.*delete the folder"):
+        copies_of(pixels, heads, tmp_path)
+
+
+@pytest.mark.parametrize("copies", [0, -1, 2.5])
+def test_nothing_to_augment_is_refused(pixels, heads, tmp_path, copies):
+    with pytest.raises(ParameterError, match=f"at least one copy.*{copies} copies of 6 images"):
+        copies_of(pixels, heads, tmp_path, copies=copies)
+    nobody = heads.where(np.zeros(len(heads), dtype=bool))
+    with pytest.raises(ParameterError, match="1 copies of 0 images"):
+        copies_of(pixels, nobody, tmp_path)

@@ -1,0 +1,224 @@
+import json
+import time
+from fractions import Fraction
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from fetalclip_nb.errors import FetalClipError, ModelError, ParameterError
+from fetalclip_nb.models import names
+from fetalclip_nb.models.model import load_model, pick_device, pick_precision, trimmed_text
+from fetalclip_nb.models.sources import read_config
+from helpers import TINY_CONFIG, write_config
+
+LFS_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 1710766661\n"
+SENTENCES = ["a head", "an ultrasound image of the fetal abdomen with the stomach", "femur"]
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A tiny config and checkpoint on disk: (config path, checkpoint path, state)."""
+    config = write_config(tmp_path / "tiny_config.json")
+    torch.manual_seed(1)
+    network = open_clip.CLIP(**TINY_CONFIG)
+    torch.save(network.state_dict(), tmp_path / "tiny.pt")
+    return config, tmp_path / "tiny.pt", network.state_dict()
+
+
+def test_config_and_checkpoint(tiny):
+    config, weights, state = tiny
+    model = load_model(f"{config}+{weights}", device="cpu")
+    assert model.name == "tiny"
+    assert all(torch.equal(v, state[k]) for k, v in model.network.state_dict().items())
+    assert model.parameters == sum(v.numel() for v in state.values())
+    pixels = torch.stack([model.preprocess(Image.new("L", (50, 50), 128))])
+    assert model.encode_images(pixels).shape == (1, 16)
+
+
+def test_wrappers_prefixes_and_safetensors_give_the_same_model(tiny, tmp_path):
+    config, weights, state = tiny
+    torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}}, tmp_path / "w.pt")
+    save_file({k: v.contiguous() for k, v in state.items()}, tmp_path / "w.safetensors")
+    prints = {
+        load_model(f"{config}+{path}").fingerprint
+        for path in (weights, tmp_path / "w.pt", tmp_path / "w.safetensors")
+    }
+    assert len(prints) == 1
+
+
+def test_a_name_can_be_chosen(tiny):
+    config, weights, _ = tiny
+    assert load_model(f"mine={config}+{weights}").name == "mine"
+
+
+def test_settings_without_weights_of_their_own_change_the_fingerprint(tiny, tmp_path):
+    config, weights, _ = tiny
+    heads = {**TINY_CONFIG["text_cfg"], "heads": 4}
+    changed = [
+        write_config(tmp_path / "quick.json", quick_gelu=True),
+        write_config(tmp_path / "heads.json", text_cfg=heads),
+    ]
+    loaded = [load_model(f"{path}+{weights}") for path in (config, *changed)]
+    assert len({model.fingerprint for model in loaded}) == 3
+    vectors = [model.encode_text(SENTENCES) for model in loaded]
+    assert np.abs(vectors[0] - vectors[1]).max() > 1e-4
+    assert np.abs(vectors[0] - vectors[2]).max() > 1e-4
+
+
+def test_trimmed_text_equals_full_length(tiny):
+    config, weights, _ = tiny
+    model = load_model(f"{config}+{weights}")
+    tokens = model.tokenizer(SENTENCES)
+    with torch.inference_mode():
+        full = model.network.encode_text(tokens)
+        trimmed = trimmed_text(model.network, tokens)
+    assert tokens.shape[1] == 40
+    assert torch.allclose(full, trimmed, atol=1e-6)
+
+
+def test_text_order_and_batches_do_not_matter(tiny):
+    config, weights, _ = tiny
+    model = load_model(f"{config}+{weights}")
+    together = model.encode_text(SENTENCES)
+    alone = np.concatenate([model.encode_text([s], batch_size=1) for s in SENTENCES])
+    assert np.allclose(together, alone, atol=1e-6)
+    assert np.allclose(model.encode_text(SENTENCES, batch_size=2), together, atol=1e-6)
+
+
+def test_config_that_does_not_fit_names_what_differs(tiny, tmp_path):
+    _, weights, _ = tiny
+    other = {**TINY_CONFIG["vision_cfg"], "layers": 3, "patch_size": 16}
+    config = write_config(tmp_path / "other.json", vision_cfg=other)
+    with pytest.raises(ModelError, match=r"do not fit.*12 missing.*2 of another shape") as caught:
+        load_model(f"{config}+{weights}")
+    assert "\n" not in str(caught.value)
+
+
+def test_lfs_pointer_truncated_file_and_pickled_code_are_refused(tiny, tmp_path):
+    config, weights, _ = tiny
+    pointer = tmp_path / "pointer.pt"
+    pointer.write_text(LFS_POINTER.format("9" * 64))
+    with pytest.raises(FetalClipError, match="LFS pointer.*1710766661 bytes.*What to do"):
+        load_model(f"{config}+{pointer}")
+    cut = tmp_path / "cut.pt"
+    cut.write_bytes(weights.read_bytes()[:-5000])
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_model(f"{config}+{cut}")
+    torch.save({"state_dict": Fraction(1, 2)}, tmp_path / "code.pt")
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_model(f"{config}+{tmp_path / 'code.pt'}")
+
+
+def test_missing_files_and_bad_configs(tiny, tmp_path):
+    config, weights, _ = tiny
+    with pytest.raises(ModelError, match="checkpoint is missing"):
+        load_model(f"{config}+{tmp_path / 'none.pt'}")
+    bad = tmp_path / "bad.json"
+    bad.write_text('{"embed_dim": 3}')
+    with pytest.raises(ModelError, match="lacks keys.*vision_cfg"):
+        load_model(f"{bad}+{weights}")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("phantomclop", "Unknown model.*phantomclip"),
+        ("ViT-L-14/openai", "QuickGELU.*ViT-L-14-quickgelu/openai"),
+        ("ViT-B-32/nobody", "no such weights.*Found: nobody"),
+        ("local-dir:/none", "missing or incomplete"),
+    ],
+)
+def test_unknown_names(spec, message):
+    with pytest.raises(ModelError, match=message):
+        load_model(spec)
+
+
+def test_folder_without_weights_is_refused_and_with_them_loads(tiny, tmp_path):
+    config, _, state = tiny
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    content = {"model_cfg": json.loads(config.read_text()), "preprocess_cfg": {"mean": [0.5] * 3}}
+    (folder / "open_clip_config.json").write_text(json.dumps(content))
+    with pytest.raises(ModelError, match="incomplete.*Found: open_clip_config.json"):
+        load_model(f"local-dir:{folder}")
+    weights = folder / "open_clip_model.safetensors"
+    save_file({k: v.contiguous() for k, v in state.items()}, weights)
+    model = load_model(f"local-dir:{folder}")
+    assert all(torch.equal(v, state[k]) for k, v in model.network.state_dict().items())
+    assert "mean=[0.5, 0.5, 0.5]" in repr(model.preprocess)
+    weights.write_text(LFS_POINTER.format("9" * 64))
+    with pytest.raises(FetalClipError, match="LFS pointer"):
+        load_model(f"local-dir:{folder}")
+
+
+def test_fetalclip_without_weights_says_how_to_get_them(monkeypatch, tmp_path):
+    monkeypatch.setenv("FETALCLIP_NB_MODELS", str(tmp_path))
+    with pytest.raises(ModelError, match="fetalclip-nb download fetalclip"):
+        load_model("fetalclip")
+
+
+def test_any_config_has_an_untrained_twin(tiny):
+    config, weights, _ = tiny
+    first, again = (load_model(f"twin={config}-untrained") for _ in range(2))
+    assert first.name == "twin"
+    assert first.fingerprint == again.fingerprint
+    assert first.fingerprint != load_model(f"{config}+{weights}").fingerprint
+
+
+def test_untrained_twin_is_reproducible_and_differs_from_the_trained_model():
+    first, again = (load_model("phantomclip-untrained") for _ in range(2))
+    trained = load_model("phantomclip")
+    assert first.fingerprint == again.fingerprint != trained.fingerprint
+    shapes = [{k: v.shape for k, v in m.network.state_dict().items()} for m in (first, trained)]
+    assert shapes[0] == shapes[1]
+    assert repr(first.preprocess) == repr(trained.preprocess)
+
+
+def test_device_and_precision_are_checked():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    assert pick_device("auto") == "cpu"
+    assert pick_precision("auto", "cpu") == "fp32"
+    with pytest.raises(ParameterError, match="No such accelerator.*cuda"):
+        pick_device("cuda")
+    with pytest.raises(ParameterError, match="Unknown device"):
+        pick_device("gpu")
+    with pytest.raises(ParameterError, match="Unknown precision.*fp64"):
+        pick_precision("fp64", "cpu")
+    with pytest.raises(ParameterError, match="No model named"):
+        names.parse_models(" , ")
+
+
+def test_bf16_stays_close_to_fp32(tiny):
+    config, weights, _ = tiny
+    exact = load_model(f"{config}+{weights}").encode_text(SENTENCES)
+    rough = load_model(f"{config}+{weights}", precision="bf16").encode_text(SENTENCES)
+    assert 0 < np.abs(exact - rough).max() < 0.1
+
+
+def test_fetalclip_architecture_loads_from_a_checkpoint_of_its_size(
+    shared_data, tmp_path, monkeypatch
+):
+    """Random weights of the very architecture, 427.6 M parameters, through the real road."""
+    folder = tmp_path / "fetalclip"
+    folder.mkdir()
+    config = shared_data / "fetalclip" / "FetalCLIP_config.json"
+    (folder / "FetalCLIP_config.json").write_text(config.read_text())
+    with torch.device("meta"):
+        shapes = open_clip.CLIP(**read_config(config)["model_cfg"]).state_dict()
+    assert sum(v.numel() for v in shapes.values()) == pytest.approx(427.6e6, rel=1e-3)
+    state = {k: torch.full(v.shape, 0.01, dtype=torch.float16) for k, v in shapes.items()}
+    state["ln_final.bias"] = torch.rand(768, generator=torch.manual_seed(0)).half()
+    torch.save(state, folder / "FetalCLIP_weights.pt")
+    monkeypatch.setenv("FETALCLIP_NB_MODELS", str(tmp_path))
+    started = time.monotonic()
+    model = load_model("fetalclip", device="cpu")
+    print(f"loaded in {time.monotonic() - started:.1f} s")
+    assert model.network.context_length == 117
+    assert model.tokenizer(["a"]).shape == (1, 117)
+    assert torch.equal(model.network.ln_final.bias, state["ln_final.bias"].float())
+    assert model.preprocess(Image.new("L", (300, 300))).shape == (3, 224, 224)

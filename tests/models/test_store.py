@@ -1,0 +1,338 @@
+"""Arrays on disk: whole or not at all, resumed after any cut, checked when read, room first."""
+
+import errno
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fetalclip_nb.errors import CacheError, ParameterError, ShapeError
+from fetalclip_nb.models.store import stored_arrays
+
+META = {
+    "model": "Some model (1)",
+    "model_fingerprint": "0123456789abcdef",
+    "blocks": (1, 2),
+    "package": "0.1.0",
+}
+ROWS = 7
+
+
+def two_arrays(rows):
+    numbers = np.asarray(rows, dtype=np.float16)
+    return {
+        "taps": numbers[:, None, None] * np.ones((2, 3), dtype=np.float16),
+        "masks": np.asarray(rows, dtype=np.uint8)[:, None] + np.arange(4, dtype=np.uint8),
+    }
+
+
+def store(cache, meta=META, compute=two_arrays, rows=ROWS, chunk=2):
+    return stored_arrays(cache, "taps", meta, rows, compute, chunk=chunk)
+
+
+def never(*_):
+    pytest.fail("computed again")
+
+
+def folder_of(cache):
+    return next(path for path in (cache / "taps").iterdir() if path.is_dir())
+
+
+def assert_whole(found):
+    for name, expected in two_arrays(range(ROWS)).items():
+        assert np.array_equal(found.arrays[name], expected)
+        assert found.arrays[name].dtype == expected.dtype
+
+
+def cut_after(chunks):
+    """Computes so many chunks, then is interrupted."""
+    asked = []
+
+    def compute(rows):
+        if len(asked) == chunks:
+            raise KeyboardInterrupt
+        asked.append(rows)
+        return two_arrays(rows)
+
+    return compute
+
+
+def cut_short(cache, chunks):
+    with pytest.raises(KeyboardInterrupt):
+        store(cache, compute=cut_after(chunks))
+    return folder_of(cache)
+
+
+def noting(asked):
+    return lambda rows: asked.extend(rows) or two_arrays(rows)
+
+
+def test_rows_are_asked_for_in_chunks_and_kept(tmp_path):
+    asked = []
+    found = store(tmp_path, compute=lambda rows: asked.append(list(rows)) or two_arrays(rows))
+    assert asked == [[0, 1], [2, 3], [4, 5], [6]]
+    assert_whole(found)
+    assert_whole(store(tmp_path, compute=never))
+    assert [path.suffix for path in sorted((tmp_path / "taps").iterdir())] == ["", ".lock"]
+
+
+def test_arrays_are_read_only_maps_of_files(tmp_path):
+    found = store(tmp_path)
+    for name, array in found.arrays.items():
+        assert isinstance(array, np.memmap)
+        assert Path(array.filename) == found.folder / f"{name}.npy"
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+
+
+def test_entries_keep_their_names(tmp_path):
+    # A folder of an earlier release; who changes the key throws all stored arrays away.
+    found = store(tmp_path)
+    assert found.folder == tmp_path / "taps" / "Some-model-1--dc587de76b3b898b"
+    files = sorted(path.name for path in found.folder.iterdir())
+    assert files == ["journal.json", "masks.npy", "taps.npy"]
+    assert found.meta == {**META, "blocks": [1, 2]}
+    store(tmp_path, {**META, "package": "9.9"}, compute=never)
+
+
+def test_a_task_names_an_entry_without_model(tmp_path):
+    found = store(tmp_path, {"task": "four chamber", "side": 128})
+    assert found.folder.name.startswith("four-chamber-")
+    store(tmp_path, {"task": "four chamber", "side": 128}, compute=never)
+    assert store(tmp_path, {"side": 128}).folder.name.startswith("taps-")
+
+
+def test_another_setting_is_another_entry(tmp_path):
+    first = store(tmp_path).folder
+    assert store(tmp_path, {**META, "blocks": (1, 3)}).folder != first
+    assert store(tmp_path, {**META, "model_fingerprint": "0"}).folder != first
+
+
+def test_a_store_travels_as_the_place_of_its_files(tmp_path):
+    found = stored_arrays(
+        tmp_path, "big", {"task": "a"}, 64, lambda rows: {"a": np.ones((len(rows), 4096))}
+    )
+    message = pickle.dumps(found)
+    assert len(message) < 1000
+    again = pickle.loads(message)
+    assert (again.folder, again.meta) == (found.folder, found.meta)
+    assert isinstance(again.arrays["a"], np.memmap)
+    assert np.array_equal(again.arrays["a"], found.arrays["a"])
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 64])
+def test_cut_run_goes_on_with_any_chunk(tmp_path, chunk):
+    cut_short(tmp_path, chunks=2)
+    asked = []
+    assert_whole(store(tmp_path, compute=noting(asked), chunk=chunk))
+    assert asked == [4, 5, 6]
+    assert not list(tmp_path.glob("taps/*.partial"))
+    assert_whole(store(tmp_path, compute=never))
+
+
+def test_damaged_chunk_is_computed_again_with_all_that_follow(tmp_path):
+    parts = cut_short(tmp_path, chunks=3)
+    masks = np.load(parts / "masks.npy", mmap_mode="r+")
+    masks[3, 1] += 1
+    masks.flush()
+    asked = []
+    assert_whole(store(tmp_path, compute=noting(asked)))
+    assert asked == [2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("name", ["taps.npy", "journal.json"])
+@pytest.mark.parametrize("change", ["cut", "gone"])
+def test_unusable_parts_are_made_anew(tmp_path, name, change):
+    path = cut_short(tmp_path, chunks=3) / name
+    path.write_bytes(path.read_bytes()[:-10]) if change == "cut" else path.unlink()
+    asked = []
+    assert_whole(store(tmp_path, compute=noting(asked)))
+    assert asked == list(range(ROWS))
+
+
+def test_parts_of_another_length_are_made_anew(tmp_path):
+    cut_short(tmp_path, chunks=3)
+    asked = []
+    found = store(tmp_path, compute=noting(asked), rows=ROWS + 1)
+    assert asked == list(range(ROWS + 1))
+    assert len(found.arrays["taps"]) == ROWS + 1
+
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+import test_store as tests
+tests.store(Path(sys.argv[1]), compute=lambda rows: time.sleep(0.3) or tests.two_arrays(rows))
+"""
+
+
+def test_killed_run_goes_on_where_it_was(tmp_path):
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path), str(Path(__file__).parent)]
+    process = subprocess.Popen(command)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("taps/*.partial/journal.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    journal = next(tmp_path.glob("taps/*.partial/journal.json"))
+    done = len(json.loads(journal.read_text())["chunks"])
+    assert 1 <= done < 4
+    asked = []
+    assert_whole(store(tmp_path, compute=noting(asked)))
+    assert asked == list(range(2 * done, ROWS))
+
+
+def test_two_runs_at_once_compute_once(tmp_path):
+    asked, together = [], threading.Barrier(2)
+
+    def compute(rows):
+        asked.extend(rows)
+        time.sleep(0.05)
+        return two_arrays(rows)
+
+    def run():
+        together.wait()
+        return store(tmp_path, compute=compute)
+
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(run) for _ in range(2)]
+        for one in runs:
+            assert_whole(one.result())
+    assert asked == list(range(ROWS))
+
+
+def test_changed_content_is_refused_with_its_rows(tmp_path):
+    folder = store(tmp_path).folder
+    taps = np.load(folder / "taps.npy", mmap_mode="r+")
+    taps[4, 0, 0] += 1
+    taps.flush()
+    with pytest.raises(
+        CacheError,
+        match=f"another content of taps, rows 4 to 5.*delete the folder {folder.name}",
+    ):
+        store(tmp_path, compute=never)
+
+
+def test_changed_record_is_refused(tmp_path):
+    path = store(tmp_path).folder / "journal.json"
+    journal = json.loads(path.read_text())
+    path.write_text(json.dumps({**journal, "meta": {**META, "blocks": [9]}}))
+    with pytest.raises(CacheError, match="not what their key promises.*another blocks"):
+        store(tmp_path, compute=never)
+    path.write_text(json.dumps(journal))
+    with pytest.raises(CacheError, match=r"number of rows \(7 of 7 for 8\)"):
+        store(tmp_path, compute=never, rows=8)
+    np.save(path.with_name("masks.npy"), np.zeros((ROWS, 4)))
+    with pytest.raises(CacheError, match="another shape or type of masks"):
+        store(tmp_path, compute=never)
+
+
+@pytest.mark.parametrize("name", ["taps.npy", "journal.json"])
+def test_missing_or_cut_file_is_refused(tmp_path, name):
+    path = store(tmp_path).folder / name
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(
+        CacheError, match="another state: ValueError|another state: JSONDecodeError"
+    ):
+        store(tmp_path, compute=never)
+    path.unlink()
+    with pytest.raises(
+        CacheError, match=f"another state: FileNotFoundError.*{name}.*delete the folder"
+    ):
+        store(tmp_path, compute=never)
+
+
+def test_entry_that_lacks_chunks_is_refused(tmp_path):
+    path = store(tmp_path).folder / "journal.json"
+    journal = json.loads(path.read_text())
+    path.write_text(json.dumps({**journal, "chunks": journal["chunks"][:-1]}))
+    with pytest.raises(CacheError, match=r"another number of rows \(6 of 7 for 7\)"):
+        store(tmp_path, compute=never)
+
+
+def test_full_disk_is_noticed_before_the_second_chunk(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1000, 900, 100))
+    asked = []
+    needed = ROWS * (2 * 3 * 2 + 4)
+    with pytest.raises(CacheError) as caught:
+        store(tmp_path, compute=noting(asked))
+    for words in ("too little room", f"{tmp_path / 'taps'}", f"{needed} bytes", "100 bytes free"):
+        assert words in str(caught.value)
+    assert asked == [0, 1]
+    assert not list(tmp_path.glob("taps/*.partial"))
+
+
+def test_room_that_cannot_be_claimed_is_noticed_too(tmp_path, monkeypatch):
+    # A quota: the disk has room, this user has none.
+    def refuse(*_):
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse, raising=False)
+    with pytest.raises(CacheError, match="too little room"):
+        store(tmp_path)
+    assert not list(tmp_path.glob("taps/*.partial"))
+
+
+def test_disk_that_cannot_claim_room_is_used(tmp_path, monkeypatch):
+    def unsupported(*_):
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", unsupported, raising=False)
+    assert_whole(store(tmp_path))
+
+
+def test_room_is_claimed_before_rows_are_written(tmp_path):
+    if not hasattr(os, "posix_fallocate"):
+        pytest.skip("this system cannot claim room")
+    sizes = []
+
+    def compute(rows):
+        sizes.extend(path.stat().st_blocks * 512 for path in tmp_path.glob("big/*.partial/*.npy"))
+        return {"a": np.zeros((len(rows), 2**16))}
+
+    stored_arrays(tmp_path, "big", {"task": "a"}, 4, compute, chunk=2)
+    assert len(sizes) == 1
+    assert sizes[0] >= 4 * 2**16 * 8
+
+
+WRONG = {
+    "another length": lambda rows: {"a": np.zeros((len(rows) + 1, 2))},
+    "another shape": lambda rows: {"a": np.zeros((len(rows), 2 + rows[0]))},
+    "another type": lambda rows: {"a": np.zeros((len(rows), 2), "f4" if rows[0] else "f8")},
+    "another name": lambda rows: {"b" if rows[0] else "a": np.zeros((len(rows), 2))},
+    "none": lambda rows: {},
+}
+
+
+@pytest.mark.parametrize("compute", WRONG.values(), ids=WRONG)
+def test_chunks_that_do_not_fit_are_refused(tmp_path, compute):
+    with pytest.raises(ShapeError, match="Computed chunk does not fit.*Where: rows"):
+        store(tmp_path, compute=compute)
+
+
+def test_misfit_names_what_was_expected_and_found(tmp_path):
+    with pytest.raises(
+        ShapeError, match=r"rows 2 to 3\. Expected: a \(2, 2\) float64\. Found: a \(2, 4\) float64"
+    ):
+        store(tmp_path, compute=WRONG["another shape"])
+
+
+@pytest.mark.parametrize(("rows", "chunk"), [(0, 2), (7, 0)])
+def test_nothing_to_store_is_refused(tmp_path, rows, chunk):
+    with pytest.raises(ParameterError, match=f"{rows} rows in chunks of {chunk}"):
+        store(tmp_path, rows=rows, chunk=chunk)
+    assert not list(tmp_path.iterdir())

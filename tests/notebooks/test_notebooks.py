@@ -1,0 +1,365 @@
+"""Notebooks: their form, and a real run of each on small data."""
+
+import json
+import re
+import subprocess
+import sys
+
+import nbformat
+import pandas as pd
+import papermill
+import pytest
+
+from fetalclip_nb import phantoms, profiles
+from fetalclip_nb.errors import NotebookError, ParameterError, ProfileError
+from fetalclip_nb.results import result_files
+from fetalclip_nb.workflow import gate, parameters, runner
+
+DATA = {
+    "00_quickstart": {"images": "fetal_planes"},
+    "01_zero_shot": {"data_root": "fetal_planes"},
+    "02_gestational_age": {"data_root": "hc18"},
+    "03_linear_probing": {"data_root": "fetal_planes", "chd_root": "chd"},
+    "04_segmentation": {"data_root": "hc18", "abdomen_root": "abdomen", "heart_root": "heart"},
+    "05_few_data": {"data_root": "fetal_planes", "hc18_root": "hc18"},
+    "06_cam": {
+        "data_root": "fetal_planes",
+        "hc18_root": "hc18",
+        "abdomen_root": "abdomen",
+        "heart_root": "heart",
+    },
+    "07_embeddings": {"data_root": "fetal_planes", "hc18_root": "hc18"},
+}
+"""Parameters that take a folder, and the demo's data set that each is given."""
+
+NAMES = tuple(DATA)
+SMALL = "phantomclip-untrained"
+LITTLE = {
+    "00_quickstart": {"count": 2, "maps": "none"},
+    "01_zero_shot": {},
+    "02_gestational_age": {},
+    "03_linear_probing": {"copies": 1, "folds": 2, "runs": 2, "epochs": 2, "head_batch": 8},
+    "04_segmentation": {
+        "side": 32,
+        "filters": 2,
+        "copies": 1,
+        "folds": 2,
+        "head_folds": 2,
+        "epochs": 2,
+    },
+    "05_few_data": {
+        "head_sizes": "2, 4",
+        "head_epochs": 2,
+        "head_sets": 1,
+        "side": 32,
+        "filters": 2,
+        "copies": 2,
+        "sets": 2,
+        "runs": 2,
+        "epochs": 2,
+        "head_batch": 2,
+        "plane_sizes": "4, 8",
+        "brain_sizes": "4, 8",
+    },
+    "06_cam": {
+        "per_class": 2,
+        "compare": "gradcam",
+        "steps": 3,
+        "random_draws": 1,
+        "region_images": 2,
+    },
+    "07_embeddings": {},
+}
+"""Settings that make a chapter quick."""
+
+
+FIGURE = r"^\s*((probe_|segmentation_|cam_|embedding_)?figures\.(?!use_style)|\w+\.picture\()"
+"""A call that draws."""
+
+
+def cells_of(path, kind="code"):
+    return [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == kind]
+
+
+@pytest.fixture(params=NAMES)
+def source(request, repository):
+    return repository / "notebooks" / f"{request.param}.ipynb"
+
+
+def test_every_notebook_is_tested(repository):
+    assert {path.stem for path in (repository / "notebooks").glob("*.ipynb")} == set(NAMES)
+
+
+def test_source_carries_no_outputs_and_no_functions(source):
+    for cell in cells_of(source):
+        assert not cell.outputs and cell.execution_count is None
+        assert not re.search(r"^\s*(def|class) ", cell.source, re.M)
+
+
+def test_cells_are_few_and_short(source):
+    cells = cells_of(source)
+    assert len(cells) <= 28
+    for cell in cells:
+        if "parameters" not in cell.metadata.get("tags", []):
+            assert len([line for line in cell.source.splitlines() if line.strip()]) <= 15, cell.id
+
+
+def test_commands_can_be_pasted(source):
+    """Two backslashes at a line's end would end the command there."""
+    text = "\n".join(cell.source for cell in cells_of(source, "markdown"))
+    commands = re.findall(r"```bash\n(.*?)```", text, re.S)
+    assert commands
+    for line in "".join(commands).splitlines():
+        assert not line.endswith("\\\\"), line
+
+
+def test_one_parameters_cell_in_papermills_grammar(source):
+    tagged = [c for c in cells_of(source) if "parameters" in c.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    for line in tagged[0].source.splitlines():
+        assert re.fullmatch(r"\w+: (str|int|float|bool) = [^#]+  # \S.*", line), line
+    found = papermill.inspect_notebook(str(source))
+    assert {"profile", "models", "results_dir", "cache_dir", "device", "seed"} <= set(found)
+
+
+def test_every_figure_has_alt_text_and_a_caption(source):
+    for cell in cells_of(source):
+        if re.search(FIGURE, cell.source, re.M):
+            settings = cell.metadata["mystnb"]
+            assert len(settings["image"]["alt"]) > 30
+            assert settings["figure"]["name"].startswith("fig-")
+
+
+def test_tables_with_a_style_escape_what_users_wrote(source):
+    """A styled table shows HTML as it comes, unlike a plain one: sentences are a user's."""
+    for cell in cells_of(source):
+        styled = len(re.findall(r"\.style\b", cell.source))
+        for call in (r"\.format\(", r"\.format_index\("):
+            escaped = re.findall(call + r"""[^()]*escape=["']html["']""", cell.source)
+            assert len(escaped) >= styled, cell.id
+
+
+def test_profiles_inject_only_what_the_notebooks_declare(repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    for name in ("demo", "paper"):
+        profile = profiles.load_profile(name)
+        for notebook in profile.notebooks:
+            values = runner.notebook_parameters(profile, notebook)
+            parameters.check_parameters(repository / "notebooks" / f"{notebook}.ipynb", values)
+
+
+def test_profile_must_say_which_data_a_notebook_reads(source, repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    profile = profiles.load_profile("demo")
+    values = runner.notebook_parameters(profile, source.stem)
+    runner.require_data(source, values, profile)
+    for parameter, name in DATA[source.stem].items():
+        assert values[parameter] == f"build/demo/data/{name}"
+        less = {key: value for key, value in values.items() if key != parameter}
+        message = f"notebooks {source.stem}.*fetal_planes, hc18.*no {parameter}"
+        with pytest.raises(ProfileError, match=message):
+            runner.require_data(source, less, profile)
+
+
+def test_changed_prompt_file_or_folder_changes_the_state(source, tmp_path):
+    prompts = tmp_path / "prompts.json"
+    prompts.write_text("{}")
+    values = {"data_root": str(tmp_path), "cache_dir": "some/where"}
+    before = runner.outside_state(source, values)
+    assert "some/where" not in before and str(tmp_path) in before
+    assert runner.outside_state(source, values) == before
+    prompts.write_text('{"a": ["b"]}')
+    assert runner.outside_state(source, values) != before
+    assert str(tmp_path) not in runner.outside_state(source, values, made=[tmp_path])
+
+
+def test_unknown_and_wrongly_typed_parameters_are_refused_before_a_kernel_starts(source):
+    with pytest.raises(ParameterError, match="modles.*models"):
+        parameters.check_parameters(source, {"modles": "phantomclip"})
+    with pytest.raises(ParameterError, match="seed"):
+        parameters.check_parameters(source, {"seed": "zero"})
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory, repository):
+    """All notebooks on a few phantoms, through the runner, with parameters injected."""
+    folder = tmp_path_factory.mktemp("small")
+    phantoms.write_fetal_planes(folder / "fetal_planes", patients=50, seed=3, workers=1)
+    phantoms.write_hc18(folder / "hc18", patients=24, seed=3, workers=1)
+    phantoms.write_chd(folder / "chd", patients=30, seed=3, workers=1)
+    for name, view in {"abdomen": "abdomen", "heart": "four_chamber"}.items():
+        phantoms.write_organs(folder / name, view=view, patients=12, seed=3, workers=1)
+    outcomes = {}
+    for name in NAMES:
+        values = {
+            "profile": "small",
+            **{parameter: str(folder / data) for parameter, data in DATA[name].items()},
+            **LITTLE[name],
+            "models": SMALL,
+            "results_dir": str(folder / "results"),
+            "cache_dir": str(folder / "cache"),
+            "device": "cpu",
+            "seed": 5,
+        }
+        path = repository / "notebooks" / f"{name}.ipynb"
+        if "released_root" in papermill.inspect_notebook(str(path)):
+            values["released_root"] = "nowhere"
+        target = folder / "notebooks" / f"{name}.ipynb"
+        outcomes[name] = runner.run_notebook(path, target, values, folder=repository)
+    return folder, outcomes
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_notebook_runs_and_its_injected_parameters_took_effect(executed, name):
+    folder, outcomes = executed
+    assert outcomes[name].status == "done", outcomes[name].error
+    saved = result_files.load_results(folder / "results" / name)
+    headline = next(iter(saved.values()))
+    assert headline["model"] == SMALL and headline["synthetic"]
+    assert headline["parameters"]["seed"] == 5
+    assert headline["parameters"]["profile"] == "small"
+    scored = headline["scores"].values()
+    assert all(s["low"] <= s["value"] <= s["high"] for units in scored for s in units.values())
+    assert list((folder / "results" / name).glob("*.parquet"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gate_accepts_the_clean_run_and_refuses_a_touched_number(executed, repository, name):
+    folder, _ = executed
+    options = {
+        "sources": repository / "notebooks",
+        "executed": folder / "notebooks",
+        "results": folder / "results",
+        "repository": repository,
+    }
+    gate.check_notebooks([name], **options)
+    path = next(p for p in (folder / "results" / name).glob(f"{SMALL}.json"))
+    content = json.loads(path.read_text())
+    metric = next(iter(content["scores"]))
+    before = content["scores"][metric]["patient"]["value"]
+    content["scores"][metric]["patient"]["value"] = 0.123
+    path.write_text(json.dumps(content))
+    try:
+        with pytest.raises(NotebookError, match=f"{name}.*12.3 %"):
+            gate.check_notebooks([name], **options)
+    finally:
+        content["scores"][metric]["patient"]["value"] = before
+        path.write_text(json.dumps(content))
+
+
+def test_gate_refuses_unexecuted_broken_and_stale_copies(executed, repository, tmp_path):
+    folder, _ = executed
+    name = NAMES[1]
+    good = nbformat.read(folder / "notebooks" / f"{name}.ipynb", as_version=4)
+    options = {
+        "sources": repository / "notebooks",
+        "executed": tmp_path,
+        "results": folder / "results",
+        "repository": repository,
+    }
+
+    def refuse(notebook, message):
+        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
+        with pytest.raises(NotebookError, match=message):
+            gate.check_notebooks([name], **options)
+
+    with pytest.raises(NotebookError, match=f"{name}: has not been executed"):
+        gate.check_notebooks([name], **options)
+    refuse(
+        nbformat.read(repository / "notebooks" / f"{name}.ipynb", as_version=4),
+        "not executed once each",
+    )
+    stale = nbformat.from_dict(json.loads(json.dumps(good)))
+    stale.cells[-1].source += " changed"
+    refuse(stale, "is stale: the source has another text")
+    broken = nbformat.from_dict(json.loads(json.dumps(good)))
+    cell = [c for c in broken.cells if c.cell_type == "code"][-1]
+    cell.outputs = [nbformat.v4.new_output("error", ename="ValueError", evalue="x", traceback=[])]
+    refuse(broken, "ended in ValueError: x")
+
+
+def test_quickstart_says_what_its_picture_has_for_a_map(executed):
+    facts = json.loads((executed[0] / "results" / "00_quickstart" / "facts.json").read_text())
+    assert LITTLE["00_quickstart"]["maps"] == "none"
+    assert facts["map_sentence"] == "This run drew no map."
+
+
+def probing(folder, target, repository, **values):
+    """Run the chapter on probing with other clips; returns its texts and what it printed."""
+    name = "03_linear_probing"
+    given = {
+        "data_root": str(folder / "fetal_planes"),
+        "models": SMALL,
+        "results_dir": str(target / "results"),
+        "cache_dir": str(folder / "cache"),
+        **LITTLE[name],
+        **values,
+    }
+    source, executed = repository / "notebooks" / f"{name}.ipynb", target / f"{name}.ipynb"
+    outcome = runner.run_notebook(source, executed, given, folder=repository)
+    assert outcome.status == "done", outcome.error
+    texts = result_files.render_glue(target / "results", name)
+    outputs = [output for cell in cells_of(executed) for output in cell.outputs]
+    return texts, "".join(output.get("text", "") for output in outputs)
+
+
+def test_probing_runs_without_clips_and_says_so(executed, repository, tmp_path):
+    texts, printed = probing(executed[0], tmp_path, repository, chd_root="")
+    assert "not measured" in texts["facts/chd_sentence"]
+    assert not [text for text in texts.values() if "(CHD)" in text]
+    assert "No clips were given" in printed
+
+
+def test_probing_reads_a_users_own_stills(executed, repository, tmp_path):
+    """A manifest with the four needed columns and nothing else; a still is a clip of one frame."""
+    clips = pd.read_csv(executed[0] / "chd" / "manifest.csv")
+    stills = clips.loc[clips["frame"] == 0, ["image", "label", "patient", "split"]]
+    for image in stills["image"]:
+        path = tmp_path / "own" / image
+        path.parent.mkdir(parents=True)
+        path.write_bytes((executed[0] / "chd" / image).read_bytes())
+    stills.to_csv(tmp_path / "own" / "manifest.csv", index=False)
+    own = {"chd_root": str(tmp_path / "own"), "frames": 1}
+    texts, _ = probing(executed[0], tmp_path, repository, **own)
+    tested = (stills["split"] == "test").sum()
+    # Without the phantoms' mark they count as what they are said to be; the planes stay phantoms.
+    assert f"on {tested} clips that are real ultrasound images." in texts["facts/chd_sentence"]
+    assert "phantoms" in texts["facts/images_are"]
+    saved = result_files.load_results(tmp_path / "results" / "03_linear_probing")
+    assert saved[SMALL]["synthetic"] and not saved[f"{SMALL} (CHD)"]["synthetic"]
+
+
+def test_plain_papermill_runs_the_real_heads(shared_data, repository, tmp_path):
+    """Only data root and models are set, as a researcher would: 196 images, 161 counted."""
+    out = tmp_path / "out.ipynb"
+    source = repository / "notebooks" / "02_gestational_age.ipynb"
+    command = [sys.executable, "-m", "papermill", str(source), str(out)]
+    command += ["-k", "python3", "-p", "data_root", str(shared_data / "hc18")]
+    command += ["-p", "models", "phantomclip", "--no-progress-bar"]
+    # Started elsewhere, so that results do not land in the checkout.
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert run.returncode == 0, run.stderr[-2000:]
+    folder = tmp_path / "build" / "own" / "results" / "02_gestational_age"
+    saved = result_files.load_results(folder)
+    facts = json.loads((folder / "facts.json").read_text())
+    assert (facts["images"], facts["counted"]) == (196, 161)
+    assert "real ultrasound" in facts["images_are"]
+    headline = saved["phantomclip"]
+    assert not headline["synthetic"]
+    vpr = headline["scores"]["vpr"]
+    assert vpr["patient"]["n"] == vpr["image"]["n"] == 161
+    assert vpr["patient"]["low"] < vpr["patient"]["value"] < vpr["patient"]["high"]
+    assert vpr["patient"]["value"] >= 0.75
+    assert {f"vpr/{s}" for s in ("100-150", "150-200", "200-250", "250-342")} <= set(
+        headline["scores"]
+    )
+    for name in (
+        "constant age",
+        "spacing only",
+        "shuffled images",
+        "mean embedding",
+        "black image",
+    ):
+        assert saved[name]["scores"]["vpr"]["patient"]["value"] < vpr["patient"]["low"], name
+    counts = next(c for c in cells_of(out) if c.id == "read").outputs[0]["data"]["text/plain"]
+    assert "196" in counts and "161" in counts

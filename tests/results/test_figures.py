@@ -1,0 +1,104 @@
+"""Figures are looked at by people; here: that they show the numbers they are given."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from fetalclip_nb.experiments.gestational_age.ages import strata_table
+from fetalclip_nb.experiments.gestational_age.figures import age_heat_map, growth_chart, strata_bars
+from fetalclip_nb.growth import head_circumference
+from fetalclip_nb.results import figures
+from fetalclip_nb.stats import classification
+from fetalclip_nb.stats.scores import Score
+from helpers import write_image
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    figures.use_style()
+    yield
+    plt.close("all")
+
+
+def test_image_grid_shows_squares_with_titles(tmp_path):
+    for i in range(3):
+        write_image(tmp_path / f"{i}.png", size=(40, 20))
+    figure = figures.image_grid([tmp_path / f"{i}.png" for i in range(3)], list("abc"), columns=2)
+    assert [axis.get_title() for axis in figure.axes] == ["a", "b", "c", ""]
+    assert figure.axes[0].images[0].get_array().shape == (40, 40)
+
+
+def test_confusion_has_a_row_for_each_class_with_images():
+    predictions = classification.predict(np.eye(3)[[0, 1, 1]], ["a", "b", "a"], ("a", "b", "c"))
+    axis = figures.confusion(predictions, "title").axes[0]
+    assert [t.get_text() for t in axis.get_yticklabels()] == ["a", "b"]
+    assert [t.get_text() for t in axis.texts] == ["1", "1", "0", "0", "1", "0"]
+
+
+def test_a_dollar_begins_no_formula(tmp_path):
+    """Titles come from users' files; one that is no formula could not be drawn at all."""
+    write_image(tmp_path / "a.png")
+    words = r"$\frac{1}$"
+    figure = figures.image_grid([tmp_path / "a.png"], [words], columns=1)
+    predictions = classification.predict(np.eye(2), [words, "b"], (words, "b"))
+    scores = {words: {words: Score(0.5, 0.4, 0.6, 0.5, 9, 9)}}
+    for drawn in (
+        figure,
+        figures.confusion(predictions, words),
+        figures.score_bars(scores, label=words),
+        figures.forest(scores[words], label=words),
+    ):
+        drawn.canvas.draw()
+    assert figure.axes[0].get_title() == words
+
+
+def test_forest_prints_values_in_percent():
+    found = {"a": Score(0.5, 0.4, 0.6, 0.5, 10, 10), "b": Score(0.25, 0.2, 0.3, 0.25, 10, 10)}
+    axis = figures.forest(found, label="x", reference=0.3).axes[0]
+    assert [t.get_text() for t in axis.texts] == ["50.0", "25.0"]
+    assert [t.get_text() for t in axis.get_yticklabels()] == ["a", "b"]
+
+
+def test_forest_says_how_many_there_are_where_it_is_asked_to():
+    found = {"a": Score(0.5, 0.4, 0.6, 0.5, 1234, 10), "b": Score(0.2, 0.2, 0.2, 0.2, 1, 1)}
+    axis = figures.forest(found, label="x", counts=True).axes[0]
+    assert [t.get_text() for t in axis.get_yticklabels()] == ["a (n = 1,234)", "b (n = 1)"]
+
+
+def test_bars_show_every_model_however_many_there_are():
+    names = [f"m{i}" for i in range(25)]
+    scores = {name: {"a": Score(0.5, 0.4, 0.6, 0.5, 9, 9)} for name in names}
+    assert len(figures.score_bars(scores, label="F1").axes[0].containers) == 25
+    table = strata_table(dict.fromkeys(names, np.array([150])), head_circumference(np.array([150])))
+    assert len(strata_bars(table).axes[0].containers) == 25
+
+
+def test_bars_heat_map_and_chart_draw(tmp_path):
+    hc_mm = head_circumference(np.array([120, 150, 200]))
+    ages = np.array([120, 150, 200])
+    table = strata_table({"m": ages, "constant": np.full(3, 141)}, hc_mm)
+    bars = strata_bars(table).axes[0]
+    heights = [patch.get_height() for patch in bars.patches]
+    assert heights == pytest.approx(
+        list(100 * table["m"]) + list(100 * table["constant"]), nan_ok=True
+    )
+    similarity = np.random.default_rng(0).normal(size=(3, 175))
+    heat = age_heat_map(similarity, hc_mm).axes[0]
+    shown = heat.images[0].get_array()
+    assert shown.shape == (3, 175) and shown.min() == 0 and shown.max() == 1
+    chart = growth_chart({"m": ages}, hc_mm).axes[0]
+    assert chart.lines[-1].get_xdata() == pytest.approx(ages / 7)
+    points = figures.score_bars({"m": {"a": Score(0.5, 0.4, 0.6, 0.5, 9, 9)}}, label="F1")
+    assert points.axes[0].containers[0].lines[0].get_ydata() == [50.0]
+    for figure in map(plt.figure, plt.get_fignums()):
+        assert figure.get_facecolor() == (1.0, 1.0, 1.0, 1.0)
+
+
+def test_saved_figures_are_opaque_white(tmp_path):
+    figures.forest({"a": Score(0.5, 0.4, 0.6, 0.5, 9, 9)}, label="x").savefig(tmp_path / "a.png")
+    corner = plt.imread(tmp_path / "a.png")[0, 0]
+    assert corner.tolist() == [1, 1, 1, 1]

@@ -1,0 +1,31 @@
+"""Image towers in open_clip's and timm's wrapping, without weights and without text."""
+
+import timm
+from open_clip.timm_model import TimmModel
+from torch import nn
+
+from fetalclip_nb.models.model import Model
+
+
+class Network(nn.Module):
+    """An image tower without a text tower."""
+
+    def __init__(self, visual):
+        super().__init__()
+        self.visual = visual
+
+    def encode_image(self, pixels):
+        return self.visual(pixels)
+
+
+def model_of(visual, device="cpu"):
+    """A model around an image tower; on "meta" it has shapes and no numbers."""
+    network = Network(visual).eval().requires_grad_(False)
+    return Model("made up", "", network, None, None, "0" * 16, device, "fp32")
+
+
+def timm_visual(**trunk):
+    """A tiny ViT of timm's (160 pixels, 10 x 10 patches, width 64) in open_clip's wrapping."""
+    visual = TimmModel("test_vit", 16, image_size=160)
+    visual.trunk = timm.create_model("test_vit", num_classes=0, **trunk)
+    return visual

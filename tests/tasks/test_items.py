@@ -1,0 +1,261 @@
+"""Clips against hand-made tables and a slow, obvious joining of frames."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fetalclip_nb import phantoms
+from fetalclip_nb.data.dataset import Dataset
+from fetalclip_nb.data.manifest import read_manifest
+from fetalclip_nb.errors import DataError, ParameterError, ShapeError
+from fetalclip_nb.tasks.items import (
+    CHD_CLASSES,
+    Clips,
+    clip_features,
+    clip_items,
+    gather_clips,
+    image_items,
+)
+from fetalclip_nb.tasks.splits import Fold, Split
+from helpers import write_image
+
+
+def dataset(rows, columns=("clip", "frame", "patient", "label", "split")):
+    table = pd.DataFrame(rows, columns=list(columns)).astype(str)
+    table.insert(0, "id", [f"i{number}" for number in range(len(table))])
+    return Dataset("manifest", Path("somewhere"), table, False, "0")
+
+
+def clip(name, numbers, patient="1", label="normal", split="train"):
+    return [(name, number, patient, label, split) for number in numbers]
+
+
+def test_frames_are_ordered_by_number_not_by_row_or_text():
+    data = dataset(clip("a", [10, 9, 100]) + clip("b", [2, 0, 1], patient="2", label="defect"))
+    clips = gather_clips(data, frames=3)
+    assert clips.frames.tolist() == [[1, 0, 2], [4, 5, 3]]
+    assert clips.frames.dtype == np.int64
+    assert len(clips) == 2
+    assert clips.table.to_dict("list") == {
+        "clip": ["a", "b"],
+        "patient": ["1", "2"],
+        "label": ["normal", "defect"],
+        "split": ["train", "train"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("frames", "picked"),
+    [(1, [3]), (2, [1, 5]), (3, [1, 3, 5]), (4, [0, 2, 4, 6]), (7, [0, 1, 2, 3, 4, 5, 6])],
+)
+def test_picked_frames_are_evenly_spaced(frames, picked):
+    clips = gather_clips(dataset(clip("a", range(7))), frames=frames)
+    assert clips.frames.tolist() == [picked]
+
+
+@pytest.mark.parametrize("n", [5, 12, 31])
+def test_picked_frames_are_distinct_ordered_and_symmetrical_within_one(n):
+    for frames in range(1, n + 1):
+        (rows,) = gather_clips(dataset(clip("a", range(n))), frames=frames).frames
+        steps = np.diff(rows)
+        assert (steps > 0).all()
+        assert np.ptp(steps) <= 1 if len(steps) else True
+        assert abs(rows[0] - (n - 1 - rows[-1])) <= 1
+
+
+def test_rows_are_positions_whatever_the_index():
+    data = dataset(clip("a", [1, 2]) + clip("b", [1, 2], patient="2") + clip("c", [2, 1]))
+    part = data.where(np.array([False, False, True, True, True, True]))
+    clips = gather_clips(part, frames=2)
+    assert clips.frames.tolist() == [[0, 1], [3, 2]]
+    assert clips.images == 4
+
+
+def test_clips_come_in_the_order_of_their_first_rows():
+    rows = [("b", 0), ("a", 1), ("b", 1), ("a", 0)]
+    data = dataset([(name, number, name, "x", "") for name, number in rows])
+    clips = gather_clips(data, frames=2)
+    assert clips.table["clip"].tolist() == ["b", "a"]
+    assert clips.frames.tolist() == [[0, 2], [3, 1]]
+
+
+def test_without_clip_names_each_image_is_a_clip():
+    data = dataset([("1", "x", ""), ("1", "y", ""), ("2", "x", "")], ("patient", "label", "split"))
+    clips = gather_clips(data, frames=1)
+    assert clips.frames.tolist() == [[0], [1], [2]]
+    assert clips.table["clip"].tolist() == ["i0", "i1", "i2"]
+    assert clips.table["label"].tolist() == ["x", "y", "x"]
+    with pytest.raises(DataError, match=r"fewer than 2 frames: i0 \(1\).*column clip"):
+        gather_clips(data, frames=2)
+
+
+def test_manifest_of_clips_is_read_and_gathered(tmp_path):
+    lines = ["image,label,patient,split,clip,frame"]
+    for number in (1, 0):
+        write_image(tmp_path / f"{number}.png", seed=number)
+        lines.append(f"{number}.png,defect,7,test,heart,{number}")
+    (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
+    clips = gather_clips(read_manifest(tmp_path), frames=2)
+    assert clips.frames.tolist() == [[1, 0]]
+    assert clips.table.values.tolist() == [["heart", "7", "defect", "test"]]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("copies", [None, 3])
+def test_features_equal_a_loop_over_clips(seed, copies):
+    rng = np.random.default_rng(seed)
+    rows = [row for i in range(7) for row in clip(f"c{i}", range(rng.integers(3, 9)), str(i))]
+    data = dataset([rows[i] for i in rng.permutation(len(rows))])
+    clips = gather_clips(data, frames=3)
+    shape = (len(rows), 5) if copies is None else (copies, len(rows), 5)
+    vectors = rng.normal(size=shape).astype(np.float32)
+    found = clip_features(vectors, clips)
+    assert found.dtype == np.float32
+    assert found.shape == (*shape[:-2], 7, 15)
+    for i, frames in enumerate(clips.frames):
+        joined = np.concatenate([vectors[..., row, :] for row in frames], axis=-1)
+        assert (found[..., i, :] == joined).all()
+
+
+def test_features_of_another_data_set_are_refused():
+    clips = gather_clips(dataset(clip("a", range(4))), frames=2)
+    for shape in [(5, 3), (3, 3), (4,), (4, 2, 3), (1, 1, 4, 3)]:
+        with pytest.raises(ShapeError, match=r"do not fit.*\(4, D\) or \(K, 4, D\)"):
+            clip_features(np.zeros(shape), clips)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (clip("a", [0, 1, 2]) + clip("b", [0]), r"fewer than 2 frames: b \(1\)\. "),
+        (clip("a", [0]) + clip("a", [1], label="defect"), "more than one label: a"),
+        (clip("a", [0]) + clip("a", [1], patient="2"), "more than one patient: a"),
+        (clip("a", [0]) + clip("a", [1], split="test"), "more than one split: a"),
+        (clip("a", [3, 1, 3]), r"frame numbered twice in its clip: i2\. "),
+        (clip("a", [0, 1, "two"]), r"frame is no whole number: i2\. "),
+        (clip("a", [0, 1, ""]), "frame is no whole number: i2"),
+        (clip("a", ["", 1, ""]), r"Found: frame is no whole number: i0, i2\. What"),
+        (clip("a", [0, 1, -1]), "frame is no whole number: i2"),
+        (clip("a", [0, "1.5", 2]), "frame is no whole number: i1"),
+        (clip("a", [0, 1]) + clip("", [1], "2"), r"Found: rows without a clip's name: i2\. What"),
+    ],
+)
+def test_clips_that_cannot_be_used(rows, message):
+    with pytest.raises(DataError, match=message):
+        gather_clips(dataset(rows), frames=2)
+
+
+def test_all_problems_are_in_one_message():
+    rows = clip("a", [0, 0, "x"]) + clip("b", [1], label="defect") + clip("a", [2], label="defect")
+    with pytest.raises(DataError, match=r"no whole number: i2; .*twice.*: i1; .*b \(1\).*label: a"):
+        gather_clips(dataset(rows), frames=2)
+
+
+def test_columns_and_parameters_are_checked():
+    with pytest.raises(ParameterError, match=r"frames\. Expected: 1 or more\. Found: 0"):
+        gather_clips(dataset(clip("a", [0])), frames=0)
+    unnumbered = dataset([("a", "1", "x", "")], ("clip", "patient", "label", "split"))
+    with pytest.raises(DataError, match="lacks columns.*no frame"):
+        gather_clips(unnumbered, frames=1)
+
+
+def test_no_copies_join_to_no_copies():
+    clips = Clips(pd.DataFrame({"clip": ["a", "b"]}), np.array([[0, 1], [2, 3]]), 4)
+    assert clip_features(np.zeros((0, 4, 3)), clips).shape == (0, 2, 6)
+
+
+SPLIT = Split("own", ("q", "not here"), (Fold(("p",), ("r",)),))
+
+
+def image_set(rows, *columns):
+    table = pd.DataFrame(rows, columns=[*columns]).astype(str)
+    table.insert(0, "id", [f"i{number}" for number in range(len(table))])
+    return Dataset("manifest", Path("somewhere"), table, False, "0")
+
+
+def images(labels, patients):
+    rows = list(zip(patients, labels, strict=True))
+    return image_set([(*row, "") for row in rows], "patient", "label", "split")
+
+
+def clips(*rows):
+    return image_set(rows, "machine", "clip", "frame", "patient", "label", "split")
+
+
+def test_images_of_a_subset_know_their_rows_in_the_whole():
+    whole = images("abcba", "pqqrq")
+    items = image_items("letters", whole.where(np.array([0, 1, 0, 1, 1])), ("a", "b"))
+    assert items.rows.tolist() == [1, 3, 4]
+    assert items.rows.dtype == np.int64
+    assert items.table.index.tolist() == [0, 1, 2]
+    assert items.table["id"].tolist() == ["i1", "i3", "i4"]
+    assert (len(items), items.name, items.classes, items.clips) == (3, "letters", ("a", "b"), None)
+
+
+def test_targets_follow_the_order_of_the_classes_not_of_the_labels():
+    items = image_items("letters", images("abcba", "ppppp"), ["c", "a", "b"])
+    assert items.targets.tolist() == [1, 2, 0, 2, 1]
+    assert items.targets.dtype == np.int64
+    assert items.classes == ("c", "a", "b")
+
+
+def test_truth_is_that_of_the_test_patients_items():
+    items = image_items("letters", images("abba", "qpqr"), ("a", "b"))
+    assert items.tested(SPLIT).tolist() == [True, False, True, False]
+    targets, patients, classes = items.truth(SPLIT)
+    assert (targets.tolist(), patients.tolist(), classes) == ([0, 1], ["q", "q"], ("a", "b"))
+
+
+def test_clips_are_items_with_the_columns_of_their_first_frame():
+    data = clips(
+        ("m1", "x", "2", "p", "CHD", "train"),
+        ("m2", "y", "0", "q", "normal", "test"),
+        ("m3", "x", "1", "p", "CHD", "train"),
+        ("m4", "y", "1", "q", "normal", "test"),
+    )
+    items = clip_items("chd", data, CHD_CLASSES, frames=2)
+    assert items.clips.frames.tolist() == [[2, 0], [1, 3]]
+    assert items.rows.tolist() == [2, 1]
+    assert items.targets.tolist() == [1, 0]
+    assert items.table.columns.is_unique
+    assert items.table.to_dict("list") == {
+        "clip": ["x", "y"],
+        "patient": ["p", "q"],
+        "label": ["CHD", "normal"],
+        "split": ["train", "test"],
+        "id": ["i2", "i1"],
+        "machine": ["m3", "m2"],
+        "frame": ["1", "0"],
+    }
+    assert items.truth(SPLIT)[0].tolist() == [0]
+
+
+def test_without_clip_names_each_image_is_an_item():
+    data = images(["normal", "CHD"], "pq")
+    items = clip_items("chd", data, CHD_CLASSES, frames=1)
+    assert items.table.columns.tolist() == ["clip", "patient", "label", "split", "id"]
+    assert items.table["clip"].tolist() == items.table["id"].tolist() == ["i0", "i1"]
+    assert items.targets.tolist() == [0, 1]
+
+
+def test_phantom_clips_are_labelled_as_the_task_expects():
+    assert CHD_CLASSES == (phantoms.chd.NORMAL, phantoms.chd.DEFECT)
+
+
+def test_labels_outside_of_the_task_are_refused_by_name():
+    text = "Unknown label in 2 of 3 rows.*somewhere, column label.*normal, CHD.*'chd', 'VSD'"
+    data = images(["chd", "normal", "VSD"], "pqr")
+    with pytest.raises(DataError, match=text):
+        image_items("chd", data, CHD_CLASSES)
+    with pytest.raises(DataError, match=text):
+        clip_items("chd", data, CHD_CLASSES, frames=1)
+
+
+def test_clips_that_cannot_be_gathered_are_refused():
+    data = clips(("m", "x", "0", "p", "CHD", ""), ("m", "x", "1", "q", "CHD", ""))
+    with pytest.raises(DataError, match="more than one patient: x"):
+        clip_items("chd", data, CHD_CLASSES, frames=2)
+    with pytest.raises(ParameterError, match="frames"):
+        clip_items("chd", data, CHD_CLASSES, frames=0)

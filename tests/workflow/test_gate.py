@@ -1,0 +1,222 @@
+"""The gate refuses whatever a book must not show, and says so for every notebook at once."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
+
+from fetalclip_nb.errors import NotebookError, ResultError
+from fetalclip_nb.workflow.gate import check_notebooks
+from tiny import notebook
+
+PICTURE = {"image/png": "aGVsbG8=", "text/plain": "<Figure size 640x480 with 1 Axes>"}
+
+
+def glued(key: str, text: str) -> NotebookNode:
+    """What `myst_nb.glue(key, text, display=False)` leaves in a notebook."""
+    data = {"application/papermill.record/text/plain": text}
+    return new_output("display_data", data=data, metadata={"scrapbook": {"name": key}})
+
+
+def source() -> NotebookNode:
+    """A source notebook: title, parameters, a figure with alt text, a printing cell."""
+    figure = new_code_cell("plot()", metadata={"mystnb": {"image": {"alt": "a curve"}}})
+    return notebook(figure, "print(1)")
+
+
+def execute(source: NotebookNode) -> NotebookNode:
+    """As papermill would leave it."""
+    injected = new_code_cell("count = 3", metadata={"tags": ["injected-parameters"]})
+    done = nbformat.from_dict(source)
+    done.cells.insert(2, injected)
+    for count, cell in enumerate((c for c in done.cells if c.cell_type == "code"), 1):
+        cell.execution_count = count
+    done.cells[3].outputs = [new_output("display_data", data=PICTURE)]
+    text = new_output("stream", name="stdout", text="1 of build/demo/results\n")
+    done.cells[4].outputs = [text, glued("vpr", "83.4 %"), glued("n", "'814'")]
+    done.metadata["papermill"] = {"exception": None}
+    return done
+
+
+@pytest.fixture
+def check(tmp_path) -> Callable[..., None]:
+    """Write source and executed notebook (None: not at all), then ask the gate."""
+
+    def run(executed: NotebookNode | None, render_glue=None, names=("one",)) -> None:
+        for folder in ("notebooks", "executed"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+        nbformat.write(source(), tmp_path / "notebooks/one.ipynb")
+        if executed is not None:
+            nbformat.write(executed, tmp_path / "executed/one.ipynb")
+        check_notebooks(
+            names,
+            sources=tmp_path / "notebooks",
+            executed=tmp_path / "executed",
+            results=tmp_path / "results",
+            repository=tmp_path / "checkout",
+            render_glue=render_glue or (lambda results, name: {"vpr": "83.4 %", "n": "814"}),
+        )
+
+    return run
+
+
+def unexecuted(nb):
+    nb.cells[4].execution_count = None
+
+
+def run_twice(nb):
+    nb.cells[1].execution_count = 9
+
+
+def broken(nb):
+    nb.cells[4].outputs = [new_output("error", ename="ValueError", evalue="no", traceback=[])]
+
+
+def aborted(nb):
+    nb.metadata["papermill"]["exception"] = True
+
+
+def stale_code(nb):
+    nb.cells[4].source = "print(2)"
+
+
+def stale_prose(nb):
+    nb.cells[0].source = "# Another title"
+
+
+def stale_length(nb):
+    nb.cells.append(new_markdown_cell("More."))
+
+
+def no_alt(nb):
+    nb.cells[3].metadata = {}
+
+
+def blank_alt(nb):
+    nb.cells[3].metadata["mystnb"]["image"]["alt"] = " "
+
+
+def shows_home(nb):
+    nb.cells[4].outputs[0]["text"] = f"saved {Path.home()}/x.png"
+
+
+def shows_packages(nb):
+    nb.cells[4].outputs[0]["text"] = "File /opt/lib/python3.11/site-packages/torch/x.py"
+
+
+def shows_temporary(nb):
+    data = {"text/html": "<td>/tmp/x</td>"}
+    nb.cells[4].outputs.append(new_output("display_data", data=data))
+
+
+def other_value(nb):
+    nb.cells[4].outputs[1] = glued("vpr", "99.9 %")
+
+
+def missing_value(nb):
+    del nb.cells[4].outputs[1]
+
+
+def extra_value(nb):
+    nb.cells[4].outputs.append(glued("extra", "1"))
+
+
+def test_a_sound_notebook_passes(check):
+    check(execute(source()))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (unexecuted, "cells were not executed once each from top to bottom (counts 1, 2, 3, None)"),
+        (run_twice, "counts 9, 2, 3, 4"),
+        (broken, "In [4] ended in ValueError: no"),
+        (aborted, "papermill recorded an exception"),
+        (stale_code, "is stale: the source has another text in cell 4"),
+        (stale_prose, "is stale: the source has another text in cell 1"),
+        (stale_length, "is stale: executed with 5 cells, the source has 4"),
+        (no_alt, "In [3] shows a figure without alt text"),
+        (blank_alt, "In [3] shows a figure without alt text"),
+        (shows_home, "In [4] shows a path of this machine"),
+        (shows_packages, "In [4] shows a path of this machine (site-packages)"),
+        (shows_temporary, "In [4] shows a path of this machine (/tmp)"),
+        (other_value, "'vpr' is '99.9 %' in the page and '83.4 %' in the result files"),
+        (missing_value, "'vpr' is 'absent' in the page"),
+        (extra_value, "'extra' is '1' in the page and 'absent' in the result files"),
+    ],
+)
+def test_each_fault_is_refused(check, spoil, message):
+    executed = execute(source())
+    spoil(executed)
+    with pytest.raises(NotebookError) as error:
+        check(executed)
+    assert message in str(error.value)
+    assert "1 problem" in str(error.value)
+
+
+def test_never_executed_is_refused(check):
+    with pytest.raises(NotebookError, match="one: has not been executed"):
+        check(None)
+
+
+def test_source_copied_as_executed_is_refused(check):
+    with pytest.raises(NotebookError, match="counts None, None, None"):
+        check(source())
+
+
+def test_half_written_file_is_refused(check, tmp_path):
+    (tmp_path / "executed").mkdir()
+    (tmp_path / "executed/one.ipynb").write_text('{"cells": [')
+    with pytest.raises(NotebookError, match="one: cannot be read"):
+        check(None)
+
+
+def test_path_of_the_checkout_is_refused(check, tmp_path):
+    executed = execute(source())
+    executed.cells[4].outputs[0]["text"] = f"wrote {tmp_path / 'checkout'}/build/x"
+    with pytest.raises(NotebookError, match="path of this machine"):
+        check(executed)
+
+
+def test_path_in_prose_is_refused(check):
+    executed = execute(source())
+    executed.cells[0].source = "# A chapter\n\nSee /tmp/notes.md."
+    with pytest.raises(NotebookError, match=r"cell 1 shows a path of this machine \(/tmp\)"):
+        check(executed)
+
+
+def test_relative_and_unrelated_paths_pass(check):
+    executed = execute(source())
+    text = "build/demo/tmp/x, a/tmp/b, /tmpfoo and ~/data; images/root.png\n"
+    executed.cells[4].outputs[0]["text"] = text
+    check(executed)
+
+
+def test_warnings_that_no_page_shows_pass(check, repository):
+    executed = execute(source())
+    text = "/opt/lib/site-packages/tqdm/auto.py:21: TqdmWarning"
+    executed.cells[4].outputs.append(new_output("stream", name="stderr", text=text))
+    check(executed)
+    assert "stderr_output: remove" in (repository / "_config.yml").read_text()
+
+
+def test_missing_results_are_refused(check):
+    def render_glue(results, name):
+        raise ResultError("No results", where=name)
+
+    with pytest.raises(NotebookError, match="result files cannot be read"):
+        check(execute(source()), render_glue)
+
+
+def test_all_problems_of_all_notebooks_come_together(check):
+    executed = execute(source())
+    broken(executed)
+    no_alt(executed)
+    with pytest.raises(NotebookError) as error:
+        check(executed, names=("one", "two"))
+    text = str(error.value)
+    assert "3 problems" in text and "ValueError" in text and "alt text" in text
+    assert "two: has not been executed" in text and "\n" not in text

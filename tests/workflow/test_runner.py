@@ -1,0 +1,198 @@
+"""Notebooks are run strictly, resumed, and fail one by one."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from fetalclip_nb.errors import NotebookError, ParameterError
+from fetalclip_nb.profiles import load_profile
+from fetalclip_nb.workflow import dependencies, parameters, runner
+from tiny import PARAMETERS, notebook, project
+
+COMMON = {"results_dir": "build/demo/results", "cache_dir": "build/cache"}
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch) -> Path:
+    """An empty project that is the current folder."""
+    monkeypatch.chdir(tmp_path)
+    return project(tmp_path)
+
+
+def outputs(path: Path) -> str:
+    """All text that an executed notebook shows."""
+    cells = nbformat.read(path, as_version=4).cells
+    return "".join(o.get("text", "") for c in cells for o in c.get("outputs", []))
+
+
+def test_run_injects_profile_values_and_keeps_machine_out(tiny):
+    cells = ("import os", "print(profile, models, count, os.getcwd() == os.environ['HERE'])")
+    cells += ("print(os.environ['TQDM_DISABLE'], 'MPLBACKEND' in os.environ)",)
+    cells += ("print(os.environ['IPYTHONDIR'])",)
+    project(tiny, {"one": {"count": 7}}, one=notebook(*cells))
+    os.environ["HERE"] = str(tiny)
+    outcome = runner.run_profile(load_profile("demo"))[0]
+    del os.environ["HERE"]
+    executed = tiny / "build/demo/notebooks/one.ipynb"
+    assert (outcome.notebook, outcome.status, outcome.error) == ("one", "done", "")
+    assert outputs(executed).startswith("demo phantomclip 7 True\n1 True\n")
+    assert str(Path.home()) not in outputs(executed).splitlines()[-1]
+    assert "TQDM_DISABLE" not in os.environ
+    assert not list((executed.parent / "failed").iterdir())
+
+
+def test_unknown_parameter_is_refused_before_any_kernel_starts(tiny, monkeypatch):
+    monkeypatch.setattr(runner.papermill, "execute_notebook", lambda *a, **k: pytest.fail("ran"))
+    project(tiny, {"two": {"cuont": 3}}, one=notebook("1"), two=notebook("1"))
+    with pytest.raises(ParameterError) as error:
+        runner.run_profile(load_profile("demo"))
+    text = str(error.value)
+    assert "unknown name 'cuont' (did you mean 'count'?)" in text
+    assert "count: int, rate: float, quick: bool" in text and "two.ipynb" in text
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"count": "3"}, "count = '3' is str, not int"),
+        ({"count": True}, "count = True is bool, not int"),
+        ({"count": 1.5}, "count = 1.5 is float, not int"),
+        ({"rate": "1e-3"}, "rate = '1e-3' is str, not float"),
+        ({"quick": "false"}, "quick = 'false' is str, not bool"),
+        ({"models": ["a", "b"]}, "models = ['a', 'b'] is list, not str"),
+        ({"device": "gpu"}, "device = 'gpu' is none of auto, cpu, cuda"),
+        ({"count": "3", "colour": 1}, "2 parameters"),
+    ],
+)
+def test_wrong_values_are_refused_by_name(tiny, values, message):
+    project(tiny, one=notebook("1"))
+    with pytest.raises(ParameterError, match=r"one\.ipynb") as error:
+        parameters.check_parameters(tiny / "notebooks/one.ipynb", values)
+    assert message in str(error.value)
+
+
+def test_right_values_pass(tiny):
+    project(tiny, one=notebook("1"))
+    values = {"count": 3, "rate": 1, "quick": True, "device": "cuda", "models": "a, b"}
+    parameters.check_parameters(tiny / "notebooks/one.ipynb", values)
+
+
+def test_notebook_without_parameters_cell_is_refused(tiny):
+    project(tiny, one=notebook("1", parameters=""))
+    with pytest.raises(ParameterError, match="declares no parameters"):
+        runner.run_profile(load_profile("demo"))
+
+
+def test_unknown_notebook_names_the_closest(tiny):
+    project(tiny, zero_shot=notebook("1"))
+    with pytest.raises(NotebookError, match=r"did you mean zero_shot"):
+        runner.run_profile(load_profile("demo"), ["zero_shoot"])
+
+
+def test_failing_cell_is_named_kept_and_stops_no_other(tiny):
+    broken = notebook("print('before')", "# halve it\nhalf = 1 / 0", "print('never')")
+    project(tiny, bad=broken, good=notebook("print('fine')"))
+    executed = tiny / "build/demo/notebooks"
+    executed.mkdir(parents=True)
+    (executed / "bad.ipynb").write_text("{}")  # an outdated copy must not survive the failure
+    outcomes = runner.run_profile(load_profile("demo"))
+    assert [outcome.status for outcome in outcomes] == ["failed", "done"]
+    with pytest.raises(NotebookError) as error:
+        runner.require_success(outcomes)
+    text = str(error.value)
+    assert "1 of 2 notebooks failed" in text and "\n" not in text
+    assert "bad, cell In [4], `# halve it`: ZeroDivisionError: division by zero" in text
+    assert not (executed / "bad.ipynb").exists()
+    assert "before" in outputs(executed / "failed/bad.ipynb")
+    assert "bad   failed" in runner.summary(outcomes)
+
+
+def test_dead_kernel_is_a_failure_that_names_its_cell(tiny):
+    project(tiny, dead=notebook("import os\nos._exit(3)"))
+    outcome = runner.run_profile(load_profile("demo"))[0]
+    assert outcome.status == "failed"
+    assert "cell In [3], `import os`: DeadKernelError" in outcome.error
+
+
+def test_resume_runs_only_what_changed(tiny):
+    counter = "with open('runs.txt', 'a') as file:\n    file.write(profile)"
+    project(tiny, one=notebook(counter), two=notebook(counter))
+    (tiny / "build/demo/results/one").mkdir(parents=True)
+    (tiny / "build/demo/results/two").mkdir()
+
+    def statuses(**options) -> list[str]:
+        return [o.status for o in runner.run_profile(load_profile("demo"), **options)]
+
+    assert statuses() == ["done", "done"]
+    assert statuses() == ["up to date", "up to date"]
+    project(tiny, {"two": {"count": 5}}, one=notebook(counter), two=notebook(counter))
+    assert statuses() == ["up to date", "done"]
+    project(tiny, {"two": {"count": 5}}, one=notebook(counter, "2"), two=notebook(counter))
+    assert statuses() == ["done", "up to date"]
+    assert statuses(force=True) == ["done", "done"]
+    (tiny / "build/demo/results/two").rmdir()
+    assert statuses() == ["up to date", "done"]
+    assert (tiny / "runs.txt").read_text() == "demo" * 7
+
+
+def test_fingerprint_follows_parameters_data_and_modules(tiny, tmp_path):
+    source = project(tiny, one=notebook("import fetalclip_nb.growth")) / "notebooks/one.ipynb"
+    first = runner.fingerprint(source, {"count": 1}, {"hc18": "a"})
+    assert runner.fingerprint(source, {"count": 1}, {"hc18": "a"}) == first
+    assert runner.fingerprint(source, {"count": 2}, {"hc18": "a"}) != first
+    assert runner.fingerprint(source, {"count": 1}, {"hc18": "b"}) != first
+    names = [path.name for path in dependencies.notebook_files(source)]
+    assert "growth.py" in names and "planes.json" in names
+    assert "runner.py" not in names and "models.py" not in names
+
+
+def test_folder_state_follows_names_sizes_and_tables(tmp_path):
+    assert runner.folder_state(tmp_path / "none") == "absent"
+    (tmp_path / "a.csv").write_text("1")
+    (tmp_path / "a.png").write_bytes(b"12")
+    states = {runner.folder_state(tmp_path)}
+    (tmp_path / "a.csv").write_text("2")
+    states.add(runner.folder_state(tmp_path))
+    (tmp_path / "a.png").write_bytes(b"123")
+    states.add(runner.folder_state(tmp_path))
+    assert len(states) == 3
+
+
+def test_killed_run_leaves_no_copy_and_the_next_one_finishes(tiny):
+    cells = ("from pathlib import Path\nfirst = not Path('flag').exists()\nPath('flag').touch()",)
+    cells += ("import time\nif first:\n    time.sleep(60)", "print('whole')")
+    project(tiny, slow=notebook(*cells))
+    command = [sys.executable, "-m", "fetalclip_nb.cli", "run"]
+    killed = subprocess.Popen(command, cwd=tiny, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (tiny / "flag").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    executed = tiny / "build/demo/notebooks/slow.ipynb"
+    assert not executed.exists()
+    assert runner.run_profile(load_profile("demo"))[0].status == "done"
+    assert outputs(executed) == "whole\n"
+
+
+def test_parameter_text_reaches_no_shell(tiny):
+    evil = "$(touch owned); `touch owned`; '\"; import os; os.system('touch owned') #"
+    project(tiny, {"one": {"models": evil}}, one=notebook("print(models)"))
+    assert runner.run_profile(load_profile("demo"))[0].status == "done"
+    assert outputs(tiny / "build/demo/notebooks/one.ipynb") == evil + "\n"
+    assert not (tiny / "owned").exists()
+
+
+def test_executed_copy_is_a_valid_notebook_with_its_mark(tiny):
+    project(tiny, one=notebook("print(1)", parameters=PARAMETERS))
+    runner.run_profile(load_profile("demo"))
+    content = json.loads((tiny / "build/demo/notebooks/one.ipynb").read_text())
+    nbformat.validate(content)
+    assert len(content["metadata"]["fetalclip_nb"]["fingerprint"]) == 16

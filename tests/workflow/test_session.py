@@ -1,0 +1,137 @@
+import json
+import re
+
+import pytest
+
+from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.experiments import zero_shot
+from fetalclip_nb.experiments.linear_probing import probe
+from fetalclip_nb.results import formats, result_files
+from fetalclip_nb.stats.scores import Score
+from fetalclip_nb.workflow import session
+from helpers import write_heads
+
+ANNOTATIONS = {
+    "profile": str,
+    "data_root": str,
+    "models": str,
+    "results_dir": str,
+    "cache_dir": str,
+    "device": str,
+    "precision": str,
+    "seed": int,
+    "rate": float,
+}
+
+
+def namespace(tmp_path, **changes):
+    values = {
+        "profile": "test",
+        "data_root": str(tmp_path / "heads"),
+        "models": "phantomclip-untrained",
+        "results_dir": str(tmp_path / "results"),
+        "cache_dir": str(tmp_path / "cache"),
+        "device": "cpu",
+        "precision": "auto",
+        "seed": 0,
+        "rate": 1,
+    }
+    return {"__annotations__": ANNOTATIONS, **values, **changes}
+
+
+def test_folders_that_cannot_be_written_to_are_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ParameterError, match=r"cannot be written to.*cache_dir.*file/x.*another"):
+        session.start("x", namespace(tmp_path, cache_dir=str(tmp_path / "file" / "x")))
+
+
+def test_negative_seed_is_refused(tmp_path):
+    with pytest.raises(ParameterError, match=r"Where: seed\. Expected: 0 or more\. Found: -1"):
+        session.start("x", namespace(tmp_path, seed=-1))
+
+
+def test_parameters_are_checked_against_their_annotations(tmp_path):
+    with pytest.raises(ParameterError, match=r"seed: int, rate: float.*'0', True"):
+        session.start("02", namespace(tmp_path, seed="0", rate=True))
+    with pytest.raises(ParameterError, match="Unknown device"):
+        session.start("02", namespace(tmp_path, device="gpu"))
+    without = namespace(tmp_path)
+    del without["models"]
+    with pytest.raises(ParameterError, match="lacks parameters.*models"):
+        session.start("02", without)
+    for names in ("a=phantomclip, a=phantomclip-untrained", "constant age=phantomclip"):
+        with pytest.raises(ParameterError, match="repeated or reserved"):
+            session.start("02", namespace(tmp_path, models=names))
+    assert not (tmp_path / "results" / "02").exists()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("pixels-logistic-regression",),
+        ("pixels",),
+        ("Majority class",),
+        ("x", "X"),
+        ("x", "x-nearest-neighbours"),
+        ("x", "x, logistic regression"),
+        ("x-chd",),
+        ("majority-class-chd",),
+        ("x (CHD)",),
+        ("fetalclip-released-outputs",),
+    ],
+)
+def test_model_names_that_read_like_other_results_are_refused(names):
+    with pytest.raises(ParameterError, match=f"Found: .*{re.escape(names[-1])}"):
+        session.require_distinct([*names, "phantomclip"])
+
+
+def test_names_of_the_results_of_chapters_are_taken():
+    readers = ["", *probe.RIVALS]
+    made = [f"m{reader}{chd}" for reader in readers for chd in ("", " (CHD)")][1:]
+    made += [probe.PIXEL_NAME, "majority class", zero_shot.NAME]
+    assert len(made) == 8
+    for name in made:
+        for written in (name, formats.slug(name)):
+            with pytest.raises(ParameterError, match="reserved"):
+                session.require_distinct(["m", written])
+    session.require_distinct(["m", "chd", "m-chd-large", "logistic-regression-of-m"])
+
+
+def test_a_run_leaves_the_last_whole_results_alone_until_it_finishes(tmp_path):
+    write_heads(tmp_path / "heads")
+    one = Score(0.5, 0.4, 0.6, 0.5, 6, 4)
+    for value in ("first", "second"):
+        run = session.start("02", namespace(tmp_path))
+        run.dataset("hc18")
+        run.save(value, {"vpr": {"patient": one}})
+        if value == "first":
+            run.finish({"images": 6})
+    assert list(result_files.load_results(tmp_path / "results" / "02")) == ["first"]
+    run.finish({"images": 6})
+    saved = result_files.load_results(tmp_path / "results" / "02")
+    assert list(saved) == ["second"]
+    assert not list((tmp_path / "results").glob("*.partial"))
+    glued = json.loads((tmp_path / "results" / "02" / "glue.json").read_text())
+    assert glued == result_files.render_glue(tmp_path / "results", "02")
+
+
+def test_results_state_device_precision_model_and_data(tmp_path):
+    write_heads(tmp_path / "heads")
+    run = session.start("02", namespace(tmp_path))
+    data = run.dataset("hc18")
+    model = next(run.load_models())
+    run.save(model.name, {"vpr": {"patient": Score(0.5, 0.4, 0.6, 0.5, 6, 4)}})
+    found = run.results()[model.name]
+    assert found["provenance"]["model"]["fingerprint"] == model.fingerprint
+    assert found["provenance"]["dataset_fingerprint"] == data.fingerprint
+    assert found["provenance"]["precision"] == "fp32"
+    assert found["provenance"]["device"].startswith("cpu")
+    assert not found["synthetic"]
+
+
+def test_published_parameters_hide_the_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "project_root", lambda: tmp_path)
+    assert session._portable(f"{tmp_path}/build/data") == "build/data"
+    assert session._portable(3) == 3
+    monkeypatch.setattr(session.Path, "home", lambda: session.Path("/"))
+    assert session._portable("build/cache") == "build/cache"
