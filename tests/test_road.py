@@ -1,6 +1,7 @@
 """The road: a folder imports only from folders below it, and no chapter imports another."""
 
 import ast
+import importlib
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -70,3 +71,12 @@ def test_rooms_import_rooms_and_never_a_face():
 def _is_room(name: tuple[str, ...]) -> bool:
     path = PACKAGE.joinpath(*name)
     return path.with_suffix(".py").is_file() or path.is_dir()
+
+
+def test_faces_name_what_is_there():
+    """A face is read name by name when it is asked, so that a wrong one would show late."""
+    for room in ROOMS:
+        if room.name == "__init__.py":
+            face = importlib.import_module(".".join([PACKAGE.name, *parts_of(room)]))
+            for name in getattr(face, "__all__", ()):
+                assert getattr(face, name) is not None

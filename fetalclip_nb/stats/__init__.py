@@ -1,1 +1,13 @@
 """Scores and intervals over patients: arrays in, nothing of data sets or models."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "classification": ["as_table", "predict"],
+        "patients": ["patient_means"],
+        "runs": ["ensemble", "run_scores"],
+        "scores": ["RunScores", "Score"],
+    },
+)

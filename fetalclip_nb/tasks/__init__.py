@@ -1,1 +1,14 @@
 """What is asked of the data, and which patients are trained and tested on."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "choice": ["choose_folds", "choose_supports", "never_trained", "official_head"],
+        "items": ["CHD_CLASSES", "clip_items", "image_items"],
+        "masks": ["STRUCTURES", "head_task", "structure_task"],
+        "official_splits": ["leak_table", "splits_available"],
+        "splits": ["first_folds"],
+    },
+)
