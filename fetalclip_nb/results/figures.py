@@ -218,3 +218,39 @@ def structure_bars(scores: Mapping[str, Mapping[str, Score]], *, label: str) -> 
     axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=9)
     figure.tight_layout()
     return figure
+
+
+def run_distribution(
+    values: Mapping[str, np.ndarray], *, xlabel: str, reference: float | None = None
+) -> Figure:
+    """One row a predictor: a point a run, with their mean and the range of 95 % of them.
+
+    Args:
+        values: Name to the score of each run from 0 to 1, shape (H,).
+        xlabel: Name of the horizontal axis, with its unit (%).
+        reference: A published value from 0 to 1, drawn as a dashed line.
+    """
+    figure, axis = plt.subplots(figsize=(WIDTH, 0.5 * len(values) + 1.1))
+    rows = np.arange(len(values))[::-1]
+    for y, runs, colour in zip(rows, values.values(), colours(), strict=False):
+        runs = 100 * np.asarray(runs)
+        # The same scatter for every row and every drawing.
+        scatter = np.random.default_rng(0).uniform(-0.18, 0.18, runs.size)
+        axis.plot(runs, y + scatter, "o", ms=4, mew=0, color=colour, alpha=0.45)
+        axis.plot(np.percentile(runs, [2.5, 97.5]), [y - 0.3] * 2, color=colour, lw=2)
+        axis.plot(runs.mean(), y - 0.3, "D", ms=5, color=colour, mec="white")
+        axis.annotate(
+            f"{runs.mean():.1f}",
+            (runs.mean(), y - 0.3),
+            xytext=(0, -11),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+        )
+    if reference is not None:
+        axis.axvline(100 * reference, color="black", ls="--", lw=1, label="published")
+        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8)
+    axis.set_yticks(rows, list(values))
+    axis.set(xlabel=xlabel, ylim=(-0.8, len(values) - 0.6))
+    figure.tight_layout()
+    return figure

@@ -13,7 +13,6 @@ from fetalclip_nb.experiments.few_data.figures import few_data_curves
 from fetalclip_nb.experiments.linear_probing.figures import (
     reliability_diagram,
     roc_curves,
-    run_distribution,
 )
 from fetalclip_nb.results import figures
 from fetalclip_nb.stats import calibration, ranking
@@ -38,7 +37,7 @@ def legend(axis):
 
 def test_run_distribution_shows_every_run_and_their_mean_in_percent():
     runs = {"a": np.linspace(0.4, 0.6, 5), "b": np.array([0.1, 0.3])}
-    axis = run_distribution(runs, xlabel="macro F1 (%)", reference=0.5).axes[0]
+    axis = figures.run_distribution(runs, xlabel="macro F1 (%)", reference=0.5).axes[0]
     points, spread, mean = axis.lines[:3]
     assert points.get_xdata() == pytest.approx([40, 45, 50, 55, 60])
     assert np.round(points.get_ydata()).tolist() == [1] * 5
@@ -47,7 +46,7 @@ def test_run_distribution_shows_every_run_and_their_mean_in_percent():
     assert [t.get_text() for t in axis.texts] == ["50.0", "20.0"]
     assert [t.get_text() for t in axis.get_yticklabels()] == ["a", "b"]
     assert line(axis, "published").get_xdata() == [50, 50] and axis.get_xlabel() == "macro F1 (%)"
-    assert run_distribution(runs, xlabel="x").axes[0].get_legend() is None
+    assert figures.run_distribution(runs, xlabel="x").axes[0].get_legend() is None
 
 
 def test_reliability_diagram_leaves_empty_bins_out():
@@ -92,7 +91,7 @@ def test_few_data_curves_draw_zero_shot_in_the_models_colour():
 def test_no_row_or_curve_is_left_out_however_many_there_are():
     names = [f"m{i}" for i in range(25)]
     runs = {name: np.array([0.4, 0.6]) for name in names}
-    rows = run_distribution(runs, xlabel="x").axes[0]
+    rows = figures.run_distribution(runs, xlabel="x").axes[0]
     assert len(rows.lines) == 3 * 25 and len(rows.texts) == 25
     logits, labels = np.array([[[0, 4.0], [0, 3.0]]]), np.array([1, 0])
     reliable = {name: calibration.reliability(logits, labels) for name in names}
