@@ -31,7 +31,7 @@ from fetalclip_nb.experiments.segmentation.recipe import (
 )
 from fetalclip_nb.experiments.segmentation.squares import normalised
 from fetalclip_nb.experiments.segmentation.training import TrainedDecoder, dice_loss, train_decoder
-from fetalclip_nb.models.blocks import TapEncoder, on_grid
+from fetalclip_nb.models.blocks import BlockEncoder, on_grid
 from fetalclip_nb.models.model import load_model
 from fetalclip_nb.tasks.masks import MaskTask, head_task
 
@@ -109,7 +109,7 @@ class Epoch:
     def of(cls, sizes: Sizes, material: Material) -> "Epoch":
         """An epoch without what its features, images and masks lie in but its files' names."""
         (cached,) = material.preparations
-        files = tuple(array.filename for array in (cached.taps, cached.images, cached.masks))
+        files = tuple(array.filename for array in (cached.blocks, cached.images, cached.masks))
         return cls(sizes, replace(material, preparations=()), files, cached.place)
 
     @property
@@ -131,7 +131,7 @@ class Epoch:
 class Together:
     """Batches as they are made without a cache: images read, prepared and encoded for each."""
 
-    encoder: TapEncoder
+    encoder: BlockEncoder
     material: Material
 
     def batch(self, pairs: np.ndarray) -> Batch:
@@ -223,9 +223,9 @@ def _as_published(found: dict[str, float | Measure]) -> dict[str, float | Measur
     }
 
 
-def _encoder(sizes: Sizes) -> TapEncoder:
+def _encoder(sizes: Sizes) -> BlockEncoder:
     model = load_model(sizes.spec, device="cpu", precision="fp32")
-    return TapEncoder(model, grid=sizes.side // UPSCALING)
+    return BlockEncoder(model, grid=sizes.side // UPSCALING)
 
 
 def _read_all(together: Together, images: int) -> None:

@@ -17,9 +17,9 @@ from fetalclip_nb.experiments.segmentation import overlap
 from fetalclip_nb.experiments.segmentation.decoder import UPSCALING
 from fetalclip_nb.experiments.segmentation.material import Material, gather
 from fetalclip_nb.experiments.segmentation.recipe import DecoderJob, DecoderRecipe
-from fetalclip_nb.experiments.segmentation.squares import pictures
+from fetalclip_nb.experiments.segmentation.squares import task_squares
 from fetalclip_nb.experiments.segmentation.training import predict, train_decoder
-from fetalclip_nb.models.blocks import TapEncoder, tap_features
+from fetalclip_nb.models.blocks import BlockEncoder, block_features
 from fetalclip_nb.models.model import load_model
 from fetalclip_nb.tasks.masks import MaskTask
 from fetalclip_nb.tasks.own_splits import own_folds
@@ -66,7 +66,7 @@ def full_run(size: FullRun, device: str) -> dict[str, float | Measure]:
     """
     with tempfile.TemporaryDirectory() as folder:
         task = phantom_heads(Path(folder) / "heads", size.patients)
-        pictures(task, size.side, cache_dir=Path(folder))
+        task_squares(task, size.side, cache_dir=Path(folder))
         spec = untrained(size.vision, Path(folder))
         found: dict[str, float | Measure] = {"images": Measure(len(task.dataset), "")}
         for precision in PRECISIONS:
@@ -111,12 +111,12 @@ def _features(
     trained: np.ndarray,
 ) -> tuple["_Run", Material]:
     """How long the features take, and all that a decoder needs; the encoder is let go."""
-    encoder = TapEncoder(
+    encoder = BlockEncoder(
         load_model(spec, device=device, precision=precision), grid=size.side // UPSCALING
     )
     encoder.encode(torch.zeros(1, 3, *[size.vision["image_size"]] * 2))  # loads libraries
     given = {"cache_dir": cache, "batch_size": size.batch}
-    computed = _measured(device, lambda: tap_features(encoder, task.dataset, **given))
+    computed = _measured(device, lambda: block_features(encoder, task.dataset, **given))
     return computed, gather(encoder, task, trained, side=size.side, copies=0, **given)
 
 

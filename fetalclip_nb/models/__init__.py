@@ -5,7 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "blocks": ["NoFeatures", "TapEncoder"],
+        "blocks": ["NoFeatures", "BlockEncoder"],
         "embed": ["black_embedding", "image_embeddings", "text_encoder"],
         "model": ["Model", "load_model"],
         "shipped": ["shipped_scores"],

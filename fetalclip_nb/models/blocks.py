@@ -16,7 +16,7 @@ from torch.utils.data import Subset
 from fetalclip_nb.data.augmentation import Augmentation
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.errors import ModelError, ParameterError, ShapeError
-from fetalclip_nb.models.embed import Pictures, image_meta, picture_batches
+from fetalclip_nb.models.embed import PreparedImages, image_batches, image_meta
 from fetalclip_nb.models.model import Model
 from fetalclip_nb.models.store import Compute, Store, stored_arrays
 from fetalclip_nb.models.tower import vision_tower
@@ -31,7 +31,7 @@ SPACINGS = {
 """Which blocks are taken of so many."""
 
 
-def tap_blocks(blocks: int, spacing: str = "published") -> tuple[int, int, int, int]:
+def chosen_blocks(blocks: int, spacing: str = "published") -> tuple[int, int, int, int]:
     """Numbers of the blocks whose features are taken, the deepest last.
 
     Args:
@@ -47,13 +47,13 @@ def tap_blocks(blocks: int, spacing: str = "published") -> tuple[int, int, int, 
 
     Source: Protocol of the paper's segmentation probing; its figure shows the even spacing.
 
-    >>> tap_blocks(24), tap_blocks(24, "even")
+    >>> chosen_blocks(24), chosen_blocks(24, "even")
     ((6, 8, 12, 24), (6, 12, 18, 24))
     """
     if spacing not in SPACINGS:
         raise ParameterError(
             "Unknown spacing of blocks",
-            where="taps",
+            where="blocks",
             expected=", ".join(SPACINGS),
             found=repr(spacing),
         )
@@ -61,22 +61,22 @@ def tap_blocks(blocks: int, spacing: str = "published") -> tuple[int, int, int, 
     if taken[0] < 1 or len(set(taken)) < len(taken):
         raise ParameterError(
             "Encoder has too few blocks for this spacing",
-            where=f"taps {spacing!r}",
+            where=f"blocks {spacing!r}",
             expected="four different blocks",
             found=f"blocks {', '.join(map(str, taken))} of {blocks}",
-            fix="set taps to even (from 4 blocks on), or take another encoder",
+            fix="set blocks to even (from 4 blocks on), or take another encoder",
         )
     return taken
 
 
-class TapEncoder:
+class BlockEncoder:
     """Encodes images as the patch tokens after four blocks of a model's vision transformer.
 
     Class and register tokens are dropped; the others lie on the grid of the patches.
 
     Args:
         model: A model whose image tower is open_clip's own vision transformer or one of timm's.
-        spacing: Which blocks, as `tap_blocks` takes it.
+        spacing: Which blocks, as `chosen_blocks` takes it.
         grid: Side of the grid that a decoder needs; None for the encoder's own. A larger own
             grid is resampled to it (bilinear), a smaller one is kept: see `on_grid`.
 
@@ -101,10 +101,10 @@ class TapEncoder:
         _require_grid(own if grid is None else grid)
         self.name, self.device, self.precision = model.name, model.device, model.precision
         self.preprocess = model.preprocess
-        self.blocks = tap_blocks(len(self._tower.blocks), spacing)
+        self.blocks = chosen_blocks(len(self._tower.blocks), spacing)
         self.width = self._tower.width
         self.grid = own if grid is None else min(own, grid)
-        words = f"taps-{VERSION} {model.fingerprint} {model.precision} {self.blocks} {self.grid}"
+        words = f"blocks-{VERSION} {model.fingerprint} {model.precision} {self.blocks} {self.grid}"
         self.fingerprint = hashlib.sha256(words.encode()).hexdigest()[:16]
 
     @torch.inference_mode()
@@ -181,8 +181,8 @@ class NoFeatures:
         return np.zeros((len(pixels), 4, self.grid, self.grid, self.width), dtype=np.float16)
 
 
-def tap_features(
-    encoder: TapEncoder | NoFeatures,
+def block_features(
+    encoder: BlockEncoder | NoFeatures,
     dataset: Dataset,
     *,
     cache_dir: Path,
@@ -206,7 +206,7 @@ def tap_features(
         workers: Decoding processes; None for none on a CPU and up to 8 beside a GPU.
 
     Returns:
-        A store of one array, "taps": float16 of shape (N, 4, grid, grid, width) in table order.
+        A store of one array, "blocks": float16 of shape (N, 4, grid, grid, width) in table order.
 
     Raises:
         ParameterError: If images of a subset are not augmented.
@@ -219,7 +219,7 @@ def tap_features(
         # Its key is the whole's, whose next reader would miss images.
         raise ParameterError(
             "Features of a subset are not kept",
-            where="tap_features",
+            where="block_features",
             expected="a whole data set, as its reader gave it, or an augmentation",
             found=f"{len(dataset)} images picked from {dataset.name}",
             fix="compute those of the whole data set, then pick the subset's rows",
@@ -231,16 +231,16 @@ def tap_features(
     }
     compute = _zeros(encoder)
     if encoder.blocks:
-        pictures = Pictures(dataset, encoder.preprocess, augmentation, copy)
-        compute = _features(encoder, pictures, batch_size, workers)
-    return stored_arrays(cache_dir, "taps", meta, len(dataset), compute, chunk=batch_size)
+        images = PreparedImages(dataset, encoder.preprocess, augmentation, copy)
+        compute = _features(encoder, images, batch_size, workers)
+    return stored_arrays(cache_dir, "blocks", meta, len(dataset), compute, chunk=batch_size)
 
 
-def on_grid(taps: np.ndarray, grid: int, device: str = "cpu") -> torch.Tensor:
+def on_grid(blocks: np.ndarray, grid: int, device: str = "cpu") -> torch.Tensor:
     """Stored features as a decoder takes them.
 
     Args:
-        taps: Features of shape (N, 4, g, g, width), as `tap_features` stores them.
+        blocks: Features of shape (N, 4, g, g, width), as `block_features` stores them.
         grid: Side of the decoder's grid; another one than g is reached by bilinear resampling
             (corners not aligned).
         device: Where the features go, in 16 bits, before all else is done to them.
@@ -253,37 +253,37 @@ def on_grid(taps: np.ndarray, grid: int, device: str = "cpu") -> torch.Tensor:
         ParameterError: If the grid is not a positive whole number.
     """
     _require_grid(grid)
-    if taps.ndim != 5 or taps.shape[2] != taps.shape[3]:
+    if blocks.ndim != 5 or blocks.shape[2] != blocks.shape[3]:
         raise ShapeError(
             "Features do not lie on a square grid",
             where="on_grid",
             expected="(N, 4, g, g, width)",
-            found=taps.shape,
+            found=blocks.shape,
         )
     # Copied: a memory map cannot be written to, which torch does not know.
-    stored = torch.from_numpy(np.array(taps)).to(device)
+    stored = torch.from_numpy(np.array(blocks)).to(device)
     maps = stored.float().permute(0, 1, 4, 2, 3)
     return _resampled(maps.flatten(0, 1), grid).unflatten(0, maps.shape[:2])
 
 
 def _features(
-    encoder: TapEncoder, pictures: Pictures, batch_size: int, workers: int | None
+    encoder: BlockEncoder, images: PreparedImages, batch_size: int, workers: int | None
 ) -> Compute:
     batches = None
 
     def compute(rows: range) -> dict[str, np.ndarray]:
         nonlocal batches
         if batches is None:  # the first rows asked for: a run that goes on begins later
-            todo = Subset(pictures, range(rows.start, len(pictures)))
-            loader = picture_batches(todo, encoder.device, batch_size=batch_size, workers=workers)
+            todo = Subset(images, range(rows.start, len(images)))
+            loader = image_batches(todo, encoder.device, batch_size=batch_size, workers=workers)
             batches = iter(loader)
-        return {"taps": encoder.encode(next(batches))}
+        return {"blocks": encoder.encode(next(batches))}
 
     return compute
 
 
 def _zeros(encoder: NoFeatures) -> Compute:
-    return lambda rows: {"taps": encoder.encode(torch.empty(len(rows), 0))}
+    return lambda rows: {"blocks": encoder.encode(torch.empty(len(rows), 0))}
 
 
 def _keep(found: dict, block: int, _module: nn.Module, _inputs: tuple, output: object) -> None:

@@ -64,8 +64,8 @@ def image_embeddings(
             found=f"{len(dataset)} images picked from {dataset.name}",
             fix="embed the whole data set, then pick the subset's rows with Embeddings.of",
         )
-    pictures = Pictures(dataset, model.preprocess)
-    return _cached(model, pictures, image_meta(model, dataset), cache_dir, batch_size, workers)
+    images = PreparedImages(dataset, model.preprocess)
+    return _cached(model, images, image_meta(model, dataset), cache_dir, batch_size, workers)
 
 
 def augmented_embeddings(
@@ -112,9 +112,9 @@ def augmented_embeddings(
         )
     vectors = []
     for copy in range(copies):
-        pictures = Pictures(dataset, model.preprocess, augmentation, copy)
+        images = PreparedImages(dataset, model.preprocess, augmentation, copy)
         meta = image_meta(model, dataset, augmentation, copy)
-        found = _cached(model, pictures, meta, cache_dir, batch_size, workers)
+        found = _cached(model, images, meta, cache_dir, batch_size, workers)
         vectors.append(found.vectors)
     return np.stack(vectors)
 
@@ -155,7 +155,7 @@ def black_embedding(model: Model) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
-class Pictures(torch.utils.data.Dataset):
+class PreparedImages(torch.utils.data.Dataset):
     """Images as an encoder takes them: squared, augmented where asked, preprocessed.
 
     Args:
@@ -193,32 +193,30 @@ class Pictures(torch.utils.data.Dataset):
 
 def _cached(
     model: ImageEncoder,
-    pictures: Pictures,
+    images: PreparedImages,
     meta: dict,
     cache_dir: Path,
     batch_size: int,
     workers: int | None,
 ) -> Embeddings:
     def embed(rows: range) -> np.ndarray:
-        return _embed(model, Subset(pictures, rows), batch_size, workers)
+        return _embed(model, Subset(images, rows), batch_size, workers)
 
-    return cached_embeddings(cache_dir, pictures.dataset.table, meta, embed)
+    return cached_embeddings(cache_dir, images.dataset.table, meta, embed)
 
 
-def _embed(
-    model: ImageEncoder, pictures: Subset, batch_size: int, workers: int | None
-) -> np.ndarray:
-    loader = picture_batches(pictures, model.device, batch_size=batch_size, workers=workers)
+def _embed(model: ImageEncoder, images: Subset, batch_size: int, workers: int | None) -> np.ndarray:
+    loader = image_batches(images, model.device, batch_size=batch_size, workers=workers)
     return np.concatenate([model.encode_images(batch) for batch in loader])
 
 
-def picture_batches(
-    pictures: torch.utils.data.Dataset, device: str, *, batch_size: int, workers: int | None
+def image_batches(
+    images: torch.utils.data.Dataset, device: str, *, batch_size: int, workers: int | None
 ) -> DataLoader:
-    """Batches of pictures in their order, decoded in other processes where that helps.
+    """Batches of images in their order, decoded in other processes where that helps.
 
     Args:
-        pictures: `Pictures` or a subset of them.
+        images: `PreparedImages` or a subset of them.
         device: The encoder's device.
         batch_size: Images a batch; the last one may have fewer.
         workers: Decoding processes; None for none on a CPU and up to 8 beside a GPU.
@@ -227,7 +225,7 @@ def picture_batches(
     if workers is None:
         workers = min(8, os.cpu_count() or 1) if on_gpu else 0
     return DataLoader(
-        pictures,
+        images,
         batch_size=batch_size,
         num_workers=workers,
         pin_memory=on_gpu,

@@ -32,13 +32,13 @@ ROWS = 7
 def two_arrays(rows):
     numbers = np.asarray(rows, dtype=np.float16)
     return {
-        "taps": numbers[:, None, None] * np.ones((2, 3), dtype=np.float16),
+        "blocks": numbers[:, None, None] * np.ones((2, 3), dtype=np.float16),
         "masks": np.asarray(rows, dtype=np.uint8)[:, None] + np.arange(4, dtype=np.uint8),
     }
 
 
 def store(cache, meta=META, compute=two_arrays, rows=ROWS, chunk=2):
-    return stored_arrays(cache, "taps", meta, rows, compute, chunk=chunk)
+    return stored_arrays(cache, "blocks", meta, rows, compute, chunk=chunk)
 
 
 def never(*_):
@@ -46,7 +46,7 @@ def never(*_):
 
 
 def folder_of(cache):
-    return next(path for path in (cache / "taps").iterdir() if path.is_dir())
+    return next(path for path in (cache / "blocks").iterdir() if path.is_dir())
 
 
 def assert_whole(found):
@@ -84,7 +84,7 @@ def test_rows_are_asked_for_in_chunks_and_kept(tmp_path):
     assert asked == [[0, 1], [2, 3], [4, 5], [6]]
     assert_whole(found)
     assert_whole(store(tmp_path, compute=never))
-    assert [path.suffix for path in sorted((tmp_path / "taps").iterdir())] == ["", ".lock"]
+    assert [path.suffix for path in sorted((tmp_path / "blocks").iterdir())] == ["", ".lock"]
 
 
 def test_arrays_are_read_only_maps_of_files(tmp_path):
@@ -99,9 +99,9 @@ def test_arrays_are_read_only_maps_of_files(tmp_path):
 def test_entries_keep_their_names(tmp_path):
     # A folder of an earlier release; who changes the key throws all stored arrays away.
     found = store(tmp_path)
-    assert found.folder == tmp_path / "taps" / "Some-model-1--dc587de76b3b898b"
+    assert found.folder == tmp_path / "blocks" / "Some-model-1--dc587de76b3b898b"
     files = sorted(path.name for path in found.folder.iterdir())
-    assert files == ["journal.json", "masks.npy", "taps.npy"]
+    assert files == ["blocks.npy", "journal.json", "masks.npy"]
     assert found.meta == {**META, "blocks": [1, 2]}
     store(tmp_path, {**META, "package": "9.9"}, compute=never)
 
@@ -110,7 +110,7 @@ def test_a_task_names_an_entry_without_model(tmp_path):
     found = store(tmp_path, {"task": "four chamber", "side": 128})
     assert found.folder.name.startswith("four-chamber-")
     store(tmp_path, {"task": "four chamber", "side": 128}, compute=never)
-    assert store(tmp_path, {"side": 128}).folder.name.startswith("taps-")
+    assert store(tmp_path, {"side": 128}).folder.name.startswith("blocks-")
 
 
 def test_another_setting_is_another_entry(tmp_path):
@@ -137,7 +137,7 @@ def test_cut_run_goes_on_with_any_chunk(tmp_path, chunk):
     asked = []
     assert_whole(store(tmp_path, compute=noting(asked), chunk=chunk))
     assert asked == [4, 5, 6]
-    assert not list(tmp_path.glob("taps/*.partial"))
+    assert not list(tmp_path.glob("blocks/*.partial"))
     assert_whole(store(tmp_path, compute=never))
 
 
@@ -151,7 +151,7 @@ def test_damaged_chunk_is_computed_again_with_all_that_follow(tmp_path):
     assert asked == [2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("name", ["taps.npy", "journal.json"])
+@pytest.mark.parametrize("name", ["blocks.npy", "journal.json"])
 @pytest.mark.parametrize("change", ["cut", "gone"])
 def test_unusable_parts_are_made_anew(tmp_path, name, change):
     path = cut_short(tmp_path, chunks=3) / name
@@ -166,7 +166,7 @@ def test_parts_of_another_length_are_made_anew(tmp_path):
     asked = []
     found = store(tmp_path, compute=noting(asked), rows=ROWS + 1)
     assert asked == list(range(ROWS + 1))
-    assert len(found.arrays["taps"]) == ROWS + 1
+    assert len(found.arrays["blocks"]) == ROWS + 1
 
 
 SCRIPT = """
@@ -182,11 +182,11 @@ def test_killed_run_goes_on_where_it_was(tmp_path):
     command = [sys.executable, "-c", SCRIPT, str(tmp_path), str(Path(__file__).parent)]
     process = subprocess.Popen(command)
     deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("taps/*.partial/journal.json")) and time.monotonic() < deadline:
+    while not list(tmp_path.glob("blocks/*.partial/journal.json")) and time.monotonic() < deadline:
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    journal = next(tmp_path.glob("taps/*.partial/journal.json"))
+    journal = next(tmp_path.glob("blocks/*.partial/journal.json"))
     done = len(json.loads(journal.read_text())["chunks"])
     assert 1 <= done < 4
     asked = []
@@ -215,12 +215,12 @@ def test_two_runs_at_once_compute_once(tmp_path):
 
 def test_changed_content_is_refused_with_its_rows(tmp_path):
     folder = store(tmp_path).folder
-    taps = np.load(folder / "taps.npy", mmap_mode="r+")
-    taps[4, 0, 0] += 1
-    taps.flush()
+    blocks = np.load(folder / "blocks.npy", mmap_mode="r+")
+    blocks[4, 0, 0] += 1
+    blocks.flush()
     with pytest.raises(
         CacheError,
-        match=f"another content of taps, rows 4 to 5.*delete the folder {folder.name}",
+        match=f"another content of blocks, rows 4 to 5.*delete the folder {folder.name}",
     ):
         store(tmp_path, compute=never)
 
@@ -239,7 +239,7 @@ def test_changed_record_is_refused(tmp_path):
         store(tmp_path, compute=never)
 
 
-@pytest.mark.parametrize("name", ["taps.npy", "journal.json"])
+@pytest.mark.parametrize("name", ["blocks.npy", "journal.json"])
 def test_missing_or_cut_file_is_refused(tmp_path, name):
     path = store(tmp_path).folder / name
     content = path.read_bytes()
@@ -270,10 +270,10 @@ def test_full_disk_is_noticed_before_the_second_chunk(tmp_path, monkeypatch):
     needed = ROWS * (2 * 3 * 2 + 4)
     with pytest.raises(CacheError) as caught:
         store(tmp_path, compute=noting(asked))
-    for words in ("too little room", f"{tmp_path / 'taps'}", f"{needed} bytes", "100 bytes free"):
+    for words in ("too little room", f"{tmp_path / 'blocks'}", f"{needed} bytes", "100 bytes free"):
         assert words in str(caught.value)
     assert asked == [0, 1]
-    assert not list(tmp_path.glob("taps/*.partial"))
+    assert not list(tmp_path.glob("blocks/*.partial"))
 
 
 def test_room_that_cannot_be_claimed_is_noticed_too(tmp_path, monkeypatch):
@@ -284,7 +284,7 @@ def test_room_that_cannot_be_claimed_is_noticed_too(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "posix_fallocate", refuse, raising=False)
     with pytest.raises(CacheError, match="too little room"):
         store(tmp_path)
-    assert not list(tmp_path.glob("taps/*.partial"))
+    assert not list(tmp_path.glob("blocks/*.partial"))
 
 
 def test_disk_that_cannot_claim_room_is_used(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from fetalclip_nb.data.hc18 import read_hc18
 from fetalclip_nb.experiments.segmentation.fit import Outcome
 from fetalclip_nb.experiments.segmentation.material import Preparation
 from fetalclip_nb.experiments.segmentation.recipe import DecoderRecipe
-from fetalclip_nb.models.blocks import TapEncoder
+from fetalclip_nb.models.blocks import BlockEncoder
 from fetalclip_nb.models.model import load_model
 from fetalclip_nb.phantoms.cohorts import write_hc18
 from fetalclip_nb.phantoms.organs import write_organs
@@ -25,13 +25,13 @@ RECIPE = DecoderRecipe(filters=2, learning_rate=1e-2, batch_size=4, epochs=2)
 MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
 
 
-def tiny_encoder(folder: Path, **settings) -> TapEncoder:
+def tiny_encoder(folder: Path, **settings) -> BlockEncoder:
     """Features of an untrained model: 32 pixels, 4 x 4 patches, width 16."""
     vision = {"image_size": 32, "layers": 6, "width": 16, "head_width": 8, "patch_size": 8}
     model = {**TINY_CONFIG, "vision_cfg": vision}
     path = folder / "tiny.json"
     path.write_text(json.dumps({"model_cfg": model, "preprocess_cfg": {"mean": MEAN, "std": STD}}))
-    return TapEncoder(load_model(f"tiny={path}-untrained", device="cpu"), **settings)
+    return BlockEncoder(load_model(f"tiny={path}-untrained", device="cpu"), **settings)
 
 
 def abdomens(root: Path) -> MaskTask:

@@ -7,13 +7,13 @@ import torch
 
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.errors import DataError, ParameterError, listing
-from fetalclip_nb.models.embed import Pictures
+from fetalclip_nb.models.embed import PreparedImages
 from fetalclip_nb.models.model import Model
 
 
 def pixels_of(model: Model, dataset: Dataset) -> torch.Tensor:
     """Preprocessed images of a (small) data set, float32 of shape (N, 3, S, S)."""
-    pictures = Pictures(dataset, model.preprocess)
+    pictures = PreparedImages(dataset, model.preprocess)
     return torch.stack([pictures[row] for row in range(len(pictures))])
 
 

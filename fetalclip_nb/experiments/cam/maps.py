@@ -16,7 +16,7 @@ from torch import nn
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.errors import ModelError, ParameterError, ShapeError
 from fetalclip_nb.experiments.cam.probabilities import LogOdds, classifier
-from fetalclip_nb.models.embed import Pictures, image_meta
+from fetalclip_nb.models.embed import PreparedImages, image_meta
 from fetalclip_nb.models.model import Model
 from fetalclip_nb.models.store import stored_arrays
 from fetalclip_nb.models.tower import Tower, fast_tower, vision_tower
@@ -118,7 +118,7 @@ def class_maps(
         ImageError: If an image cannot be decoded.
         ModelError: As `cam_maps`, as well as ParameterError and ShapeError.
     """
-    pictures = Pictures(dataset, model.preprocess)
+    pictures = PreparedImages(dataset, model.preprocess)
     _require(pictures, class_vectors, targets, method, batch_size)
     vision_tower(model)
 

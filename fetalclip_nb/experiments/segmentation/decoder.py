@@ -16,7 +16,7 @@ from fetalclip_nb.errors import ParameterError, ShapeError
 UPSCALING = 16
 """Sides of the image over sides of the feature grid: four doublings."""
 
-TAPS = 4
+BLOCKS = 4
 """Features of this many blocks are taken in, the deepest last."""
 
 
@@ -61,11 +61,11 @@ class Decoder(nn.Module):
         self.joins = nn.ModuleList([_join(here, 3 if here > f // 2 else 2) for _, here in steps])
         self.head = nn.Conv2d(f // 2, structures, 1)
 
-    def forward(self, taps: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    def forward(self, blocks: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         """Logits of all structures.
 
         Args:
-            taps: Features of the blocks n//4, n//3, n//2 and n, in this order, float of shape
+            blocks: Features of the blocks n//4, n//3, n//2 and n, in this order, float of shape
                 (N, 4, width, S/16, S/16).
             image: Normalised images, float of shape (N, 3, S, S).
 
@@ -75,8 +75,8 @@ class Decoder(nn.Module):
         Raises:
             ShapeError: If features and images do not fit each other or the decoder.
         """
-        self._require_fit(taps, image)
-        early, third, half, x = taps.unbind(1)
+        self._require_fit(blocks, image)
+        early, third, half, x = blocks.unbind(1)
         x = self.deep(x)
         for up, skip, join, given in zip(
             self.ups, self.skips, self.joins, (half, third, early, image), strict=True
@@ -84,16 +84,16 @@ class Decoder(nn.Module):
             x = join(torch.cat([up(x), skip(given)], dim=1))
         return self.head(x)
 
-    def _require_fit(self, taps: torch.Tensor, image: torch.Tensor) -> None:
+    def _require_fit(self, blocks: torch.Tensor, image: torch.Tensor) -> None:
         side = image.shape[-1]
         grid = side // UPSCALING
-        fitting = (len(image), TAPS, self.width, grid, grid)
-        if tuple(taps.shape) != fitting or tuple(image.shape) != (len(image), 3, side, side):
+        fitting = (len(image), BLOCKS, self.width, grid, grid)
+        if tuple(blocks.shape) != fitting or tuple(image.shape) != (len(image), 3, side, side):
             raise ShapeError(
                 "Features and images do not fit the decoder",
-                expected=f"images (N, 3, S, S) with features (N, {TAPS}, {self.width}, "
+                expected=f"images (N, 3, S, S) with features (N, {BLOCKS}, {self.width}, "
                 f"S/{UPSCALING}, S/{UPSCALING})",
-                found=f"{tuple(image.shape)} with {tuple(taps.shape)}",
+                found=f"{tuple(image.shape)} with {tuple(blocks.shape)}",
             )
 
 

@@ -14,9 +14,9 @@ from fetalclip_nb.data.augmentation import Augmentation
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.data.images import image_size
 from fetalclip_nb.errors import ParameterError, listing
-from fetalclip_nb.experiments.segmentation.decoder import TAPS, UPSCALING
-from fetalclip_nb.experiments.segmentation.squares import normalised, pictures, unpack
-from fetalclip_nb.models.blocks import NoFeatures, TapEncoder, on_grid, tap_features
+from fetalclip_nb.experiments.segmentation.decoder import BLOCKS, UPSCALING
+from fetalclip_nb.experiments.segmentation.squares import normalised, task_squares, unpack
+from fetalclip_nb.models.blocks import BlockEncoder, NoFeatures, block_features, on_grid
 from fetalclip_nb.models.store import Store
 from fetalclip_nb.tasks.masks import MaskTask
 from fetalclip_nb.tasks.splits import Split, rows_of
@@ -27,14 +27,14 @@ class Preparation:
     """All images as they are, or one augmented copy of those that are trained on.
 
     Attributes:
-        taps: Features of four blocks, float16 of shape (n, 4, g, g, width).
+        blocks: Features of four blocks, float16 of shape (n, 4, g, g, width).
         images: Squares, uint8 of shape (n, side, side, 3).
         masks: Packed masks, uint8 of shape (n, C, side * side / 8).
         place: Where each row of the task lies in them, int64 of shape (N,); -1 for nowhere.
         key: What they hold.
     """
 
-    taps: np.ndarray
+    blocks: np.ndarray
     images: np.ndarray
     masks: np.ndarray
     place: np.ndarray
@@ -66,7 +66,7 @@ class Material:
     @property
     def shape(self) -> tuple[int, int]:
         """Width of the features and number of structures."""
-        return self.preparations[0].taps.shape[-1], len(self.task.structures)
+        return self.preparations[0].blocks.shape[-1], len(self.task.structures)
 
     @property
     def copies(self) -> int:
@@ -106,11 +106,11 @@ class Material:
             (n, C, side, side), float32.
         """
         found = [(p := self.preparations[which], p.place[row]) for which, row in pairs]
-        taps = np.stack([p.taps[place] for p, place in found])
+        blocks = np.stack([p.blocks[place] for p, place in found])
         images = np.stack([p.images[place] for p, place in found])
         masks = unpack(np.stack([p.masks[place] for p, place in found]), self.side)
         return (
-            on_grid(taps, self.side // UPSCALING, device),
+            on_grid(blocks, self.side // UPSCALING, device),
             normalised(images, self.mean, self.std).to(device),
             torch.from_numpy(masks).to(device).float(),
         )
@@ -137,7 +137,7 @@ class Material:
 
 
 def gather(
-    encoder: TapEncoder | NoFeatures,
+    encoder: BlockEncoder | NoFeatures,
     task: MaskTask,
     trained: np.ndarray,
     *,
@@ -205,7 +205,7 @@ def _sizes(dataset: Dataset) -> np.ndarray:
 
 
 def _preparation(
-    encoder: TapEncoder | NoFeatures,
+    encoder: BlockEncoder | NoFeatures,
     task: MaskTask,
     rows: np.ndarray | None,
     side: int,
@@ -218,25 +218,25 @@ def _preparation(
     place = np.full(len(task.dataset), -1)
     place[kept] = np.arange(len(kept))
     changes = {"augmentation": augmentation, "copy": copy}
-    seen = pictures(task, side, cache_dir=cache_dir, rows=rows, **changes)
+    seen = task_squares(task, side, cache_dir=cache_dir, rows=rows, **changes)
     dataset = task.dataset if rows is None else task.dataset.where(rows)
     if isinstance(encoder, NoFeatures):
-        blank = np.zeros((1, TAPS, 1, 1, encoder.width), np.float16)
-        taps, key = np.broadcast_to(blank, (len(kept), *blank.shape[1:])), encoder.fingerprint
+        blank = np.zeros((1, BLOCKS, 1, 1, encoder.width), np.float16)
+        blocks, key = np.broadcast_to(blank, (len(kept), *blank.shape[1:])), encoder.fingerprint
     else:
-        store = tap_features(
+        store = block_features(
             encoder, dataset, cache_dir=cache_dir, batch_size=batch_size, **changes
         )
-        taps, key = store.arrays["taps"], _name(store)
+        blocks, key = store.arrays["blocks"], _name(store)
     arrays = seen.arrays["images"], seen.arrays["masks"]
-    return Preparation(taps, *arrays, place, f"{key} {_name(seen)}")
+    return Preparation(blocks, *arrays, place, f"{key} {_name(seen)}")
 
 
 def _name(store: Store) -> str:
     return store.folder.name
 
 
-def _normalisation(encoder: TapEncoder | NoFeatures) -> tuple[Sequence[float], Sequence[float]]:
+def _normalisation(encoder: BlockEncoder | NoFeatures) -> tuple[Sequence[float], Sequence[float]]:
     """Mean and standard deviation that the encoder's own preparation takes."""
     for step in getattr(encoder.preprocess, "transforms", ()):
         if isinstance(step, Normalize):

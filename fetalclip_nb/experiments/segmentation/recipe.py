@@ -113,7 +113,7 @@ def require_decoder_settings(
     copies: int,
     runs: int,
     recipe: DecoderRecipe,
-    taps: str = "published",
+    blocks: str = "published",
 ) -> None:
     """Refuse a chapter's parameters that no decoder could be trained with.
 
@@ -124,15 +124,15 @@ def require_decoder_settings(
         copies: Augmented copies of an image that is trained on; 0 for the image itself.
         runs: Decoders a fold.
         recipe: How they are trained.
-        taps: Which blocks, as `taps.tap_blocks` takes it.
+        blocks: Which blocks, as `models.blocks.chosen_blocks` takes it.
 
     Raises:
         ParameterError: Numbers out of range, and training sets with fewer rows than a batch:
             all of them at once.
     """
     wrong = _out_of_range(side, copies, runs, recipe)
-    if taps not in SPACINGS:
-        wrong.append(f"taps = {taps!r}, not one of {', '.join(SPACINGS)}")
+    if blocks not in SPACINGS:
+        wrong.append(f"blocks = {blocks!r}, not one of {', '.join(SPACINGS)}")
     few = []
     if copies >= 0 and recipe.batch_size >= 1:
         few = [
@@ -203,14 +203,14 @@ def schedule_text(recipe: DecoderRecipe, *, side: int, copies: int, decoders: in
     )
 
 
-def further_differences(*, taps: str, decay: bool, patience: int = 0) -> list[str]:
+def further_differences(*, blocks: str, decay: bool, patience: int = 0) -> list[str]:
     """How settings that are no numbers of the protocol differ from it, one text each.
 
-    >>> further_differences(taps="even", decay=False, patience=3)
-    ['evenly spaced taps', 'stop after 3 epochs without progress']
+    >>> further_differences(blocks="even", decay=False, patience=3)
+    ['evenly spaced blocks', 'stop after 3 epochs without progress']
     """
     stop = f"stop after {patience} epochs without progress" if patience else ""
-    texts = ("evenly spaced taps" * (taps == "even"), "falling rate" * decay, stop)
+    texts = ("evenly spaced blocks" * (blocks == "even"), "falling rate" * decay, stop)
     return [text for text in texts if text]
 
 

@@ -25,7 +25,7 @@ VERSION = 1
 BITS = 8  # pixels of a mask in one byte
 
 
-def pictures(
+def task_squares(
     task: MaskTask,
     side: int,
     *,
@@ -74,7 +74,7 @@ def pictures(
         return {"images": np.stack(images), "masks": np.stack(masks)}
 
     meta = _meta(task, side, augmentation, copy, kept)
-    return stored_arrays(cache_dir, "pictures", meta, len(kept), compute)
+    return stored_arrays(cache_dir, "squares", meta, len(kept), compute)
 
 
 def unpack(masks: np.ndarray, side: int) -> np.ndarray:

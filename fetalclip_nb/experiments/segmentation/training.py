@@ -140,9 +140,9 @@ def predict(
     decoder = _started(shape, recipe.filters, seed=0)
     decoder.load_state_dict(weights)
     decoder.to(device, memory_format=torch.channels_last).eval()
-    for places, (taps, images, masks) in _batches(batch, as_they_are(rows), recipe.batch_size):
+    for places, (blocks, images, masks) in _batches(batch, as_they_are(rows), recipe.batch_size):
         with _autocast(device, precision):
-            logits = decoder(taps.to(device), images.to(device))
+            logits = decoder(blocks.to(device), images.to(device))
         yield places, logits.float().cpu(), masks
 
 
@@ -223,9 +223,11 @@ class _Run:
         torch.save(state, made)
         made.replace(checkpoint)
 
-    def _loss(self, taps: torch.Tensor, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    def _loss(
+        self, blocks: torch.Tensor, images: torch.Tensor, masks: torch.Tensor
+    ) -> torch.Tensor:
         with _autocast(self.device, self.precision):
-            logits = self.decoder(taps.to(self.device), images.to(self.device))
+            logits = self.decoder(blocks.to(self.device), images.to(self.device))
         return self.loss(logits.float(), masks.to(self.device))
 
     @torch.no_grad()

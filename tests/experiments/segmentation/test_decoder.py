@@ -13,8 +13,8 @@ def parameters(*sizes):
 
 def inputs(side=32, width=6, n=2):
     generator = torch.Generator().manual_seed(0)
-    taps = torch.randn(n, 4, width, side // 16, side // 16, generator=generator)
-    return taps, torch.randn(n, 3, side, side, generator=generator)
+    blocks = torch.randn(n, 4, width, side // 16, side // 16, generator=generator)
+    return blocks, torch.randn(n, 3, side, side, generator=generator)
 
 
 def test_protocols_numbers_of_parameters():
@@ -33,24 +33,24 @@ def test_a_logit_for_each_pixel_and_structure(side):
         assert decoder(*inputs(side)).shape == (2, 3, side, side)
 
 
-def test_every_tap_and_the_image_are_used():
+def test_every_block_and_the_image_are_used():
     decoder = Decoder(6, 1, filters=4)
-    taps, image = inputs()
-    taps.requires_grad_(), image.requires_grad_()
-    decoder(taps, image).sum().backward()
-    assert (taps.grad.abs().amax(dim=(0, 2, 3, 4)) > 0).all()
+    blocks, image = inputs()
+    blocks.requires_grad_(), image.requires_grad_()
+    decoder(blocks, image).sum().backward()
+    assert (blocks.grad.abs().amax(dim=(0, 2, 3, 4)) > 0).all()
     assert image.grad.abs().max() > 0
 
 
 def test_images_do_not_mix_in_evaluation():
     decoder = Decoder(6, 1, filters=4).eval()
-    taps, image = inputs(n=3)
+    blocks, image = inputs(n=3)
     with torch.no_grad():
-        torch.testing.assert_close(decoder(taps, image)[1:2], decoder(taps[1:2], image[1:2]))
+        torch.testing.assert_close(decoder(blocks, image)[1:2], decoder(blocks[1:2], image[1:2]))
 
 
 @pytest.mark.parametrize(
-    ("taps", "image"),
+    ("blocks", "image"),
     [
         ((2, 4, 6, 2, 2), (2, 3, 48, 48)),
         ((2, 3, 6, 2, 2), (2, 3, 32, 32)),
@@ -60,9 +60,9 @@ def test_images_do_not_mix_in_evaluation():
         ((2, 4, 6, 2, 2), (2, 3, 32, 40)),
     ],
 )
-def test_what_does_not_fit_is_refused(taps, image):
+def test_what_does_not_fit_is_refused(blocks, image):
     with pytest.raises(ShapeError, match=r"S/16.*found|S/16.*Found"):
-        Decoder(6, 1, filters=2)(torch.zeros(taps), torch.zeros(image))
+        Decoder(6, 1, filters=2)(torch.zeros(blocks), torch.zeros(image))
 
 
 @pytest.mark.parametrize("sizes", [(0, 1, 32), (6, 0, 32), (6, 1, 0), (6, 1, 7)])

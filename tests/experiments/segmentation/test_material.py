@@ -12,7 +12,7 @@ from torch.nn import functional
 from fetalclip_nb.data.augmentation import Augmentation, augmented, augmented_masks
 from fetalclip_nb.data.images import pad_to_square, read_square
 from fetalclip_nb.errors import ParameterError
-from fetalclip_nb.experiments.segmentation import squares as pictures_module
+from fetalclip_nb.experiments.segmentation import squares as squares_module
 from fetalclip_nb.experiments.segmentation.material import (
     Material,
     gather,
@@ -20,7 +20,7 @@ from fetalclip_nb.experiments.segmentation.material import (
     trained_rows,
 )
 from fetalclip_nb.experiments.segmentation.squares import unpack
-from fetalclip_nb.models.blocks import NoFeatures, TapEncoder
+from fetalclip_nb.models.blocks import BlockEncoder, NoFeatures
 from fetalclip_nb.tasks.splits import Fold, Split
 from segments import (
     MEAN,
@@ -59,7 +59,7 @@ def share_of_cells(mask, side):
 
 
 def slow_row(task, encoder, side, row, which, seed=5):
-    """Image, shares of structures in each pixel and taps of one row, straight from the files."""
+    """Image, shares of structures in each pixel and blocks of one row, straight from the files."""
     image = read_square(task.dataset.paths[row])
     masks = [np.asarray(pad_to_square(Image.fromarray(m.astype("u1")))) for m in task.read(row)]
     if which:
@@ -68,11 +68,11 @@ def slow_row(task, encoder, side, row, which, seed=5):
         masks = augmented_masks(np.stack(masks) > 0, Augmentation(seed=seed), **settings)
     shares = [share_of_cells(mask, side) for mask in masks]
     pixels = encoder.preprocess(image)[None]
-    taps = torch.from_numpy(encoder.encode(pixels)).float()[0].permute(0, 3, 1, 2)
+    blocks = torch.from_numpy(encoder.encode(pixels)).float()[0].permute(0, 3, 1, 2)
     grid = (side // 16, side // 16)
-    taps = functional.interpolate(taps, grid, mode="bilinear", align_corners=False)
+    blocks = functional.interpolate(blocks, grid, mode="bilinear", align_corners=False)
     small = np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC))
-    return taps, (small / 255 - MEAN) / STD, np.stack(shares)
+    return blocks, (small / 255 - MEAN) / STD, np.stack(shares)
 
 
 @pytest.mark.parametrize(("side", "grid"), [(32, None), (64, None), (96, None), (32, 2)])
@@ -83,14 +83,14 @@ def test_batch_is_what_files_and_encoder_give(trunks, encoder, folder, tmp_path,
     found = gather(seen, trunks, kept, side=side, copies=COPIES, cache_dir=folder, seed=5)
     rows = np.flatnonzero(kept)
     pairs = np.array([[2, rows[-1]], [0, 0], [1, rows[0]], [0, len(kept) - 1], [2, rows[2]]])
-    taps, images, masks = found.batch(pairs)
-    assert taps.shape == (5, 4, 16, side // 16, side // 16) and images.shape == (5, 3, side, side)
+    blocks, images, masks = found.batch(pairs)
+    assert blocks.shape == (5, 4, 16, side // 16, side // 16) and images.shape == (5, 3, side, side)
     assert masks.shape == (5, 3, side, side)
-    assert taps.dtype == images.dtype == masks.dtype == torch.float32
+    assert blocks.dtype == images.dtype == masks.dtype == torch.float32
     for i, (which, row) in enumerate(pairs):
         # Features of a smaller stored grid were resampled before they were stored.
-        tap, image, share = slow_row(trunks, seen, side, row, which)
-        torch.testing.assert_close(taps[i], tap, atol=5e-3, rtol=5e-3)
+        features, image, share = slow_row(trunks, seen, side, row, which)
+        torch.testing.assert_close(blocks[i], features, atol=5e-3, rtol=5e-3)
         np.testing.assert_allclose(images[i].permute(1, 2, 0), image, atol=1e-5)
         clear = abs(share - 0.5) > 1e-4  # at one half, sums of another order may fall either way
         assert clear.mean() > 0.99 and share.max() > 0.9
@@ -132,7 +132,7 @@ def test_only_rows_that_are_trained_on_have_copies(trunks, copied):
     for part in copies:
         assert np.array_equal(part.place >= 0, kept)
         assert part.place[kept].tolist() == list(range(kept.sum()))
-        assert len(part.taps) == len(part.images) == len(part.masks) == kept.sum()
+        assert len(part.blocks) == len(part.images) == len(part.masks) == kept.sum()
 
 
 def test_pairs_are_all_copies_of_the_rows_or_the_rows_as_they_are(copied, squares):
@@ -158,7 +158,7 @@ def test_key_changes_with_all_that_decoders_are_given(trunks, encoder, tmp_path)
     other_encoders = {
         "none": NoFeatures(),
         "grid": tiny_encoder(tmp_path, grid=2),
-        "blocks": TapEncoder(encoder._model, "even"),
+        "blocks": BlockEncoder(encoder._model, "even"),
     }
     changes = {
         "usual": {},
@@ -199,19 +199,19 @@ def test_without_an_encoder_features_are_zeros_and_images_are_the_same(squares, 
     blind = gather(NoFeatures(), trunks, kept, side=SIDE, copies=1, cache_dir=tmp_path)
     assert blind.shape == (8, 3) and squares.shape == (16, 3)
     assert (blind.encoder, squares.encoder) == ("image only", "tiny")
-    taps, _, masks = blind.batch(np.array([[0, 2], [1, np.flatnonzero(kept)[-1]]]))
-    assert taps.shape == (2, 4, 8, 2, 2) and not taps.any()
+    blocks, _, masks = blind.batch(np.array([[0, 2], [1, np.flatnonzero(kept)[-1]]]))
+    assert blocks.shape == (2, 4, 8, 2, 2) and not blocks.any()
     assert torch.equal(masks[:1], squares.batch(np.array([[0, 2]]))[2])
     assert np.array_equal(blind.preparations[0].images, squares.preparations[0].images)
-    assert not (tmp_path / "taps").exists()
+    assert not (tmp_path / "blocks").exists()
 
 
 def test_what_was_computed_is_read(trunks, encoder, copied, folder, monkeypatch):
     def fails(*_):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(TapEncoder, "encode", fails)
-    monkeypatch.setattr(pictures_module, "_square", fails)
+    monkeypatch.setattr(BlockEncoder, "encode", fails)
+    monkeypatch.setattr(squares_module, "_square", fails)
     kept = trained_patients(trunks)
     again = gather(encoder, trunks, kept, side=SIDE, copies=COPIES, cache_dir=folder, seed=5)
     pairs = copied.pairs(np.flatnonzero(kept))

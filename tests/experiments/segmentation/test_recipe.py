@@ -29,7 +29,7 @@ def task(*trained):
 
 
 def require(splits=None, **changes):
-    numbers = {"side": 32, "copies": 1, "runs": 1, "taps": "even"}
+    numbers = {"side": 32, "copies": 1, "runs": 1, "blocks": "even"}
     recipe = replace(RECIPE, **{k: v for k, v in changes.items() if k not in numbers})
     numbers |= {k: v for k, v in changes.items() if k in numbers}
     require_decoder_settings(splits or {"head": task(4, 5)}, recipe=recipe, **numbers)
@@ -142,9 +142,9 @@ def test_schedule_in_words(changes, numbers, text):
     assert schedule_text(DecoderRecipe(**changes), **numbers) == text
 
 
-def test_unknown_taps_are_refused():
-    (text,) = found(taps="evn")
-    assert text == "taps = 'evn', not one of published, even"
+def test_unknown_blocks_are_refused():
+    (text,) = found(blocks="evn")
+    assert text == "blocks = 'evn', not one of published, even"
 
 
 @pytest.mark.parametrize(

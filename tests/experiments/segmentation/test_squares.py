@@ -14,7 +14,7 @@ from fetalclip_nb.data.augmentation import Augmentation, augmented, augmented_ma
 from fetalclip_nb.data.images import pad_to_square, read_square
 from fetalclip_nb.errors import CacheError, ImageError, ParameterError
 from fetalclip_nb.experiments.segmentation import squares
-from fetalclip_nb.experiments.segmentation.squares import normalised, pack, pictures, unpack
+from fetalclip_nb.experiments.segmentation.squares import normalised, pack, task_squares, unpack
 from fetalclip_nb.tasks.masks import structure_task
 
 SIZES = [(80, 60), (60, 80), (64, 64), (97, 41)]
@@ -45,7 +45,7 @@ def write(root, modes=("L", "RGB", "L", "L")):
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
-    return write(tmp_path_factory.mktemp("pictures") / "own")
+    return write(tmp_path_factory.mktemp("squares") / "own")
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def masks_of(store, side=SIDE):
 
 
 def test_shapes_types_and_order(task, tmp_path):
-    store = pictures(task, SIDE, cache_dir=tmp_path)
+    store = task_squares(task, SIDE, cache_dir=tmp_path)
     assert task.structures == ("bar", "disc")
     assert store.arrays["images"].shape == (4, SIDE, SIDE, 3)
     assert store.arrays["images"].dtype == np.uint8
@@ -78,7 +78,7 @@ def test_shapes_types_and_order(task, tmp_path):
 def test_masks_lie_on_what_they_outline(tmp_path):
     task = write(tmp_path / "own", modes=("RGB",) * 4)
     for changes in ({}, {"augmentation": MOVING, "copy": 1}, {"augmentation": MOVING, "copy": 2}):
-        store = pictures(task, 40, cache_dir=tmp_path, **changes)
+        store = task_squares(task, 40, cache_dir=tmp_path, **changes)
         for image, masks in zip(store.arrays["images"], masks_of(store, 40), strict=True):
             for channel, name in ((0, "disc"), (1, "bar")):
                 region, seen = masks[task.structures.index(name)], image[..., channel] > 127
@@ -88,7 +88,7 @@ def test_masks_lie_on_what_they_outline(tmp_path):
 
 def test_masks_are_averaged_over_blocks_of_the_padded_square(task, tmp_path):
     """64 x 64 on 16 x 16: at least 8 of 16 pixels; 80 x 60: 10 rows are added on either side."""
-    found = masks_of(pictures(task, SIDE, cache_dir=tmp_path))
+    found = masks_of(task_squares(task, SIDE, cache_dir=tmp_path))
     blocks = task.read(2).reshape(2, 16, 4, 16, 4).sum(axis=(2, 4))
     assert (blocks == 8).any()  # a tie is inside
     assert np.array_equal(found[2], blocks >= 8)
@@ -99,7 +99,7 @@ def test_masks_are_averaged_over_blocks_of_the_padded_square(task, tmp_path):
 
 
 def test_masks_are_moved_at_full_size_and_then_reduced(task, tmp_path):
-    found = masks_of(pictures(task, SIDE, cache_dir=tmp_path, augmentation=MOVING, copy=3))
+    found = masks_of(task_squares(task, SIDE, cache_dir=tmp_path, augmentation=MOVING, copy=3))
     name = task.dataset.table["id"][2]
     moved = augmented_masks(task.read(2), MOVING, name=name, copy=3)
     assert np.array_equal(found[2], moved.reshape(2, 16, 4, 16, 4).sum(axis=(2, 4)) >= 8)
@@ -111,7 +111,7 @@ def test_images_are_what_an_encoder_of_that_side_sees(task, tmp_path, side):
     prepare = open_clip.image_transform(side, is_train=False, mean=mean, std=std)
     augmentation = Augmentation()
     for changes in ({}, {"augmentation": augmentation, "copy": 1}):
-        store = pictures(task, side, cache_dir=tmp_path, **changes)
+        store = task_squares(task, side, cache_dir=tmp_path, **changes)
         found = normalised(store.arrays["images"], mean, std)
         assert found.shape == (4, 3, side, side) and found.dtype == torch.float32
         for row, path in enumerate(task.dataset.paths):
@@ -131,7 +131,7 @@ def test_normalised_by_hand():
 
 
 def test_memory_of_normalised_images_is_their_own(task, tmp_path):
-    images = pictures(task, SIDE, cache_dir=tmp_path).arrays["images"]
+    images = task_squares(task, SIDE, cache_dir=tmp_path).arrays["images"]
     normalised(images, (0, 0, 0), (1, 1, 1)).zero_()
     assert images.max() > 0
 
@@ -145,37 +145,37 @@ def test_packed_masks_come_back(shape):
 
 
 def test_what_is_there_is_read_and_what_differs_is_made(task, tmp_path, computed):
-    first = pictures(task, SIDE, cache_dir=tmp_path)
+    first = task_squares(task, SIDE, cache_dir=tmp_path)
     assert computed == [0, 1, 2, 3]
-    again = pictures(task, SIDE, cache_dir=tmp_path)
+    again = task_squares(task, SIDE, cache_dir=tmp_path)
     assert len(computed) == 4 and again.folder == first.folder
     rows = np.array([False, True, True, False])
     others = [
-        pictures(task, 24, cache_dir=tmp_path),
-        pictures(task, SIDE, cache_dir=tmp_path, rows=rows),
-        pictures(task, SIDE, cache_dir=tmp_path, augmentation=MOVING),
-        pictures(task, SIDE, cache_dir=tmp_path, augmentation=MOVING, copy=1),
-        pictures(task, SIDE, cache_dir=tmp_path, augmentation=replace(MOVING, seed=1)),
-        pictures(replace(task, fingerprint="other"), SIDE, cache_dir=tmp_path),
+        task_squares(task, 24, cache_dir=tmp_path),
+        task_squares(task, SIDE, cache_dir=tmp_path, rows=rows),
+        task_squares(task, SIDE, cache_dir=tmp_path, augmentation=MOVING),
+        task_squares(task, SIDE, cache_dir=tmp_path, augmentation=MOVING, copy=1),
+        task_squares(task, SIDE, cache_dir=tmp_path, augmentation=replace(MOVING, seed=1)),
+        task_squares(replace(task, fingerprint="other"), SIDE, cache_dir=tmp_path),
     ]
     assert len({first.folder, *(store.folder for store in others)}) == 7
-    assert first.folder.parent == tmp_path / "pictures"
+    assert first.folder.parent == tmp_path / "squares"
 
 
 def test_another_version_is_made_anew(task, tmp_path, monkeypatch, computed):
-    pictures(task, SIDE, cache_dir=tmp_path)
+    task_squares(task, SIDE, cache_dir=tmp_path)
     monkeypatch.setattr(squares, "VERSION", squares.VERSION + 1)
-    pictures(task, SIDE, cache_dir=tmp_path)
+    task_squares(task, SIDE, cache_dir=tmp_path)
     assert computed == [0, 1, 2, 3] * 2
 
 
 def test_masks_that_change_are_not_read_from_the_cache(tmp_path, computed):
     task = write(tmp_path / "own")
-    before = masks_of(pictures(task, SIDE, cache_dir=tmp_path))
+    before = masks_of(task_squares(task, SIDE, cache_dir=tmp_path))
     mask = Image.open(tmp_path / "own" / "disc2.png")
     pad_to_square(mask).transpose(Image.Transpose.ROTATE_90).save(tmp_path / "own" / "disc2.png")
     changed = structure_task("shapes", tmp_path / "own")
-    after = masks_of(pictures(changed, SIDE, cache_dir=tmp_path))
+    after = masks_of(task_squares(changed, SIDE, cache_dir=tmp_path))
     assert len(computed) == 8 and (before[2, 1] != after[2, 1]).any()
     assert np.array_equal(before[:2], after[:2])
 
@@ -183,23 +183,24 @@ def test_masks_that_change_are_not_read_from_the_cache(tmp_path, computed):
 @pytest.mark.parametrize("changes", [{}, {"augmentation": Augmentation(), "copy": 2}])
 def test_rows_of_a_subset_are_those_of_the_whole(task, tmp_path, changes):
     rows = np.array([False, True, False, True])
-    whole = pictures(task, SIDE, cache_dir=tmp_path, **changes)
-    part = pictures(task, SIDE, cache_dir=tmp_path, rows=rows, **changes)
+    whole = task_squares(task, SIDE, cache_dir=tmp_path, **changes)
+    part = task_squares(task, SIDE, cache_dir=tmp_path, rows=rows, **changes)
     for name, array in whole.arrays.items():
         assert np.array_equal(array[rows], part.arrays[name])
 
 
 def test_threads_change_nothing(task, tmp_path):
     changes = {"augmentation": Augmentation(clahe_probability=1), "copy": 1}
-    one = pictures(task, SIDE, cache_dir=tmp_path / "one", workers=1, **changes)
-    four = pictures(task, SIDE, cache_dir=tmp_path / "four", workers=4, **changes)
+    one = task_squares(task, SIDE, cache_dir=tmp_path / "one", workers=1, **changes)
+    four = task_squares(task, SIDE, cache_dir=tmp_path / "four", workers=4, **changes)
     for name, array in one.arrays.items():
         assert np.array_equal(array, four.arrays[name])
 
 
 def test_copies_differ(task, tmp_path):
     copies = [
-        pictures(task, SIDE, cache_dir=tmp_path, augmentation=MOVING, copy=copy) for copy in (0, 1)
+        task_squares(task, SIDE, cache_dir=tmp_path, augmentation=MOVING, copy=copy)
+        for copy in (0, 1)
     ]
     for row in range(4):
         assert (masks_of(copies[0])[row] != masks_of(copies[1])[row]).any()
@@ -209,25 +210,25 @@ def test_copies_differ(task, tmp_path):
 @pytest.mark.parametrize("side", [0, -8, 12])
 def test_sides_that_bytes_cannot_hold_are_refused(task, tmp_path, side):
     with pytest.raises(ParameterError, match=f"side.*multiple of 8.*Found: {side}"):
-        pictures(task, side, cache_dir=tmp_path)
+        task_squares(task, side, cache_dir=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_no_row_is_refused(task, tmp_path):
     with pytest.raises(ParameterError, match="Nothing to store"):
-        pictures(task, SIDE, cache_dir=tmp_path, rows=np.zeros(4, dtype=bool))
+        task_squares(task, SIDE, cache_dir=tmp_path, rows=np.zeros(4, dtype=bool))
 
 
 def test_images_that_have_gone_are_named(tmp_path):
     task = write(tmp_path / "own")
     (tmp_path / "own" / "1.png").unlink()
     with pytest.raises(ImageError, match=r"missing.*1\.png"):
-        pictures(task, SIDE, cache_dir=tmp_path)
+        task_squares(task, SIDE, cache_dir=tmp_path)
 
 
 def test_damage_is_noticed(task, tmp_path):
-    store = pictures(task, SIDE, cache_dir=tmp_path)
+    store = task_squares(task, SIDE, cache_dir=tmp_path)
     path = store.folder / "masks.npy"
     path.write_bytes(path.read_bytes()[:-1] + b"\xff")
     with pytest.raises(CacheError, match=r"content of masks.*delete the folder"):
-        pictures(task, SIDE, cache_dir=tmp_path)
+        task_squares(task, SIDE, cache_dir=tmp_path)

@@ -32,8 +32,8 @@ def toy():
         masks[i, 0, :, i % 8 : i % 8 + 6] = 1
     masks[:, 1] = 1 - masks[:, 0]
     images = masks[:, :1].repeat(1, 3, 1, 1) + 0.1 * torch.randn(20, 3, 16, 16, generator=generator)
-    taps = torch.randn(20, 4, 4, 1, 1, generator=generator)
-    return taps, images, masks
+    blocks = torch.randn(20, 4, 4, 1, 1, generator=generator)
+    return blocks, images, masks
 
 
 def reader(toy, log=None):
@@ -93,9 +93,9 @@ def test_weights_are_those_of_the_best_epoch(toy):
     assert trained.epoch == np.argmin(trained.losses) + 1
     decoder = Decoder(*SHAPE, 2).eval()
     decoder.load_state_dict(trained.weights)
-    taps, images, masks = (tensor[12:16] for tensor in toy)
+    blocks, images, masks = (tensor[12:16] for tensor in toy)
     with torch.no_grad():
-        loss = training.dice_loss()(decoder(taps, images), masks)
+        loss = training.dice_loss()(decoder(blocks, images), masks)
     assert float(loss) == pytest.approx(trained.losses.min(), abs=1e-5)
 
 
