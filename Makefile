@@ -50,7 +50,7 @@ $(READY): pyproject.toml
 	@set -e; \
 	if ! $(BIN)/python -c "import pip" 2> /dev/null; then \
 	  for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11 python; do \
-	    if $$python -c "import sys; sys.exit(sys.version_info < (3, 11))" 2> /dev/null; then \
+	    if $$python -c "import sys; sys.exit(sys.version_info < (3, 11, 4))" 2> /dev/null; then \
 	      echo "Making $(VENV) with $$($$python --version) ($$python)"; \
 	      $$python -m venv --clear $(VENV); break; \
 	    fi; \

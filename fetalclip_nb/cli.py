@@ -103,12 +103,12 @@ def _add_profile(command: argparse.ArgumentParser) -> None:
 
 def prepare_data(options: argparse.Namespace) -> int:
     """Put data in place and read each set once, so that bad data show up before any work."""
-    from fetalclip_nb.data.kinds import READERS, load_dataset
+    from fetalclip_nb.data.kinds import KINDS, load_dataset
     from fetalclip_nb.data.sources import prepare
 
     for name, source in _sources(load_profile(options.profile), options.names).items():
         folder = prepare(source)
-        if source.kind not in READERS:
+        if source.kind not in KINDS:
             print(f"{name}: {_shown(folder)}")
             continue
         dataset = load_dataset(source.kind, folder)
@@ -119,7 +119,7 @@ def prepare_data(options: argparse.Namespace) -> int:
 
 def embed_data(options: argparse.Namespace) -> int:
     """Fill the cache for some or all pairs of model and data set."""
-    from fetalclip_nb.data.kinds import READERS, load_dataset
+    from fetalclip_nb.data.kinds import KINDS, load_dataset
     from fetalclip_nb.models.embed import image_embeddings
     from fetalclip_nb.models.model import load_model
 
@@ -128,7 +128,7 @@ def embed_data(options: argparse.Namespace) -> int:
     datasets = {
         name: load_dataset(source.kind, source.root)
         for name, source in sources.items()
-        if source.kind in READERS
+        if source.kind in KINDS
     }
     for spec in options.model or profile.models:
         model = load_model(spec, device=profile.device, precision=profile.precision)

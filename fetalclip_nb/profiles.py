@@ -1,30 +1,27 @@
 """Profiles: which data, models, sizes and notebook parameters belong together."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from fetalclip_nb.errors import ProfileError, listing
 from fetalclip_nb.paths import project_root, resolve
 
+if TYPE_CHECKING:
+    import jsonschema
+
 PACKAGED = Path(__file__).parent / "_profiles"
 """Copies of ``profiles/`` in an installed package, for use without a checkout."""
 
-_KEYS = ("name", "description", "device", "precision", "data", "models", "notebooks")
-
-_SOURCE_KEYS = ("kind", "root", "phantoms", "download", "embed")
-
-_KINDS = ("fetal_planes", "hc18", "manifest", "fass", "focus", "released")
+SCHEMA = "profile.schema.json"
+"""Beside the profiles: their form, from which editors complete too."""
 
 DEMO = "demo"
 """Name of the profile whose phantoms stand in for a data set, and the word for them in place
 of a folder: they are drawn when they are missing."""
-
-_PHANTOM_KEYS = ("patients", "seed")
-
-VIEWS = ("chd", "abdomen", "four_chamber")
-"""What a manifest of phantoms may show; the first one where a profile does not say."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,7 @@ class DataSource:
         kind: Reader, or "released" for the authors' files.
         root: Folder, absolute.
         phantoms: {"patients": n, "seed": s} when it is drawn, else None; a manifest's "view"
-            says what of ("chd" where it is not given).
+            says what of.
         download: Name in the registry when it is fetched, else None.
         embed: False where no chapter reads embeddings of it (segmentation takes features of
             several blocks instead): the workflow then makes none.
@@ -92,23 +89,28 @@ def load_profile(name: str | Path) -> Profile:
         name: A name in ``profiles/`` ("demo") or a path to a YAML file.
 
     Raises:
-        ProfileError: Missing file, no YAML, an unknown or missing key, a wrong type.
+        ProfileError: Missing file, no YAML, all that is not of the form in `SCHEMA`, or a notebook
+            that names data which the profile does not have.
     """
     path = _find(name)
     content = _read(path)
-    _require_keys(content, _KEYS, required=("name", "data", "models", "notebooks"), where=path)
-    _require_types(content, path)
-    for name, values in content["notebooks"].items():
-        _require_data(name, values or {}, content["data"], path)
+    _require_form(content, path)
+    notebooks = {key: dict(value or {}) for key, value in content["notebooks"].items()}
+    for notebook, values in notebooks.items():
+        _require_data(notebook, values, content["data"], path)
+    sources = {
+        key: DataSource(**{**value, "root": resolve(value["root"])})
+        for key, value in content["data"].items()
+    }
     return Profile(
         name=content["name"],
         path=path,
         description=content.get("description", ""),
         device=content.get("device", "auto"),
         precision=content.get("precision", "auto"),
-        data={key: _source(key, value, path) for key, value in content["data"].items()},
-        models=list(content["models"]),
-        notebooks={key: dict(value or {}) for key, value in content["notebooks"].items()},
+        data=sources,
+        models=content["models"],
+        notebooks=notebooks,
     )
 
 
@@ -126,46 +128,37 @@ def _find(name: str | Path) -> Path:
     return path.resolve()
 
 
-def _read(path: Path) -> dict:
+def _read(path: Path) -> object:
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
+        return yaml.safe_load(path.read_text("utf-8"))
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise ProfileError("Profile is no YAML", where=path, found=reason) from None
-    if not isinstance(content, dict):
-        raise ProfileError("Profile is no mapping", where=path, expected=", ".join(_KEYS))
-    return content
 
 
-def _require_keys(content: dict, known: tuple, *, required: tuple, where: object) -> None:
-    unknown = [key for key in content if key not in known]
-    missing = [key for key in required if key not in content]
-    if unknown or missing:
-        found = [f"unknown {listing(unknown)}"] if unknown else []
-        found += [f"no {listing(missing)}"] if missing else []
+def _require_form(content: object, path: Path) -> None:
+    """Refuse what is not of the schema's form, all at once."""
+    import jsonschema  # takes a tenth of a second, which `--help` need not wait for
+
+    shipped = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[1] / "profiles"
+    schema = json.loads((shipped / SCHEMA).read_text("utf-8"))
+    errors = jsonschema.Draft202012Validator(schema).iter_errors(content)
+    problems = [_problem(error) for error in sorted(errors, key=lambda error: error.json_path)]
+    if problems:
         raise ProfileError(
-            "Profile has wrong keys", where=where, expected=", ".join(known), found="; ".join(found)
+            "Profile has another form",
+            where=path,
+            found="; ".join(problems),
+            fix=f"correct these settings; {SCHEMA} beside the profiles has all of them",
         )
 
 
-def _require_types(content: dict, path: Path) -> None:
-    kinds = {"name": str, "description": str, "device": str, "precision": str}
-    kinds |= {"data": dict, "models": list, "notebooks": dict}
-    for key, kind in kinds.items():
-        if key in content and not isinstance(content[key], kind):
-            raise ProfileError(
-                "Profile setting has a wrong type",
-                where=f"{path}, key {key}",
-                expected=kind.__name__,
-                found=repr(content[key]),
-            )
-    if not content["name"].replace("-", "").replace("_", "").isalnum():
-        raise ProfileError(
-            "Profile name is no folder name",
-            where=f"{path}, key name",
-            expected="letters, digits, - and _",
-            found=repr(content["name"]),
-        )
+def _problem(error: "jsonschema.ValidationError") -> str:
+    """Where in the file, what is wrong, what would be right."""
+    place = " ".join(map(str, error.absolute_path)) or "file"
+    known = ", ".join(error.schema.get("properties", {}))
+    right = known or error.schema.get("description", "")
+    return f"{place}: {error.message}" + (f" ({right})" if right else "")
 
 
 def _require_data(notebook: str, values: dict, sources: dict, path: Path) -> None:
@@ -187,43 +180,3 @@ def named_data(given: object) -> dict[str, object]:
     ({'data_root': 'hc18'}, {'chd_root': 'chd'})
     """
     return dict(given) if isinstance(given, dict) else {"data_root": given}
-
-
-def _source(name: str, content: object, path: Path) -> DataSource:
-    where = f"{path}, data {name}"
-    if not isinstance(content, dict):
-        raise ProfileError(
-            "Data source is no mapping", where=where, expected=", ".join(_SOURCE_KEYS)
-        )
-    _require_keys(content, _SOURCE_KEYS, required=("kind", "root"), where=where)
-    if content["kind"] not in _KINDS:
-        raise ProfileError(
-            "Unknown kind of data", where=where, expected=", ".join(_KINDS), found=content["kind"]
-        )
-    phantoms = content.get("phantoms")
-    if phantoms is not None:
-        _require_phantoms(phantoms, content["kind"], f"{where}, phantoms")
-    embed = content.get("embed", True)
-    if not isinstance(embed, bool):
-        raise ProfileError(
-            "Profile setting has a wrong type",
-            where=f"{where}, key embed",
-            expected="true or false",
-            found=repr(embed),
-        )
-    root = resolve(content["root"])
-    return DataSource(content["kind"], root, phantoms, content.get("download"), embed)
-
-
-def _require_phantoms(phantoms: object, kind: str, where: str) -> None:
-    known = (*_PHANTOM_KEYS, "view") if kind == "manifest" else _PHANTOM_KEYS
-    if not isinstance(phantoms, dict):
-        raise ProfileError("Phantoms are no mapping", where=where, expected=", ".join(known))
-    _require_keys(phantoms, known, required=_PHANTOM_KEYS, where=where)
-    if phantoms.get("view", VIEWS[0]) not in VIEWS:
-        raise ProfileError(
-            "Unknown view of phantoms",
-            where=f"{where}, key view",
-            expected=", ".join(VIEWS),
-            found=repr(phantoms["view"]),
-        )

@@ -1,7 +1,10 @@
+import json
+
 import pytest
 import yaml
 
 from fetalclip_nb import profiles
+from fetalclip_nb.data.kinds import KINDS
 from fetalclip_nb.errors import ProfileError
 
 GOOD = {
@@ -28,13 +31,9 @@ def test_the_shipped_profiles_are_valid(repository, monkeypatch):
     assert set(demo.notebooks) == set(paper.notebooks) == names
 
 
-def test_data_may_go_without_embeddings(tmp_path):
-    source = {"kind": "hc18", "root": "x"}
-    for given, expected in ((source, True), ({**source, "embed": False}, False)):
-        profile = profiles.load_profile(write(tmp_path, data={"hc18": given}))
-        assert profile.data["hc18"].embed is expected
-    with pytest.raises(ProfileError, match="hc18, key embed.*true or false.*'no'"):
-        profiles.load_profile(write(tmp_path, data={"hc18": {**source, "embed": "no"}}))
+@pytest.mark.parametrize(("given", "expected"), [({}, True), ({"embed": False}, False)])
+def test_data_may_go_without_embeddings(tmp_path, given, expected):
+    assert profiles.load_profile(write(tmp_path, **source(**given))).data["hc18"].embed is expected
 
 
 def test_defaults_and_absolute_roots(tmp_path, monkeypatch):
@@ -46,36 +45,68 @@ def test_defaults_and_absolute_roots(tmp_path, monkeypatch):
     assert profile.notebooks == {"02_gestational_age": {"data": "hc18"}}
 
 
-@pytest.mark.parametrize("view", [{}, *({"view": view} for view in profiles.VIEWS)])
+@pytest.mark.parametrize("view", [{}, *({"view": view} for view in KINDS["manifest"].phantoms)])
 def test_a_manifest_of_phantoms_may_name_its_view(tmp_path, view):
     trunks = {"kind": "manifest", "root": "x", "phantoms": {**FEW, **view}}
     path = write(tmp_path, data={"hc18": trunks})
     assert profiles.load_profile(path).data["hc18"].phantoms == {**FEW, **view}
 
 
+def test_the_schema_knows_the_kinds_of_data_that_there_are(repository):
+    schema = json.loads((repository / "profiles" / profiles.SCHEMA).read_text())
+    source, phantoms = schema["$defs"]["source"], schema["$defs"]["phantoms"]
+    assert source["properties"]["kind"]["enum"] == [*KINDS, "released"]
+    drawn, viewed = (rule["then"]["properties"]["kind"]["enum"] for rule in source["allOf"])
+    assert drawn == [name for name, kind in KINDS.items() if kind.phantoms]
+    assert viewed == [name for name, kind in KINDS.items() if len(kind.phantoms) > 1]
+    assert phantoms["properties"]["view"]["enum"] == [*KINDS["manifest"].phantoms]
+
+
+def test_editors_find_the_schema_of_the_shipped_profiles(repository):
+    for path in (repository / "profiles").glob("*.yaml"):
+        first = path.read_text().splitlines()[0]
+        assert first == f"# yaml-language-server: $schema={profiles.SCHEMA}"
+
+
+def source(**changes):
+    return {"data": {"hc18": {"kind": "hc18", "root": "x", **changes}}}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"modles": []}, "wrong keys.*unknown modles"),
-        ({"models": "phantomclip"}, "wrong type.*key models.*list.*'phantomclip'"),
-        ({"name": "../x"}, "no folder name"),
+        ({"modles": []}, r"file: .*'modles' was unexpected\) \(name, description, device, .*"),
+        ({"models": "phantomclip"}, "models: 'phantomclip' is not of type 'array' .list of"),
+        ({"name": "../x"}, r"name: '\.\./x' does not match.*letters, digits, - and _"),
         ({"notebooks": {"02": {"data": "mri"}}}, "names data.*key data.*hc18.*'mri'"),
-        ({"data": {"hc18": {"kind": "mri", "root": "x"}}}, "Unknown kind of data.*hc18.*mri"),
-        ({"data": {"hc18": {"kind": "hc18"}}}, "no root"),
-        ({"data": {"hc18": {"kind": "hc18", "root": "x", "phantoms": {"n": 3}}}}, "unknown n"),
-        ({"data": {"hc18": {"kind": "hc18", "root": "x", "phantoms": 3}}}, "Phantoms are no mapp"),
+        ({"notebooks": {"02": ["data"]}}, "notebooks 02: .*not of type 'object'"),
+        (source(kind="mri"), "data hc18 kind: 'mri' is not one of .*'hc18'"),
+        ({"data": {"hc18": {"kind": "hc18"}}}, r"data hc18: 'root' is a required .*kind, root"),
+        ({"data": {"hc18": "x"}}, "data hc18: 'x' is not of type 'object'"),
+        (source(embed="no"), "data hc18 embed: 'no' .*true or false"),
+        (source(phantoms={"n": 3}), "data hc18 phantoms: .*'n' was unexpected.*patients, seed"),
+        (source(phantoms=3), "data hc18 phantoms: 3 is not of type 'object'"),
+        (source(phantoms={**FEW, "patients": 0}), "patients: 0 is less than the minimum of 1"),
         (
-            {"data": {"hc18": {"kind": "hc18", "root": "x", "phantoms": {**FEW, "view": "chd"}}}},
-            "hc18, phantoms.*Expected: patients, seed. Found: unknown view",
+            source(phantoms={**FEW, "view": "chd"}),
+            "data hc18 kind: 'hc18' is not one of .'manifest'.*phantoms have a view",
         ),
         (
-            {"data": {"hc18": {"kind": "manifest", "root": "x", "phantoms": {**FEW, "view": []}}}},
-            r"Unknown view.*hc18, phantoms, key view.*chd, abdomen, four_chamber.*Found: \[\]",
+            source(kind="manifest", phantoms={**FEW, "view": []}),
+            r"phantoms view: \[\] is not one of \['chd', 'abdomen', 'four_chamber'\]",
+        ),
+        (
+            source(kind="released", phantoms=FEW),
+            "kind: 'released' is not one of .*'manifest'.*drawn as phantoms",
+        ),
+        (
+            {"models": 3, **source(kind="mri")},
+            "data hc18 kind: 'mri' .*; models: 3 .*What to do: correct these settings",
         ),
     ],
 )
 def test_wrong_profiles(tmp_path, changes, message):
-    with pytest.raises(ProfileError, match=message):
+    with pytest.raises(ProfileError, match=f"own.yaml.*Found: .*{message}|{message}"):
         profiles.load_profile(write(tmp_path, **changes))
 
 

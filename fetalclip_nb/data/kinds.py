@@ -1,22 +1,84 @@
-"""Every kind of data set, once: its reader and the layout by which it is known."""
+"""Every kind of data set, once: its reader, its layout, its phantoms and its masks."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from fetalclip_nb.data import fass, fetal_planes, focus, hc18
 from fetalclip_nb.data.dataset import Dataset
-from fetalclip_nb.data.fass import read_fass
-from fetalclip_nb.data.fetal_planes import read_fetal_planes
-from fetalclip_nb.data.focus import read_focus
-from fetalclip_nb.data.hc18 import read_hc18
 from fetalclip_nb.data.manifest import read_manifest
+from fetalclip_nb.data.mask_files import decode_bright, decode_image, decode_outline
 from fetalclip_nb.errors import DataError
+from fetalclip_nb.phantoms.chd import write_chd
+from fetalclip_nb.phantoms.cohorts import write_fetal_planes, write_hc18
+from fetalclip_nb.phantoms.organs import ORGANS, write_organs
 
-READERS = {
-    "fetal_planes": read_fetal_planes,
-    "hc18": read_hc18,
-    "manifest": read_manifest,
-    "fass": read_fass,
-    "focus": read_focus,
+
+@dataclass(frozen=True)
+class Masks:
+    """Where the masks of a kind of data set are.
+
+    Attributes:
+        decode: Turns the bytes of a file into masks (see `MaskReader`).
+        structures: What all masks show; () where columns mask_STRUCTURE of the table name it.
+        column: Column of the table with one file for all structures; "" for columns
+            mask_STRUCTURE with one file each.
+        stand_in: Data set that stands in for the paper's private one, "" if it does not.
+    """
+
+    decode: Callable
+    structures: tuple[str, ...] = ()
+    column: str = ""
+    stand_in: str = ""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of data set.
+
+    Attributes:
+        read: Reader of its folder (a manifest: of the CSV or its folder).
+        layout: Files and folders by which a folder of it is known.
+        phantoms: What phantoms may show to their writer; the first where a profile does not say.
+        masks: None where it has none.
+    """
+
+    read: Callable[[Path | str], Dataset]
+    layout: tuple[str, ...]
+    phantoms: Mapping[str, Callable] = field(default_factory=dict)
+    masks: Masks | None = None
+
+
+KINDS = {
+    "fetal_planes": Kind(
+        fetal_planes.read_fetal_planes,
+        (fetal_planes.TABLE,),
+        {"planes": write_fetal_planes},
+    ),
+    "hc18": Kind(
+        hc18.read_hc18,
+        (hc18.TABLE,),
+        {"heads": write_hc18},
+        Masks(decode_outline, ("head",), "annotation"),
+    ),
+    "manifest": Kind(
+        read_manifest,
+        ("manifest.csv",),
+        {"chd": write_chd} | {view: partial(write_organs, view=view) for view in ORGANS},
+        Masks(decode_image),
+    ),
+    "fass": Kind(
+        fass.read_fass,
+        (fass.IMAGES, fass.ARRAYS),
+        masks=Masks(fass.decode_arrays, fass.STRUCTURES, "arrays", "FASS"),
+    ),
+    "focus": Kind(
+        focus.read_focus,
+        tuple(f"{split}/{focus.IMAGES}" for split in focus.SPLITS),
+        # No record says which values these masks have; public code cuts them at 127.
+        masks=Masks(decode_bright, stand_in="FOCUS"),
+    ),
 }
 
 
@@ -30,22 +92,14 @@ def load_dataset(kind: str, root: Path | str) -> Dataset:
     Raises:
         DataError: Unknown kind, or whatever the reader finds wrong.
     """
-    if kind not in READERS:
-        raise DataError("Unknown kind of data set", expected=", ".join(READERS), found=kind)
-    return READERS[kind](root)
+    if kind not in KINDS:
+        raise DataError("Unknown kind of data set", expected=", ".join(KINDS), found=kind)
+    return KINDS[kind].read(root)
 
 
-_LAYOUTS = {
-    "fetal_planes": (fetal_planes.TABLE,),
-    "hc18": (hc18.TABLE,),
-    "manifest": ("manifest.csv",),
-    "fass": (fass.IMAGES, fass.ARRAYS),
-    "focus": tuple(f"{split}/{focus.IMAGES}" for split in focus.SPLITS),
-}
-"""What a folder of each kind holds."""
-
-
-def layout(root: Path) -> str:
-    """The kind of data set in a folder, or an empty string where it is none that is known."""
-    kinds = (k for k, parts in _LAYOUTS.items() if all((root / part).exists() for part in parts))
-    return next(kinds, "")
+def kind_of(root: Path) -> str:
+    """The kind of data set in a folder or CSV, or an empty string where it is none."""
+    if root.suffix == ".csv":
+        return "manifest"
+    known = (k for k, kind in KINDS.items() if all((root / part).exists() for part in kind.layout))
+    return next(known, "")

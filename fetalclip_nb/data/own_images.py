@@ -17,7 +17,7 @@ import pandas as pd
 from fetalclip_nb.data.dataset import Dataset, build
 from fetalclip_nb.data.dicom import DECODERS, DICOM_SUFFIXES, NOT_DECODED, is_dicom
 from fetalclip_nb.data.images import verify_image
-from fetalclip_nb.data.kinds import layout, load_dataset
+from fetalclip_nb.data.kinds import kind_of, load_dataset
 from fetalclip_nb.data.sources import data_folder
 from fetalclip_nb.errors import DataError, ImageError, ParameterError, listing
 from fetalclip_nb.paths import project_root, resolve
@@ -37,7 +37,7 @@ def open_folder(folder: Path | str) -> Dataset:
         ImageError: If images are damaged; all are named.
     """
     root = _require_folder(Path(folder).expanduser())
-    kind = layout(root)
+    kind = kind_of(root)
     return load_dataset(kind, root) if kind else unlabelled("folder", root, image_files([root]))
 
 

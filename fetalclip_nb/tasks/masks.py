@@ -12,18 +12,10 @@ import pandas as pd
 
 from fetalclip_nb.data import fass, focus
 from fetalclip_nb.data.dataset import Dataset
-from fetalclip_nb.data.fass import read_fass
-from fetalclip_nb.data.focus import read_focus
 from fetalclip_nb.data.images import image_size
-from fetalclip_nb.data.manifest import MASK_PREFIX, read_manifest
-from fetalclip_nb.data.mask_files import (
-    RULE,
-    Flaw,
-    MaskReader,
-    decode_bright,
-    decode_image,
-    decode_outline,
-)
+from fetalclip_nb.data.kinds import KINDS, kind_of, load_dataset
+from fetalclip_nb.data.manifest import MASK_PREFIX
+from fetalclip_nb.data.mask_files import RULE, Flaw, MaskReader
 from fetalclip_nb.errors import DataError, listing
 from fetalclip_nb.tasks.items import Items, image_items
 
@@ -88,10 +80,7 @@ class MaskTask:
 
 
 def head_task(dataset: Dataset) -> MaskTask:
-    """Segmentation of the fetal head, every annotation checked.
-
-    Args:
-        dataset: As given by `datasets.read_hc18`. Outlines are filled.
+    """Segmentation of the fetal head on HC18, every annotation checked; outlines are filled.
 
     Raises:
         DataError: Annotations that are missing, damaged, empty or of another size than their
@@ -99,8 +88,7 @@ def head_task(dataset: Dataset) -> MaskTask:
 
     Source: FetalCLIP (arXiv 2502.14807), segmentation probing; HC18 (Zenodo 1327317).
     """
-    files = tuple((name,) for name in dataset.table["annotation"])
-    return _checked("head", dataset, _reader(dataset, ("head",), files, decode_outline))
+    return _task("head", dataset)
 
 
 def structure_task(name: str, root: Path | str) -> MaskTask:
@@ -124,73 +112,51 @@ def structure_task(name: str, root: Path | str) -> MaskTask:
     Source: FetalCLIP (arXiv 2502.14807), segmentation probing.
     """
     root = Path(root).expanduser()
-    if root.suffix == ".csv" or (root / "manifest.csv").is_file():
-        return _manifest_task(name, root)
-    if (root / fass.IMAGES).is_dir() and (root / fass.ARRAYS).is_dir():
-        return _fass_task(name, root)
-    if any((root / folder / focus.MASKS).is_dir() for folder in focus.SPLITS):
-        return _focus_task(name, root)
-    found = listing(sorted(p.name for p in root.iterdir())) if root.is_dir() else "no such folder"
-    raise DataError(
-        "Folder holds no masks in a known layout",
-        where=root,
-        expected=LAYOUTS,
-        found=found or "nothing",
-        fix="name the folder that directly holds these, or write a manifest.csv",
-    )
+    kind = kind_of(root)
+    if kind not in ("manifest", "fass", "focus"):
+        found = sorted(p.name for p in root.iterdir()) if root.is_dir() else ["no such folder"]
+        raise DataError(
+            "Folder holds no masks in a known layout",
+            where=root,
+            expected=LAYOUTS,
+            found=listing(found) or "nothing",
+            fix="name the folder that directly holds these, or write a manifest.csv",
+        )
+    return _task(name, load_dataset(kind, root))
 
 
-def _manifest_task(name: str, root: Path) -> MaskTask:
-    dataset = read_manifest(root)
-    columns = [c for c in dataset.table if c.startswith(MASK_PREFIX) and c != MASK_PREFIX]
+def _task(name: str, dataset: Dataset) -> MaskTask:
+    masks = KINDS[dataset.name].masks
+    structures = ordered(name, masks.structures or _named_structures(dataset))
+    columns = [masks.column] if masks.column else [MASK_PREFIX + s for s in structures]
+    files = tuple(dataset.table[columns].itertuples(index=False, name=None))
+    sizes = tuple(image_size(path) for path in dataset.paths)
+    ids = tuple(dataset.table["id"])
+    reader = MaskReader(dataset.root, structures, ids, sizes, files, masks.decode)
+    return _checked(name, dataset, reader, STAND_IN.format(masks.stand_in) * bool(masks.stand_in))
+
+
+def _named_structures(dataset: Dataset) -> list[str]:
+    """Structures that columns mask_STRUCTURE of a table name."""
+    nearly = [c for c in dataset.table if c.lower().startswith(MASK_PREFIX)]
+    columns = [c for c in nearly if c.startswith(MASK_PREFIX) and c != MASK_PREFIX]
     if not columns:
         raise DataError(
             "Manifest names no masks of structures",
-            where=root,
+            where=dataset.root,
             expected="columns mask_STRUCTURE, such as mask_stomach",
             found=listing(dataset.table.columns),
             fix="add a column for each structure with the paths of its masks",
         )
-    misspelt = [c for c in dataset.table if c.lower().startswith(MASK_PREFIX) and c not in columns]
-    if misspelt:
+    if len(columns) < len(nearly):
         raise DataError(
             "Columns are nearly those of masks",
-            where=root,
+            where=dataset.root,
             expected=f"{MASK_PREFIX}STRUCTURE in small letters, such as mask_stomach",
-            found=listing(misspelt),
+            found=listing(c for c in nearly if c not in columns),
             fix="rename them",
         )
-    structures = ordered(name, [column.removeprefix(MASK_PREFIX) for column in columns])
-    return _checked(name, dataset, _columns_reader(dataset, structures, decode_image))
-
-
-def _fass_task(name: str, root: Path) -> MaskTask:
-    dataset = read_fass(root)
-    files = tuple((path,) for path in dataset.table["arrays"])
-    structures = ordered(name, fass.STRUCTURES)
-    reader = _reader(dataset, structures, files, fass.decode_arrays)
-    return _checked(name, dataset, reader, STAND_IN.format("FASS"))
-
-
-def _focus_task(name: str, root: Path) -> MaskTask:
-    dataset = read_focus(root)
-    # No record says which values these masks have; public code cuts them at 127.
-    reader = _columns_reader(dataset, ordered(name, focus.STRUCTURES), decode_bright)
-    return _checked(name, dataset, reader, STAND_IN.format("FOCUS"))
-
-
-def _columns_reader(dataset: Dataset, structures: tuple[str, ...], decode: Callable) -> MaskReader:
-    """Masks whose paths are in the table's columns mask_STRUCTURE."""
-    paths = dataset.table[[MASK_PREFIX + structure for structure in structures]]
-    files = tuple(paths.itertuples(index=False, name=None))
-    return _reader(dataset, structures, files, decode)
-
-
-def _reader(
-    dataset: Dataset, structures: tuple[str, ...], files: tuple, decode: Callable
-) -> MaskReader:
-    sizes = tuple(image_size(path) for path in dataset.paths)
-    return MaskReader(dataset.root, structures, tuple(dataset.table["id"]), sizes, files, decode)
+    return [column.removeprefix(MASK_PREFIX) for column in columns]
 
 
 def ordered(task: str, structures: Iterable[str]) -> tuple[str, ...]:
@@ -204,7 +170,7 @@ def ordered(task: str, structures: Iterable[str]) -> tuple[str, ...]:
     return (*known, *sorted(found - set(known)))
 
 
-def _checked(name: str, dataset: Dataset, reader: MaskReader, stand_in: str = "") -> MaskTask:
+def _checked(name: str, dataset: Dataset, reader: MaskReader, stand_in: str) -> MaskTask:
     """Read every mask once: refuse all that cannot be used, measure and fingerprint the rest."""
     with ThreadPoolExecutor() as pool:
         outcomes = list(pool.map(lambda row: _examined(reader, row), range(len(dataset))))

@@ -15,7 +15,8 @@ import torch
 from filelock import FileLock
 
 from fetalclip_nb.data.dataset import Dataset
-from fetalclip_nb.data.sources import data_folder, open_dataset
+from fetalclip_nb.data.kinds import load_dataset
+from fetalclip_nb.data.sources import data_folder
 from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.models.model import Model, load_model, pick_device, pick_precision
 from fetalclip_nb.models.names import model_name, parse_models
@@ -76,8 +77,8 @@ class Session:
             kind: "fetal_planes", "hc18", "manifest", "fass" or "focus".
             name: Its folder is the notebook's parameter NAME_root.
         """
-        demo = "" if name == "data" else name
-        loaded = open_dataset(kind, self.parameters[f"{name}_root"], demo=demo)
+        root = data_folder(self.parameters[f"{name}_root"], demo=kind if name == "data" else name)
+        loaded = load_dataset(kind, root)
         self._dataset = self._dataset or loaded
         return loaded
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from fetalclip_nb.data import own_images, prompts
 from fetalclip_nb.data.dataset import PLAIN, kind_of_images
-from fetalclip_nb.data.kinds import layout, load_dataset
+from fetalclip_nb.data.kinds import kind_of, load_dataset
 from fetalclip_nb.data.own_images import drawn_images, open_folder, open_images, unlabelled
 from fetalclip_nb.errors import DataError, ImageError, ParameterError
 from helpers import write_fass, write_focus, write_heads, write_image, write_planes
@@ -31,7 +31,7 @@ WRITERS = {
 @pytest.mark.parametrize("kind", WRITERS)
 def test_known_layouts_are_read_by_their_readers(tmp_path, kind):
     WRITERS[kind](tmp_path)
-    assert layout(tmp_path) == kind
+    assert kind_of(tmp_path) == kind
     found, expected = open_folder(tmp_path), load_dataset(kind, tmp_path)
     assert found.table.equals(expected.table) and found.fingerprint == expected.fingerprint
 
@@ -41,7 +41,7 @@ def test_images_alone_are_a_data_set_without_labels(tmp_path):
         write_image(tmp_path / name, seed=len(name))
     (tmp_path / "notes.txt").write_text("not an image")
     found = open_folder(str(tmp_path))
-    assert layout(tmp_path) == "" and found.name == "folder" and found.whole
+    assert kind_of(tmp_path) == "" and found.name == "folder" and found.whole
     assert list(found.table["path"]) == ["a.png", "b.png", "deep/er/c.png"]
     assert found.table["patient"].is_unique and not found.table["label"].any()
     assert all(path.is_file() for path in found.paths)
