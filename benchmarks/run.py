@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 
 import cams
-import heads
 import numpy as np
+import probes
 import segmentation
 import segmentation_gpu
 import torch
@@ -108,9 +108,9 @@ BENCHMARKS = {
     "phantoms": drawing,
     "images": images,
     "dataset": dataset,
-    "heads": heads.heads,
-    "few_heads": heads.few_heads,
-    "rivals": heads.rivals,
+    "probes": probes.probes,
+    "few_probes": probes.few_probes,
+    "rivals": probes.rivals,
     "cams": cams.cams,
     "segmentation": segmentation.segmentation,
     "segmentation_gpu": segmentation_gpu.segmentation_gpu,

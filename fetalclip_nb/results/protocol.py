@@ -8,9 +8,9 @@ import pandas as pd
 from fetalclip_nb.stats.scores import RunScores, Score
 from fetalclip_nb.tasks.splits import Split, rows_of
 
-PROBING = {"copies": 5, "runs": 5, "epochs": 50, "head_batch": 64}
+PROBING = {"copies": 5, "runs": 5, "epochs": 50, "probe_batch": 64}
 
-FEW_DATA = {"copies": 10, "runs": 5, "epochs": 100, "head_batch": 16}
+FEW_DATA = {"copies": 10, "runs": 5, "epochs": 100, "probe_batch": 16}
 """The paper's settings (arXiv 2502.14807, linear probing and few-data training)."""
 
 _ONE = {
@@ -38,10 +38,10 @@ def task_results(scores: Mapping[str, RunScores], task: str) -> dict[str, dict[s
 def runs_table(
     scores: Mapping[tuple[str, str], Mapping[str, RunScores]], splits: Mapping[str, Split]
 ) -> pd.DataFrame:
-    """Every score of every head: model, task, fold, run, score, value.
+    """Every score of every fit: model, task, fold, run, score, value.
 
     Args:
-        scores: (model, task) to scores of heads in the order of folds and runs. Each fold has
+        scores: (model, task) to scores of fits in the order of folds and runs. Each fold has
             as many runs as the others; a model may have more of them (a probe) than another
             (logistic regression: one).
         splits: Task to its split.
@@ -49,7 +49,7 @@ def runs_table(
 
     def numbered(task: str, values: np.ndarray) -> Iterator[tuple[int, int, float]]:
         runs = len(values) // len(splits[task].folds)
-        return ((*divmod(head, runs), float(value)) for head, value in enumerate(values))
+        return ((*divmod(number, runs), float(value)) for number, value in enumerate(values))
 
     rows = [
         (model, task, fold, run, name, value)

@@ -22,7 +22,7 @@ SIDES = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Fold:
-    """Patients that heads are trained on, and those that choose the best epoch."""
+    """Patients that a probe or decoder is trained on, and those that choose the best epoch."""
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
@@ -190,13 +190,13 @@ def _absences(
     return [f"no {what} in {listing(sides)}" for what, sides in absent.items()]
 
 
-def head_seed(seed: int, patients: Collection[str], run: int) -> int:
-    """A head's own seed, from 0 to 2^63 - 1, whatever else is trained beside it.
+def fit_seed(seed: int, patients: Collection[str], run: int) -> int:
+    """A fit's own seed, from 0 to 2^63 - 1, whatever else is trained beside it.
 
     Args:
         seed: Seed of the chapter.
-        patients: The head's training patients, in any order.
-        run: Number of the head among those of the same patients.
+        patients: The fit's training patients, in any order.
+        run: Number of the fit among those of the same patients.
     """
     text = json.dumps([int(seed), run, sorted(patients)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1

@@ -38,7 +38,7 @@ LITTLE = {
     "00_quickstart": {"count": 2, "maps": "none"},
     "01_zero_shot": {},
     "02_gestational_age": {},
-    "03_linear_probing": {"copies": 1, "folds": 2, "runs": 2, "epochs": 2, "head_batch": 8},
+    "03_linear_probing": {"copies": 1, "folds": 2, "runs": 2, "epochs": 2, "probe_batch": 8},
     "04_segmentation": {
         "side": 32,
         "filters": 2,
@@ -57,7 +57,7 @@ LITTLE = {
         "sets": 2,
         "runs": 2,
         "epochs": 2,
-        "head_batch": 2,
+        "probe_batch": 2,
         "plane_sizes": "4, 8",
         "brain_sizes": "4, 8",
     },

@@ -13,7 +13,7 @@ from fetalclip_nb.experiments.linear_probing.probe import (
     pixel_logits,
     probe,
 )
-from fetalclip_nb.experiments.linear_probing.recipe import HeadRecipe
+from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe
 from fetalclip_nb.models.model import load_model
 from fetalclip_nb.stats.runs import run_scores
 from fetalclip_nb.tasks.choice import choose_folds
@@ -30,7 +30,7 @@ def probed(folder, dataset, items, score) -> dict[str, float]:
     cache = {"cache_dir": folder / "cache"}
     for name in (MODEL, TWIN):
         encoded = encode(load_model(name, device="cpu"), dataset, split.test, copies=2, **cache)
-        fit = {"runs": 2, "seed": 0, "recipe": HeadRecipe(), **cache}
+        fit = {"runs": 2, "seed": 0, "recipe": ProbeRecipe(), **cache}
         logits[name] = probe(encoded.of(items), items, split, **fit)[""]
     pixels = encode(PIXELS, dataset, (), copies=0, **cache).of(items)
     logits[PIXEL_NAME] = pixel_logits(pixels, items, split)

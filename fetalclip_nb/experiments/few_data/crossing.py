@@ -1,4 +1,4 @@
-"""How many patients until a trained head beats zero-shot."""
+"""How many patients until a trained probe beats zero-shot."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

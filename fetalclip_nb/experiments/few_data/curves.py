@@ -79,7 +79,7 @@ def zero_shot_logits(
         classes: The task's classes.
 
     Returns:
-        Logits of shape (1, N, C), as one head's.
+        Logits of shape (1, N, C), as one probe's.
 
     Raises:
         ParameterError: If a class has no sentences.
@@ -95,12 +95,12 @@ def zero_shot_logits(
 
 
 def by_size(logits: np.ndarray, supports: Mapping[int, Split]) -> dict[int, np.ndarray]:
-    """Cut the logits of all heads by number of training patients.
+    """Cut the logits of all probes by number of training patients.
 
     Args:
-        logits: Shape (H, N, C), in the order of `probing.fit_heads`: all runs of the first
+        logits: Shape (H, N, C), in the order of `probe.fit_probes`: all runs of the first
             set of the first size, then of its second set.
-        supports: Number of patients to its support sets, as given to `probing.fit_heads`.
+        supports: Number of patients to its support sets, as given to `probe.fit_probes`.
 
     Returns:
         Number of patients to logits of shape (sets * runs, N, C).
@@ -127,7 +127,7 @@ def curve(
 def patients_needed(
     logits: Mapping[int, np.ndarray], level: np.ndarray, items: Items, split: Split
 ) -> Crossing:
-    """From how many training patients on heads beat zero-shot, by macro F1.
+    """From how many training patients on probes beat zero-shot, by macro F1.
 
     Args:
         logits: Number of patients to logits of shape (H, N, C).

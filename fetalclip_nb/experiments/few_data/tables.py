@@ -28,7 +28,7 @@ def points_of(
     task: str,
     models: Sequence[str],
 ) -> dict[str, dict[int, RunScores]]:
-    """Macro F1 of a task: model to number of patients to scores of the heads."""
+    """Macro F1 of a task: model to number of patients to scores of the probes."""
     return {
         model: {n: found["f1_macro"] for n, found in curves[model, task].items()}
         for model in models

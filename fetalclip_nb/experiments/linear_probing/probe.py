@@ -1,4 +1,4 @@
-"""Probes of frozen encoders: features of a task's items, and the heads trained on them."""
+"""Features of a task's items, and the probes and rivals that are fitted to them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ import numpy as np
 
 from fetalclip_nb.data.augmentation import Augmentation
 from fetalclip_nb.data.dataset import Dataset
-from fetalclip_nb.experiments.linear_probing.fit import LinearHeads, cached_heads
-from fetalclip_nb.experiments.linear_probing.recipe import HeadData, HeadRecipe
+from fetalclip_nb.experiments.linear_probing.fit import LinearProbes, cached_probes
+from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe, ProbeRows
 from fetalclip_nb.experiments.linear_probing.rivals import logistic_regression, nearest_neighbours
 from fetalclip_nb.models.embed import ImageEncoder, augmented_embeddings, image_embeddings
 from fetalclip_nb.models.pixels import PixelEncoder
 from fetalclip_nb.tasks.items import Items, clip_features
-from fetalclip_nb.tasks.splits import Split, head_seed, rows_of
+from fetalclip_nb.tasks.splits import Split, fit_seed, rows_of
 
 PIXELS = PixelEncoder()
 
@@ -75,7 +75,7 @@ def encode(
 
     Returns:
         Features in table order. NaN in place of the copies of an image that was not augmented:
-        `fit_heads` refuses to train on them.
+        `fit_probes` refuses to train on them.
 
     Raises:
         ParameterError: If copies are asked for and no patient is left to train on, or the data
@@ -97,35 +97,35 @@ def encode(
     return Encoded(plain, changed)
 
 
-def fit_heads(
+def fit_probes(
     encoded: Encoded,
     items: Items,
     splits: Sequence[Split],
     *,
     runs: int,
     seed: int,
-    recipe: HeadRecipe,
+    recipe: ProbeRecipe,
     cache_dir: Path,
     device: str = "cpu",
-) -> LinearHeads:
-    """Train the heads of all folds of some splits and of all runs as one batched problem.
+) -> LinearProbes:
+    """Train the probes of all folds of some splits and of all runs as one batched problem.
 
-    Heads are trained on the augmented copies of their training patients' items (on the items
+    Probes are trained on the augmented copies of their training patients' items (on the items
     themselves where there are no copies); the best epoch is chosen on un-augmented items.
 
     Args:
         encoded: Features of the items.
         items: The task.
         splits: One split for probing, one for each support size for few-data training.
-        runs: Heads a fold, each with a seed of its own.
-        seed: What the heads' seeds are made of, with their training patients and runs
-            (`head_seed`).
+        runs: Probes a fold, each with a seed of its own.
+        seed: What the probes' seeds are made of, with their training patients and runs
+            (`fit_seed`).
         recipe: Learning rate, batch size, epochs.
-        cache_dir: Folder that all notebooks share; trained heads are kept there.
+        cache_dir: Folder that all notebooks share; trained probes are kept there.
         device: "cpu" or "cuda".
 
     Returns:
-        Heads in the order of splits, folds and runs.
+        Probes in the order of splits, folds and runs.
 
     Raises:
         ParameterError: If a fold has fewer training rows than a batch.
@@ -137,14 +137,14 @@ def fit_heads(
     trained = rows_of(items.table, {patient for fold in folds for patient in fold.train})
     features, targets, place = _stacked(encoded, items.targets, trained)
     groups = [
-        HeadData(
+        ProbeRows(
             train=place[:, rows_of(items.table, fold.train)].ravel(),
             validation=np.flatnonzero(rows_of(items.table, fold.validation)),
-            seeds=tuple(head_seed(seed, fold.train, run) for run in range(runs)),
+            seeds=tuple(fit_seed(seed, fold.train, run) for run in range(runs)),
         )
         for fold in folds
     ]
-    return cached_heads(
+    return cached_probes(
         features, targets, groups, len(items.classes), recipe, cache_dir=cache_dir, device=device
     )
 
@@ -176,14 +176,14 @@ def probe(
         encoded: Features of the items.
         items: The task.
         split: Folds and test patients.
-        **settings: runs, seed, recipe, cache_dir and device of `fit_heads`.
+        **settings: runs, seed, recipe, cache_dir and device of `fit_probes`.
 
     Returns:
         Suffix ("" for the probe) to logits of shape (H, number tested, C): folds times runs
-        heads of the probe, one of a rival for each fold.
+        probes, one rival for each fold.
     """
-    heads = fit_heads(encoded, items, [split], **settings)
-    found = {"": heads.logits(encoded.plain[items.tested(split)])}
+    probes = fit_probes(encoded, items, [split], **settings)
+    found = {"": probes.logits(encoded.plain[items.tested(split)])}
     return found | {name: rival_logits(fit, encoded, items, split) for name, fit in RIVALS.items()}
 
 
@@ -208,7 +208,7 @@ def rival_logits(fit: Callable, encoded: Encoded, items: Items, split: Split) ->
         fit(
             encoded.plain,
             items.targets,
-            HeadData(
+            ProbeRows(
                 train=np.flatnonzero(rows_of(items.table, fold.train)),
                 validation=np.flatnonzero(rows_of(items.table, fold.validation)),
                 seeds=(0,),

@@ -1,4 +1,4 @@
-"""What a linear head learns from and how, checked before any training starts.
+"""What a linear probe learns from and how, checked before any training starts.
 
 Parameters of the probing chapters, checked before any image is embedded.
 """
@@ -14,13 +14,13 @@ from fetalclip_nb.tasks.splits import Split, rows_of
 
 
 @dataclass(frozen=True)
-class HeadData:
-    """Rows that a group of heads learns from, and one head a seed.
+class ProbeRows:
+    """Rows that a group of probes learns from, and one probe a seed.
 
     Attributes:
         train: Row numbers into the features, int64 of shape (n_train,).
         validation: Row numbers into the features, int64 of shape (n_validation,).
-        seeds: One head for each; the seed decides its start and the order of its rows.
+        seeds: One probe for each; the seed decides its start and the order of its rows.
     """
 
     train: np.ndarray
@@ -30,7 +30,7 @@ class HeadData:
     def problem(self, targets: np.ndarray, n_classes: int) -> str:
         """What is wrong with these rows of N targets, or "" if nothing is.
 
-        >>> HeadData(np.array([0, 3]), np.array([1]), (0,)).problem(np.array([0, 1, 0]), 2)
+        >>> ProbeRows(np.array([0, 3]), np.array([1]), (0,)).problem(np.array([0, 1, 0]), 2)
         'train rows 0 to 3 of 3'
         """
         for name, rows in (("train", self.train), ("validation", self.validation)):
@@ -47,8 +47,8 @@ class HeadData:
 
 
 @dataclass(frozen=True)
-class HeadRecipe:
-    """How a head is trained; the defaults are the paper's for linear probing.
+class ProbeRecipe:
+    """How a probe is trained; the defaults are the paper's for linear probing.
 
     Attributes:
         learning_rate: AdamW's, constant (no unit).
@@ -66,11 +66,11 @@ class HeadRecipe:
 def require_trainable(
     features: np.ndarray,
     targets: np.ndarray,
-    groups: Sequence[HeadData],
+    groups: Sequence[ProbeRows],
     n_classes: int,
-    recipe: HeadRecipe,
+    recipe: ProbeRecipe,
 ) -> None:
-    """Refuse what `linear_heads.train_heads` cannot train.
+    """Refuse what `fit.train_probes` cannot train.
 
     Raises:
         ShapeError: If features or targets are of another shape or type, or not finite.
@@ -98,7 +98,7 @@ def _require_arrays(features: np.ndarray, targets: np.ndarray) -> None:
         )
 
 
-def _require_recipe(recipe: HeadRecipe, n_classes: int) -> None:
+def _require_recipe(recipe: ProbeRecipe, n_classes: int) -> None:
     values = {"n_classes": n_classes, **asdict(recipe)}
     wrong = [
         f"{name} = {value}"
@@ -107,14 +107,14 @@ def _require_recipe(recipe: HeadRecipe, n_classes: int) -> None:
     ]
     if wrong:
         raise ParameterError(
-            "Heads cannot be trained so",
+            "Probes cannot be trained so",
             expected="positive numbers (weight_decay: or 0)",
             found=listing(wrong),
         )
 
 
 def _require_groups(
-    targets: np.ndarray, groups: Sequence[HeadData], n_classes: int, recipe: HeadRecipe
+    targets: np.ndarray, groups: Sequence[ProbeRows], n_classes: int, recipe: ProbeRecipe
 ) -> None:
     problems = [
         f"group {number}: {problem}"
@@ -123,15 +123,15 @@ def _require_groups(
     ]
     if problems or not groups:
         raise ParameterError(
-            "Groups of heads cannot be trained",
+            "Groups of probes cannot be trained",
             expected=f"at least one batch of {recipe.batch_size} training rows, one validation "
             f"row and one seed; rows 0 to {len(targets) - 1}, classes 0 to {n_classes - 1}",
             found="; ".join(problems) or "no group",
-            fix="use larger groups or a smaller batch of training rows (HeadRecipe.batch_size)",
+            fix="use larger groups or a smaller batch of training rows (ProbeRecipe.batch_size)",
         )
 
 
-def _problem(targets: np.ndarray, data: HeadData, n_classes: int, recipe: HeadRecipe) -> str:
+def _problem(targets: np.ndarray, data: ProbeRows, n_classes: int, recipe: ProbeRecipe) -> str:
     if not data.seeds:
         return "no seed"
     if len(data.train) < recipe.batch_size:
@@ -144,22 +144,22 @@ def require_settings(
     *,
     copies: int,
     runs: int,
-    recipe: HeadRecipe,
+    recipe: ProbeRecipe,
 ) -> None:
-    """Refuse a chapter's parameters that no heads could be trained with, before any embedding.
+    """Refuse a chapter's parameters that no probes could be trained with, before any embedding.
 
     Args:
         splits: What a message shall call a task ("brain_subplanes, 4 patients") to its items
             and splits; all their folds are counted from 0, as in the tables of splits.
         copies: The parameter of this name.
         runs: The parameter of this name.
-        recipe: Its epochs and batch size are the parameters epochs and head_batch.
+        recipe: Its epochs and batch size are the parameters epochs and probe_batch.
 
     Raises:
         ParameterError: Numbers out of range, and training sets with fewer rows than a batch:
             all of them at once.
     """
-    least = {"copies": 0, "runs": 1, "epochs": 1, "head_batch": 1}
+    least = {"copies": 0, "runs": 1, "epochs": 1, "probe_batch": 1}
     given = (copies, runs, recipe.epochs, recipe.batch_size)
     wrong = {
         name: f"{name} = {value}, not a whole number from {least[name]} up"
@@ -167,18 +167,18 @@ def require_settings(
         if not isinstance(value, int | np.integer) or value < least[name]
     }
     few = []
-    if not {"copies", "head_batch"} & set(wrong):
+    if not {"copies", "probe_batch"} & set(wrong):
         few = [
-            f"{name}: {short}, head_batch {recipe.batch_size}"
+            f"{name}: {short}, probe_batch {recipe.batch_size}"
             for name, (items, parts) in splits.items()
             if (short := _short_sets(items, parts, max(copies, 1), recipe.batch_size))
         ]
     if wrong or few:
         raise ParameterError(
-            "Heads cannot be trained with these parameters",
-            expected="as many training rows in each set as in a head_batch, counting copies",
+            "Probes cannot be trained with these parameters",
+            expected="as many training rows in each set as in a probe_batch, counting copies",
             found="; ".join([*wrong.values(), *few]),
-            fix="more copies, a smaller head_batch, or larger sets" if few else "",
+            fix="more copies, a smaller probe_batch, or larger sets" if few else "",
         )
 
 

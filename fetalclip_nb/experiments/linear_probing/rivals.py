@@ -1,6 +1,6 @@
 """Two plain rivals of a linear probe: logistic regression and nearest neighbours.
 
-Both learn from the images of the heads' training patients, but as they are: the heads see
+Both learn from the images of the probes' training patients, but as they are: the probes see
 augmented copies of them alone. Both have one setting, chosen on the validation rows.
 """
 
@@ -14,7 +14,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
 from fetalclip_nb.errors import DataError, ParameterError
-from fetalclip_nb.experiments.linear_probing.recipe import HeadData
+from fetalclip_nb.experiments.linear_probing.recipe import ProbeRows
 from fetalclip_nb.stats.scores import confusion_codes, macro_f1
 
 PENALTIES = tuple(10.0**power for power in range(2, -5, -1))
@@ -91,7 +91,7 @@ class NeighbourProbe:
 def logistic_regression(
     features: np.ndarray,
     targets: np.ndarray,
-    data: HeadData,
+    data: ProbeRows,
     n_classes: int,
     *,
     penalties: Sequence[float] = PENALTIES,
@@ -144,7 +144,7 @@ def logistic_regression(
 def nearest_neighbours(
     features: np.ndarray,
     targets: np.ndarray,
-    data: HeadData,
+    data: ProbeRows,
     n_classes: int,
     *,
     neighbours: Sequence[int] = NEIGHBOURS,
@@ -205,7 +205,7 @@ def _unscaled(
 
 
 def _require_rows(
-    features: np.ndarray, targets: np.ndarray, data: HeadData, n_classes: int
+    features: np.ndarray, targets: np.ndarray, data: ProbeRows, n_classes: int
 ) -> None:
     problem = data.problem(targets, n_classes)
     if problem or len(features) != len(targets):

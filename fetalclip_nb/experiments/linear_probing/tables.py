@@ -68,7 +68,7 @@ def subgroup_scores(
         kind: Name of the score ("f1_macro", "auroc").
 
     Returns:
-        Subgroup to the mean over heads. Groups of one class, or with fewer than five patients
+        Subgroup to the mean over probes. Groups of one class, or with fewer than five patients
         of one of their classes, are left out: their resamples would lose the class and their
         interval would look like certainty.
     """

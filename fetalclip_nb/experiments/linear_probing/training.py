@@ -1,8 +1,8 @@
-"""The training loop of many linear heads at once, written out without autograd.
+"""The training loop of many linear probes at once, written out without autograd.
 
-H heads on the same features differ only in their rows, their order and their start. One step
+H probes on the same features differ only in their rows, their order and their start. One step
 of all of them is then one gather of rows, one batched product for the logits, one for the
-gradient and one AdamW update of a matrix with a row a head.
+gradient and one AdamW update of a matrix with a row a probe.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from fetalclip_nb.experiments.linear_probing.recipe import HeadData, HeadRecipe
+from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe, ProbeRows
 
 BETAS = (0.9, 0.999)
 
@@ -22,11 +22,11 @@ EPSILON = 1e-8
 
 @dataclass(frozen=True)
 class Trained:
-    """Parameters at each head's best epoch.
+    """Parameters at each probe's best epoch.
 
     Attributes:
         parameters: float32 of shape (H, C * D + C): weights (C, D), then biases.
-        epoch: Best epoch of each head, from 1, shape (H,); 0 where no validation loss was
+        epoch: Best epoch of each probe, from 1, shape (H,); 0 where no validation loss was
             finite: the parameters are then the start's.
         losses: Validation losses, shape (H, epochs).
     """
@@ -41,7 +41,7 @@ def _full_precision() -> Iterator[None]:
     """Products of float32 are exact to float32 here, whatever an encoder has asked for.
 
     The setting is the process's: with "high", as for TF32 encoders, a GPU would round the
-    heads' products to 10 bits.
+    probes' products to 10 bits.
     """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
@@ -56,29 +56,29 @@ def _full_precision() -> Iterator[None]:
 def train_stack(
     features: torch.Tensor,
     targets: torch.Tensor,
-    groups: Sequence[HeadData],
+    groups: Sequence[ProbeRows],
     n_classes: int,
-    recipe: HeadRecipe,
+    recipe: ProbeRecipe,
 ) -> Trained:
-    """Train every head of every group and keep the epoch of the lowest validation loss.
+    """Train every probe of every group and keep the epoch of the lowest validation loss.
 
     Args:
         features: float32 of shape (N, D), on the device that shall do the work.
         targets: Classes, int64 of shape (N,), on the same device.
-        groups: What heads learn from; each has at least one full batch.
+        groups: What probes learn from; each has at least one full batch.
         n_classes: C.
         recipe: Learning rate, batch and the like.
 
     Returns:
-        Heads group by group, in the order of their seeds; the first epoch counts on ties.
+        Probes group by group, in the order of their seeds; the first epoch counts on ties.
     """
-    # Those with most steps first: the heads that still have batches left are a leading slice.
+    # Those with most steps first: the probes that still have batches left are a leading slice.
     ranks = sorted(range(len(groups)), key=lambda g: -_steps(groups[g], recipe))
     stack = _Stack(features, targets, [groups[g] for g in ranks], n_classes, recipe)
     epoch_losses = []
     best = stack.parameters.clone()
-    best_epoch = torch.zeros(stack.heads, dtype=torch.int64, device=features.device)
-    lowest = torch.full((stack.heads,), torch.inf, device=features.device)
+    best_epoch = torch.zeros(stack.probes, dtype=torch.int64, device=features.device)
+    lowest = torch.full((stack.probes,), torch.inf, device=features.device)
     for epoch in range(recipe.epochs):
         stack.train_epoch(epoch)
         loss = stack.validation_losses()
@@ -92,21 +92,21 @@ def train_stack(
 
 
 class _Stack:
-    """Heads side by side with their optimizer's moments and their working memory."""
+    """Probes side by side with their optimizer's moments and their working memory."""
 
     def __init__(
         self,
         features: torch.Tensor,
         targets: torch.Tensor,
-        groups: Sequence[HeadData],
+        groups: Sequence[ProbeRows],
         n_classes: int,
-        recipe: HeadRecipe,
+        recipe: ProbeRecipe,
     ) -> None:
         device = features.device
         self.features, self.targets, self.recipe = features, targets, recipe
         self.shape = (n_classes, features.shape[1])
         self.data = [data for data in groups for _ in data.seeds]
-        self.heads = len(self.data)
+        self.probes = len(self.data)
         self.steps = torch.tensor([_steps(data, recipe) for data in self.data])
         self.generators = [
             torch.Generator().manual_seed(seed) for data in groups for seed in data.seeds
@@ -117,14 +117,14 @@ class _Stack:
         self.mean = torch.zeros_like(self.parameters)
         self.square = torch.zeros_like(self.parameters)
         self.scratch = torch.empty_like(self.parameters)
-        batch = (self.heads * recipe.batch_size, features.shape[1])
+        batch = (self.probes * recipe.batch_size, features.shape[1])
         self.batch = torch.empty(batch, device=device)
-        self.logits = torch.empty(self.heads, n_classes, recipe.batch_size, device=device)
-        self.minus_one = torch.full((self.heads, 1, recipe.batch_size), -1.0, device=device)
+        self.logits = torch.empty(self.probes, n_classes, recipe.batch_size, device=device)
+        self.minus_one = torch.full((self.probes, 1, recipe.batch_size), -1.0, device=device)
         self.validation = list(self._gather_validation(groups))
 
     def train_epoch(self, epoch: int) -> None:
-        """One pass of every head over its rows in a new order."""
+        """One pass of every probe over its rows in a new order."""
         device = self.features.device
         rows = self._shuffled().to(device)
         labels = self.targets[rows]
@@ -138,7 +138,7 @@ class _Stack:
             first = last
 
     def validation_losses(self) -> torch.Tensor:
-        """Mean cross-entropy of each head on its group's validation rows, shape (H,)."""
+        """Mean cross-entropy of each probe on its group's validation rows, shape (H,)."""
         losses, first = [], 0
         for features, labels, n in self.validation:
             weight, bias = self._split(self.parameters[first : first + n])
@@ -180,7 +180,7 @@ class _Stack:
         """What turns sqrt(square) into AdamW's divisor at each step, two of (steps, H, 1).
 
         The update is rate / (1 - b1^t) * mean / (sqrt(square / (1 - b2^t)) + epsilon), so the
-        divisor is sqrt(square) * scale + shift. Each head counts its own steps t.
+        divisor is sqrt(square) * scale + shift. Each probe counts its own steps t.
         """
         count = epoch * self.steps + torch.arange(1, int(self.steps.max()) + 1)[:, None]
         first, second = (1 - beta ** count.double() for beta in BETAS)
@@ -191,15 +191,15 @@ class _Stack:
     def _shuffled(self) -> torch.Tensor:
         """Row numbers of each step's batches, int64 of shape (steps, H, batch)."""
         size = self.recipe.batch_size
-        rows = torch.zeros(int(self.steps.max()), self.heads, size, dtype=torch.int64)
-        for head, (data, generator) in enumerate(zip(self.data, self.generators, strict=True)):
-            steps = int(self.steps[head])
+        rows = torch.zeros(int(self.steps.max()), self.probes, size, dtype=torch.int64)
+        for probe, (data, generator) in enumerate(zip(self.data, self.generators, strict=True)):
+            steps = int(self.steps[probe])
             order = torch.randperm(len(data.train), generator=generator)[: steps * size]
-            rows[:steps, head] = torch.from_numpy(data.train)[order].view(steps, size)
+            rows[:steps, probe] = torch.from_numpy(data.train)[order].view(steps, size)
         return rows
 
     def _gather_validation(
-        self, groups: Sequence[HeadData]
+        self, groups: Sequence[ProbeRows]
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, int]]:
         for data in groups:
             rows = torch.from_numpy(data.validation).to(self.features.device)
@@ -212,7 +212,7 @@ class _Stack:
         return weight.view(-1, classes, width), bias.unsqueeze(2)
 
 
-def _steps(data: HeadData, recipe: HeadRecipe) -> int:
+def _steps(data: ProbeRows, recipe: ProbeRecipe) -> int:
     return len(data.train) // recipe.batch_size
 
 
@@ -224,7 +224,7 @@ def _start(generator: torch.Generator, classes: int, width: int) -> torch.Tensor
 
 
 def _positions(sizes: Sequence[int], ranks: Sequence[int]) -> torch.Tensor:
-    """Where each head, group by group, stands among the heads sorted by their groups' ranks.
+    """Where each probe, group by group, stands among the probes sorted by their groups' ranks.
 
     >>> _positions([1, 2], [1, 0]).tolist()
     [1, 2, 0]

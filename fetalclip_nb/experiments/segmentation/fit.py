@@ -26,7 +26,7 @@ from fetalclip_nb.experiments.segmentation.material import Material
 from fetalclip_nb.experiments.segmentation.recipe import DecoderJob, DecoderRecipe
 from fetalclip_nb.experiments.segmentation.squares import pack
 from fetalclip_nb.experiments.segmentation.training import TRAINING, predict, train_decoder
-from fetalclip_nb.tasks.splits import Split, head_seed, rows_of
+from fetalclip_nb.tasks.splits import Split, fit_seed, rows_of
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Plan:
             DecoderJob(
                 self.material.pairs(np.flatnonzero(rows_of(table, fold.train))),
                 np.flatnonzero(rows_of(table, fold.validation)),
-                head_seed(self.seed, fold.train, run),
+                fit_seed(self.seed, fold.train, run),
             )
             for split in self.splits
             for fold in split.folds

@@ -21,8 +21,8 @@ from fetalclip_nb.experiments.few_data.curves import (
     zero_shot_logits,
 )
 from fetalclip_nb.experiments.linear_probing import fit
-from fetalclip_nb.experiments.linear_probing.probe import Encoded, fit_heads
-from fetalclip_nb.experiments.linear_probing.recipe import HeadRecipe
+from fetalclip_nb.experiments.linear_probing.probe import Encoded, fit_probes
+from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe
 from fetalclip_nb.results import protocol
 from fetalclip_nb.stats.runs import run_scores
 from fetalclip_nb.stats.scores import RunScores, Score
@@ -135,13 +135,13 @@ def test_logits_are_cut_by_size_in_the_order_of_training():
 
 def test_heads_of_a_size_come_from_its_own_support_sets(tmp_path):
     items, encoded, supports = small_task(0)
-    heads = few_heads(0, encoded, items, supports, tmp_path)
-    logits = heads.logits(encoded.plain)
+    probes = few_probes(0, encoded, items, supports, tmp_path)
+    logits = probes.logits(encoded.plain)
     cut = by_size(logits, supports)
-    assert np.array_equal(cut[2], logits[heads.group < 3])
-    assert np.array_equal(cut[4], logits[heads.group >= 3])
+    assert np.array_equal(cut[2], logits[probes.group < 3])
+    assert np.array_equal(cut[4], logits[probes.group >= 3])
     # What is trained beside them changes nothing.
-    first = few_heads(0, encoded, items, {2: supports[2]}, tmp_path)
+    first = few_probes(0, encoded, items, {2: supports[2]}, tmp_path)
     assert cut[2] == pytest.approx(first.logits(encoded.plain), abs=1e-4)
 
 
@@ -187,7 +187,7 @@ def test_what_figures_tables_and_files_take_is_named_by_size_task_and_model():
 
 
 def test_patients_needed_are_read_off_between_the_sizes_around_zero_shot():
-    # Every patient has one image of each class and every head errs on the same images of all
+    # Every patient has one image of each class and every probe errs on the same images of all
     # patients: each resample gives the same score, so that the crossing is known by hand.
     n = 12
     data = table_of(np.repeat([f"t{i:02d}" for i in range(n)], 4), list("aabb") * n, "test")
@@ -242,22 +242,22 @@ def small_task(number, model=0):
     return items, Encoded(features[0], features[1:]), supports
 
 
-def few_heads(number, encoded, items, supports, cache_dir, epochs=3):
-    recipe = HeadRecipe(learning_rate=(0.01, 0.02)[number], batch_size=4, epochs=epochs)
+def few_probes(number, encoded, items, supports, cache_dir, epochs=3):
+    recipe = ProbeRecipe(learning_rate=(0.01, 0.02)[number], batch_size=4, epochs=epochs)
     splits = list(supports.values())
     settings = {"runs": RUNS, "seed": 0, "recipe": recipe, "cache_dir": cache_dir}
-    return fit_heads(encoded, items, splits, **settings)
+    return fit_probes(encoded, items, splits, **settings)
 
 
 def chapter(cache_dir):
-    """Two models on two tasks as the chapter trains and scores them: its table of all heads."""
+    """Two models on two tasks as the chapter trains and scores them: its table of all probes."""
     scores, drawn = {}, {}
     for model, name in enumerate(MODELS):
         for task in TASKS:
             items, encoded, supports = small_task(task, model)
-            heads = few_heads(task, encoded, items, supports, cache_dir)
+            probes = few_probes(task, encoded, items, supports, cache_dir)
             split = supports[SIZES[0]]
-            logits = heads.logits(encoded.plain[items.tested(split)])
+            logits = probes.logits(encoded.plain[items.tested(split)])
             for n, found in few_data.curve(by_size(logits, supports), items, split).items():
                 scores[name, f"{items.name}_{n}"] = found
                 drawn[f"{items.name}_{n}"] = supports[n]
@@ -268,16 +268,16 @@ def chapter(cache_dir):
 def trainings(monkeypatch):
     """Counts real trainings; the one numbered in ``stop`` is interrupted."""
     log = {"done": 0, "stop": None}
-    train = fit.train_heads
+    train = fit.train_probes
 
     def counted(*given, **settings):
         if log["done"] == log["stop"]:
             raise KeyboardInterrupt
-        heads = train(*given, **settings)
+        probes = train(*given, **settings)
         log["done"] += 1
-        return heads
+        return probes
 
-    monkeypatch.setattr(fit, "train_heads", counted)
+    monkeypatch.setattr(fit, "train_probes", counted)
     return log
 
 
@@ -292,8 +292,8 @@ def test_interrupted_chapter_goes_on_with_the_next_model_and_task(tmp_path, trai
     whole = chapter(tmp_path / "whole")
     assert trainings["done"] == 2 + 4
     pd.testing.assert_frame_equal(table, whole, check_exact=True)
-    heads = len(MODELS) * len(TASKS) * len(SIZES) * 3 * RUNS
-    assert (table["score"] == "f1_macro").sum() == heads
+    probes = len(MODELS) * len(TASKS) * len(SIZES) * 3 * RUNS
+    assert (table["score"] == "f1_macro").sum() == probes
     assert table.groupby(["task", "model", "score"])["value"].nunique().max() > 1
     chapter(tmp_path / "whole")
     assert trainings["done"] == 2 + 4
@@ -303,7 +303,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from fetalclip_nb.experiments.linear_probing import training
-from test_curves import chapter, few_heads, small_task
+from test_curves import chapter, few_probes, small_task
 
 passes, one_pass = 0, training._Stack.train_epoch
 
@@ -328,12 +328,12 @@ def test_killed_training_leaves_nothing_behind_but_finished_heads(tmp_path, trai
         assert process.stdout.readline() == "in the middle\n"
         process.kill()
     assert process.returncode == -9
-    assert len(list((tmp_path / "heads").glob("*.npz"))) == 1
+    assert len(list((tmp_path / "probes").glob("*.npz"))) == 1
     table = chapter(tmp_path)
     assert trainings["done"] == 3
     pd.testing.assert_frame_equal(table, chapter(tmp_path / "whole"))
     items, encoded, supports = small_task(1)
-    again = few_heads(1, encoded, items, supports, tmp_path)
-    fresh = few_heads(1, encoded, items, supports, tmp_path / "fresh")
+    again = few_probes(1, encoded, items, supports, tmp_path)
+    fresh = few_probes(1, encoded, items, supports, tmp_path / "fresh")
     for name, array in vars(fresh).items():
         assert np.array_equal(getattr(again, name), array)

@@ -5,10 +5,10 @@ from torch import nn
 
 from fetalclip_nb.errors import CacheError, ParameterError, ShapeError
 from fetalclip_nb.experiments.linear_probing import fit, training
-from fetalclip_nb.experiments.linear_probing.fit import cached_heads, train_heads
-from fetalclip_nb.experiments.linear_probing.recipe import HeadData, HeadRecipe
+from fetalclip_nb.experiments.linear_probing.fit import cached_probes, train_probes
+from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe, ProbeRows
 
-RECIPE = HeadRecipe(learning_rate=0.01, batch_size=8, epochs=6)
+RECIPE = ProbeRecipe(learning_rate=0.01, batch_size=8, epochs=6)
 
 
 def task(n=180, width=12, classes=3, noise=2.0, seed=0):
@@ -22,9 +22,9 @@ def uneven_groups():
     """Three groups of 4, 13 and 7 batches a pass; the last batch of each is incomplete."""
     rows = np.random.default_rng(1).permutation(180)
     return [
-        HeadData(rows[:37], rows[140:], (5, 6)),
-        HeadData(rows[10:120], rows[120:], (5,)),
-        HeadData(rows[60:119], rows[150:], (7, 8, 9)),
+        ProbeRows(rows[:37], rows[140:], (5, 6)),
+        ProbeRows(rows[10:120], rows[120:], (5,)),
+        ProbeRows(rows[60:119], rows[150:], (7, 8, 9)),
     ]
 
 
@@ -53,58 +53,58 @@ def plain_torch(features, targets, data, seed, n_classes, recipe):
 
 
 @pytest.mark.parametrize(("weight_decay", "scale"), [(0.01, 1), (5.0, 1), (0.01, 1e-7)])
-def test_heads_equal_a_plain_torch_loop(weight_decay, scale):
+def test_probes_equal_a_plain_torch_loop(weight_decay, scale):
     features, targets = task()
     features *= np.float32(scale)  # with tiny gradients AdamW's epsilon shows
-    recipe = HeadRecipe(learning_rate=0.01, weight_decay=weight_decay, batch_size=8, epochs=6)
+    recipe = ProbeRecipe(learning_rate=0.01, weight_decay=weight_decay, batch_size=8, epochs=6)
     groups = uneven_groups()
-    heads = train_heads(features, targets, groups, 3, recipe)
+    probes = train_probes(features, targets, groups, 3, recipe)
     pairs = [(data, seed) for data in groups for seed in data.seeds]
-    assert heads.seed.tolist() == [5, 6, 5, 7, 8, 9]
-    assert heads.group.tolist() == [0, 0, 1, 2, 2, 2]
-    for head, (data, seed) in enumerate(pairs):
+    assert probes.seed.tolist() == [5, 6, 5, 7, 8, 9]
+    assert probes.group.tolist() == [0, 0, 1, 2, 2, 2]
+    for probe, (data, seed) in enumerate(pairs):
         weight, bias, epoch, losses = plain_torch(features, targets, data, seed, 3, recipe)
-        assert np.abs(heads.weight[head] - weight).max() < 1e-5
-        assert np.abs(heads.bias[head] - bias).max() < 1e-5
-        assert heads.epoch[head] == epoch
-        assert heads.losses[head] == pytest.approx(losses, abs=1e-5)
+        assert np.abs(probes.weight[probe] - weight).max() < 1e-5
+        assert np.abs(probes.bias[probe] - bias).max() < 1e-5
+        assert probes.epoch[probe] == epoch
+        assert probes.losses[probe] == pytest.approx(losses, abs=1e-5)
 
 
 def test_paper_recipe_at_full_width_equals_plain_torch():
     features, targets = task(n=400, width=768, classes=6)
-    data = HeadData(np.arange(300), np.arange(300, 400), (42,))
-    recipe = HeadRecipe(epochs=5)
-    heads = train_heads(features, targets, [data], 6, recipe)
+    data = ProbeRows(np.arange(300), np.arange(300, 400), (42,))
+    recipe = ProbeRecipe(epochs=5)
+    probes = train_probes(features, targets, [data], 6, recipe)
     weight, bias, epoch, _ = plain_torch(features, targets, data, 42, 6, recipe)
-    assert np.abs(heads.weight[0] - weight).max() < 1e-5
-    assert np.abs(heads.bias[0] - bias).max() < 1e-5
-    assert heads.epoch[0] == epoch
+    assert np.abs(probes.weight[0] - weight).max() < 1e-5
+    assert np.abs(probes.bias[0] - bias).max() < 1e-5
+    assert probes.epoch[0] == epoch
 
 
 def test_together_equals_one_by_one():
     features, targets = task(n=400, width=96, classes=4)
     rows = np.random.default_rng(2).permutation(400)
-    groups = [HeadData(rows[: 100 + 50 * i], rows[300:], (i, 9)) for i in range(4)]
-    recipe = HeadRecipe(batch_size=16, epochs=10)
-    together = train_heads(features, targets, groups, 4, recipe)
+    groups = [ProbeRows(rows[: 100 + 50 * i], rows[300:], (i, 9)) for i in range(4)]
+    recipe = ProbeRecipe(batch_size=16, epochs=10)
+    together = train_probes(features, targets, groups, 4, recipe)
     logits = together.logits(features)
-    head = 0
+    probe = 0
     for data in groups:
         for seed in data.seeds:
-            single = HeadData(data.train, data.validation, (seed,))
-            alone = train_heads(features, targets, [single], 4, recipe)
-            assert np.abs(together.weight[head] - alone.weight[0]).max() < 1e-5
-            assert np.abs(together.bias[head] - alone.bias[0]).max() < 1e-5
-            assert together.epoch[head] == alone.epoch[0]
+            single = ProbeRows(data.train, data.validation, (seed,))
+            alone = train_probes(features, targets, [single], 4, recipe)
+            assert np.abs(together.weight[probe] - alone.weight[0]).max() < 1e-5
+            assert np.abs(together.bias[probe] - alone.bias[0]).max() < 1e-5
+            assert together.epoch[probe] == alone.epoch[0]
             guesses = alone.logits(features)[0].argmax(1)
-            assert np.array_equal(logits[head].argmax(1), guesses)
-            head += 1
+            assert np.array_equal(logits[probe].argmax(1), guesses)
+            probe += 1
 
 
-def test_same_seed_gives_the_same_and_another_seed_another_head():
+def test_same_seed_gives_the_same_and_another_seed_another_probe():
     features, targets = task()
-    data = HeadData(np.arange(100), np.arange(100, 180), (3, 3, 4))
-    weight = train_heads(features, targets, [data], 3, RECIPE).weight
+    data = ProbeRows(np.arange(100), np.arange(100, 180), (3, 3, 4))
+    weight = train_probes(features, targets, [data], 3, RECIPE).weight
     assert np.abs(weight[0] - weight[1]).max() < 1e-6
     assert np.abs(weight[0] - weight[2]).max() > 1e-2
 
@@ -114,29 +114,29 @@ def test_epoch_of_the_lowest_validation_loss_is_kept():
     features = np.concatenate([np.ones((64, 1)), -np.ones((64, 1))]).astype(np.float32)
     targets = np.repeat([0, 1], 64)
     against = np.concatenate([targets, 1 - targets])
-    data = HeadData(np.arange(128), np.arange(128, 256), (0,))
-    recipe = HeadRecipe(batch_size=8, epochs=5, learning_rate=0.1)
-    heads = train_heads(np.tile(features, (2, 1)), against, [data], 2, recipe)
-    assert (np.diff(heads.losses[0]) > 0).all()
-    assert heads.epoch.tolist() == [1]
-    one = train_heads(
-        np.tile(features, (2, 1)), against, [data], 2, HeadRecipe(0.1, 0.01, 8, epochs=1)
+    data = ProbeRows(np.arange(128), np.arange(128, 256), (0,))
+    recipe = ProbeRecipe(batch_size=8, epochs=5, learning_rate=0.1)
+    probes = train_probes(np.tile(features, (2, 1)), against, [data], 2, recipe)
+    assert (np.diff(probes.losses[0]) > 0).all()
+    assert probes.epoch.tolist() == [1]
+    one = train_probes(
+        np.tile(features, (2, 1)), against, [data], 2, ProbeRecipe(0.1, 0.01, 8, epochs=1)
     )
-    assert np.array_equal(heads.weight, one.weight)
+    assert np.array_equal(probes.weight, one.weight)
 
 
 def test_first_epoch_is_kept_on_ties():
     # Nothing can be learnt from zeros, and a rate this small does not move the bias.
     features = np.zeros((40, 4), np.float32)
-    data = HeadData(np.arange(32), np.arange(32, 40), (0,))
-    recipe = HeadRecipe(learning_rate=1e-12, batch_size=8, epochs=4)
-    heads = train_heads(features, np.arange(40) % 2, [data], 2, recipe)
-    assert len(set(heads.losses[0])) == 1
-    assert heads.epoch.tolist() == [1]
+    data = ProbeRows(np.arange(32), np.arange(32, 40), (0,))
+    recipe = ProbeRecipe(learning_rate=1e-12, batch_size=8, epochs=4)
+    probes = train_probes(features, np.arange(40) % 2, [data], 2, recipe)
+    assert len(set(probes.losses[0])) == 1
+    assert probes.epoch.tolist() == [1]
 
 
 def test_logits_are_features_times_weights_plus_bias():
-    heads = fit.LinearHeads(
+    probes = fit.LinearProbes(
         weight=np.array([[[1, 2], [3, 4]], [[0, 1], [1, 0]]], np.float32),
         bias=np.array([[0, 10], [20, 0]], np.float32),
         group=np.zeros(2, int),
@@ -144,25 +144,25 @@ def test_logits_are_features_times_weights_plus_bias():
         epoch=np.ones(2, int),
         losses=np.ones((2, 1)),
     )
-    logits = heads.logits(np.array([[1, 0], [1, 2], [0, 0]], np.float32))
+    logits = probes.logits(np.array([[1, 0], [1, 2], [0, 0]], np.float32))
     assert logits.tolist() == [[[1, 12], [7, 20], [0, 10]], [[20, 1], [22, 1], [20, 0]]]
     with pytest.raises(ShapeError, match=r"shape \(N, 2\).*shape \(3, 5\)"):
-        heads.logits(np.zeros((3, 5), np.float32))
+        probes.logits(np.zeros((3, 5), np.float32))
 
 
 def test_features_are_not_changed_and_targets_of_other_rows_do_not_matter():
     features, targets = task()
     before = features.copy()
-    data = HeadData(np.arange(100), np.arange(100, 150), (0,))
-    first = train_heads(features, targets, [data], 3, RECIPE)
+    data = ProbeRows(np.arange(100), np.arange(100, 150), (0,))
+    first = train_probes(features, targets, [data], 3, RECIPE)
     assert np.array_equal(features, before)
     targets[150:] = -1
-    again = train_heads(features, targets, [data], 3, RECIPE)
+    again = train_probes(features, targets, [data], 3, RECIPE)
     assert np.array_equal(first.weight, again.weight)
 
 
 @pytest.mark.parametrize("before", ["high", "highest"])
-def test_heads_are_trained_in_full_precision_and_the_setting_is_given_back(before, monkeypatch):
+def test_probes_are_trained_in_full_precision_and_the_setting_is_given_back(before, monkeypatch):
     features, targets = task()
     seen, step = [], training._Stack._backward
 
@@ -176,10 +176,10 @@ def test_heads_are_trained_in_full_precision_and_the_setting_is_given_back(befor
     outside = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(before)
     try:
-        train_heads(features, targets, uneven_groups(), 3, RECIPE)
+        train_probes(features, targets, uneven_groups(), 3, RECIPE)
         finished = torch.get_float32_matmul_precision()
         with pytest.raises(KeyboardInterrupt):
-            train_heads(features, targets, uneven_groups(), 3, RECIPE)
+            train_probes(features, targets, uneven_groups(), 3, RECIPE)
         interrupted = torch.get_float32_matmul_precision()
     finally:
         torch.set_float32_matmul_precision(outside)
@@ -187,21 +187,23 @@ def test_heads_are_trained_in_full_precision_and_the_setting_is_given_back(befor
     assert (finished, interrupted) == (before, before)
 
 
-def test_heads_whose_validation_loss_is_never_finite_are_refused_by_name(tmp_path):
+def test_probes_whose_validation_loss_is_never_finite_are_refused_by_name(tmp_path):
     features, targets = task()
     features[:40] = 3e38
     rows = np.arange(180)
     groups = [
-        HeadData(rows[100:], rows[40:100], (4,)),
-        HeadData(rows[100:], rows[:100], (5, 6)),
-        HeadData(rows[40:], rows[:40], (7,)),
+        ProbeRows(rows[100:], rows[40:100], (4,)),
+        ProbeRows(rows[100:], rows[:100], (5, 6)),
+        ProbeRows(rows[40:], rows[:40], (7,)),
     ]
-    text = "Heads diverged. Where: group 1 seed 5, group 1 seed 6, group 2 seed 7. .*3 of 4 heads"
+    text = "Probes diverged. Where: group 1 seed 5, group 1 seed 6, group 2 seed 7. .*3 of 4 probes"
     with pytest.raises(ParameterError, match=text + ".*smaller scale or lower the learning rate"):
-        cached_heads(features, targets, groups, 3, RECIPE, cache_dir=tmp_path)
+        cached_probes(features, targets, groups, 3, RECIPE, cache_dir=tmp_path)
     assert not list(tmp_path.rglob("*.npz"))
-    with pytest.raises(ParameterError, match="Found: none for 1 of 1 heads"):
-        train_heads(features, targets, groups[:1], 3, HeadRecipe(learning_rate=1e38, batch_size=8))
+    with pytest.raises(ParameterError, match="Found: none for 1 of 1 probes"):
+        train_probes(
+            features, targets, groups[:1], 3, ProbeRecipe(learning_rate=1e38, batch_size=8)
+        )
 
 
 def test_a_loss_that_was_finite_once_is_enough(monkeypatch):
@@ -214,8 +216,8 @@ def test_a_loss_that_was_finite_once_is_enough(monkeypatch):
         return calls[-1] if len(calls) == 2 else calls[-1] * torch.nan
 
     monkeypatch.setattr(training._Stack, "validation_losses", explodes)
-    heads = train_heads(features, targets, uneven_groups(), 3, RECIPE)
-    assert heads.epoch.tolist() == [2] * 6
+    probes = train_probes(features, targets, uneven_groups(), 3, RECIPE)
+    assert probes.epoch.tolist() == [2] * 6
 
 
 @pytest.mark.parametrize(
@@ -235,9 +237,9 @@ def test_unusable_groups_are_named_before_training(changes, message, monkeypatch
     features, targets = task()
     targets[160] = 3
     good = {"train": np.arange(100), "validation": np.arange(100, 150), "seeds": (0,)}
-    groups = [HeadData(**good), HeadData(**(good | changes))]
+    groups = [ProbeRows(**good), ProbeRows(**(good | changes))]
     with pytest.raises(ParameterError, match=message) as caught:
-        train_heads(features, targets, groups, 3, RECIPE)
+        train_probes(features, targets, groups, 3, RECIPE)
     assert "group 0" not in str(caught.value)
 
 
@@ -245,20 +247,20 @@ def test_unusable_arrays_and_recipes_are_refused():
     features, targets = task()
     groups = uneven_groups()
     with pytest.raises(ShapeError, match="float64 of shape"):
-        train_heads(features.astype(float), targets, groups, 3, RECIPE)
+        train_probes(features.astype(float), targets, groups, 3, RECIPE)
     with pytest.raises(ShapeError, match=r"targets of shape \(5,\)"):
-        train_heads(features, targets[:5], groups, 3, RECIPE)
+        train_probes(features, targets[:5], groups, 3, RECIPE)
     with pytest.raises(ParameterError, match=r"Found: learning_rate = -1, epochs = 0"):
-        train_heads(features, targets, groups, 3, HeadRecipe(learning_rate=-1, epochs=0))
+        train_probes(features, targets, groups, 3, ProbeRecipe(learning_rate=-1, epochs=0))
     with pytest.raises(ParameterError, match="Found: no group"):
-        train_heads(features, targets, [], 3, RECIPE)
+        train_probes(features, targets, [], 3, RECIPE)
     features[[4, 17], 3] = np.nan, np.inf
     with pytest.raises(ShapeError, match="not finite. Found: rows 4, 17.*not train on tested"):
-        train_heads(features, targets, groups, 3, RECIPE)
+        train_probes(features, targets, groups, 3, RECIPE)
 
 
-def arrays(heads):
-    return [getattr(heads, name) for name in fit.LinearHeads.__dataclass_fields__]
+def arrays(probes):
+    return [getattr(probes, name) for name in fit.LinearProbes.__dataclass_fields__]
 
 
 def equal(first, second):
@@ -268,21 +270,21 @@ def equal(first, second):
 def test_cache_gives_back_what_was_trained(tmp_path, monkeypatch):
     features, targets = task()
     groups = uneven_groups()
-    first = cached_heads(features, targets, groups, 3, RECIPE, cache_dir=tmp_path)
-    assert equal(first, train_heads(features, targets, groups, 3, RECIPE))
-    monkeypatch.setattr(fit, "train_heads", lambda *_, **__: pytest.fail("trained"))
-    assert equal(first, cached_heads(features, targets, groups, 3, RECIPE, cache_dir=tmp_path))
+    first = cached_probes(features, targets, groups, 3, RECIPE, cache_dir=tmp_path)
+    assert equal(first, train_probes(features, targets, groups, 3, RECIPE))
+    monkeypatch.setattr(fit, "train_probes", lambda *_, **__: pytest.fail("trained"))
+    assert equal(first, cached_probes(features, targets, groups, 3, RECIPE, cache_dir=tmp_path))
 
 
-def test_whatever_changes_the_heads_changes_the_key():
+def test_whatever_changes_the_probes_changes_the_key():
     features, targets = task()
     groups = uneven_groups()
     moved = features.copy()
     moved[3, 4] += 1
     relabelled = targets.copy()
     relabelled[0] = (targets[0] + 1) % 3
-    swapped = [HeadData(groups[0].validation, groups[0].train, (5, 6)), *groups[1:]]
-    reseeded = [HeadData(groups[0].train, groups[0].validation, (6, 5)), *groups[1:]]
+    swapped = [ProbeRows(groups[0].validation, groups[0].train, (5, 6)), *groups[1:]]
+    reseeded = [ProbeRows(groups[0].train, groups[0].validation, (6, 5)), *groups[1:]]
     keys = {
         fit._key(*arguments)
         for arguments in [
@@ -293,7 +295,7 @@ def test_whatever_changes_the_heads_changes_the_key():
             (features, targets, swapped, 3, RECIPE),
             (features, targets, reseeded, 3, RECIPE),
             (features, targets, groups, 4, RECIPE),
-            (features, targets, groups, 3, HeadRecipe(0.01, 0.02, 8, 6)),
+            (features, targets, groups, 3, ProbeRecipe(0.01, 0.02, 8, 6)),
         ]
     }
     assert len(keys) == 8
@@ -303,8 +305,8 @@ def test_whatever_changes_the_heads_changes_the_key():
 def test_rows_of_one_group_cannot_pass_for_those_of_another():
     features, targets = task()
     rows = np.arange(60)
-    short = [HeadData(rows[:20], rows[20:60], (0,))]
-    long = [HeadData(rows[:30], rows[30:60], (0,))]
+    short = [ProbeRows(rows[:20], rows[20:60], (0,))]
+    long = [ProbeRows(rows[:30], rows[30:60], (0,))]
     keys = [fit._key(features, targets, groups, 3, RECIPE) for groups in (short, long)]
     assert keys[0] != keys[1]
 
@@ -313,8 +315,8 @@ def test_rows_of_one_group_cannot_pass_for_those_of_another():
 def test_damaged_file_is_trained_again(tmp_path, damage):
     features, targets = task()
     groups = uneven_groups()
-    first = cached_heads(features, targets, groups, 3, RECIPE, cache_dir=tmp_path)
-    path = next(tmp_path.glob("heads/*.npz"))
+    first = cached_probes(features, targets, groups, 3, RECIPE, cache_dir=tmp_path)
+    path = next(tmp_path.glob("probes/*.npz"))
     whole = bytearray(path.read_bytes())
     if damage == "cut":
         path.write_bytes(whole[: len(whole) // 2])
@@ -323,19 +325,19 @@ def test_damaged_file_is_trained_again(tmp_path, damage):
         path.write_bytes(whole)
     else:
         np.savez(path, other=np.zeros(3))
-    again = cached_heads(features, targets, groups, 3, RECIPE, cache_dir=tmp_path)
+    again = cached_probes(features, targets, groups, 3, RECIPE, cache_dir=tmp_path)
     assert equal(first, again)
 
 
-def test_whole_file_of_other_heads_is_refused(tmp_path):
+def test_whole_file_of_other_probes_is_refused(tmp_path):
     features, targets = task()
     groups = uneven_groups()
-    cached_heads(features, targets, groups, 3, RECIPE, cache_dir=tmp_path / "a")
-    cached_heads(features, targets, groups[:2], 3, RECIPE, cache_dir=tmp_path / "b")
-    path = next(tmp_path.glob("a/heads/*.npz"))
-    next(tmp_path.glob("b/heads/*.npz")).replace(path)
-    with pytest.raises(CacheError, match=rf"6 heads.*3 heads.*delete {path.name}"):
-        cached_heads(features, targets, groups, 3, RECIPE, cache_dir=tmp_path / "a")
+    cached_probes(features, targets, groups, 3, RECIPE, cache_dir=tmp_path / "a")
+    cached_probes(features, targets, groups[:2], 3, RECIPE, cache_dir=tmp_path / "b")
+    path = next(tmp_path.glob("a/probes/*.npz"))
+    next(tmp_path.glob("b/probes/*.npz")).replace(path)
+    with pytest.raises(CacheError, match=rf"6 probes.*3 probes.*delete {path.name}"):
+        cached_probes(features, targets, groups, 3, RECIPE, cache_dir=tmp_path / "a")
 
 
 def test_interrupted_runs_keep_what_is_finished(tmp_path, monkeypatch):
@@ -343,7 +345,7 @@ def test_interrupted_runs_keep_what_is_finished(tmp_path, monkeypatch):
     cells = [[data] for data in uneven_groups()]
 
     def run(cells, cache):
-        return [cached_heads(features, targets, c, 3, RECIPE, cache_dir=cache) for c in cells]
+        return [cached_probes(features, targets, c, 3, RECIPE, cache_dir=cache) for c in cells]
 
     run(cells[:1], tmp_path / "cut")
     with monkeypatch.context() as patch:
@@ -354,10 +356,10 @@ def test_interrupted_runs_keep_what_is_finished(tmp_path, monkeypatch):
         patch.setattr(np, "savez", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(cells, tmp_path / "cut")
-    assert len(list(tmp_path.glob("cut/heads/*.npz"))) == 1
+    assert len(list(tmp_path.glob("cut/probes/*.npz"))) == 1
     trained = []
-    inner = fit.train_heads
-    monkeypatch.setattr(fit, "train_heads", lambda *a, **k: trained.append(a[2]) or inner(*a, **k))
+    inner = fit.train_probes
+    monkeypatch.setattr(fit, "train_probes", lambda *a, **k: trained.append(a[2]) or inner(*a, **k))
     resumed = run(cells, tmp_path / "cut")
     assert trained == cells[1:]
     whole = run(cells, tmp_path / "whole")

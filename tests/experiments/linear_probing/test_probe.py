@@ -12,25 +12,25 @@ from fetalclip_nb.data.dataset import Dataset, build
 from fetalclip_nb.data.images import read_square
 from fetalclip_nb.errors import ParameterError, ShapeError
 from fetalclip_nb.experiments.linear_probing import probe as probing
-from fetalclip_nb.experiments.linear_probing.fit import train_heads
+from fetalclip_nb.experiments.linear_probing.fit import train_probes
 from fetalclip_nb.experiments.linear_probing.probe import (
     Encoded,
     encode,
-    fit_heads,
+    fit_probes,
     majority_logits,
     pixel_logits,
     probe,
     rival_logits,
 )
-from fetalclip_nb.experiments.linear_probing.recipe import HeadData, HeadRecipe, require_settings
+from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe, ProbeRows, require_settings
 from fetalclip_nb.experiments.linear_probing.rivals import logistic_regression, nearest_neighbours
 from fetalclip_nb.models.pixels import PixelEncoder
 from fetalclip_nb.tasks.items import clip_items, image_items
 from fetalclip_nb.tasks.own_splits import own_folds, own_supports
-from fetalclip_nb.tasks.splits import Fold, Split, head_seed
+from fetalclip_nb.tasks.splits import Fold, Split, fit_seed
 from helpers import write_image
 
-RECIPE = HeadRecipe(learning_rate=0.01, batch_size=4, epochs=4)
+RECIPE = ProbeRecipe(learning_rate=0.01, batch_size=4, epochs=4)
 
 
 def dataset(patients, labels, **columns):
@@ -110,12 +110,12 @@ def test_a_clips_features_are_its_frames_side_by_side(copies):
     assert found.copies.tolist() == [[[1, k, 0, k], [2, k, 3, k]] for k in range(copies)]
 
 
-# Heads
+# Probes
 
 
 def one_by_one(encoded, items, splits, *, runs, seed, recipe):
-    """Each head alone, on arrays that hold its training and validation items and no more."""
-    heads = []
+    """Each probe alone, on arrays that hold its training and validation items and no more."""
+    probes = []
     for split in splits:
         for fold in split.folds:
             pictures = encoded.copies if len(encoded.copies) else encoded.plain[None]
@@ -131,18 +131,18 @@ def one_by_one(encoded, items, splits, *, runs, seed, recipe):
             features, labels = zip(*train, *validation, strict=True)
             rows = np.arange(len(features))
             for run in range(runs):
-                chosen = head_seed(seed, fold.train, run)
-                data = HeadData(rows[: len(train)], rows[len(train) :], (chosen,))
+                chosen = fit_seed(seed, fold.train, run)
+                data = ProbeRows(rows[: len(train)], rows[len(train) :], (chosen,))
                 classes = len(items.classes)
-                heads.append(
-                    train_heads(np.stack(features), np.array(labels), [data], classes, recipe)
+                probes.append(
+                    train_probes(np.stack(features), np.array(labels), [data], classes, recipe)
                 )
-    return heads
+    return probes
 
 
 @pytest.mark.parametrize("copies", [0, 3])
 @pytest.mark.parametrize("few_data", [False, True])
-def test_heads_are_those_of_a_loop_over_folds_and_runs(copies, few_data, tmp_path):
+def test_probes_are_those_of_a_loop_over_folds_and_runs(copies, few_data, tmp_path):
     items = random_items(seed=1)
     if few_data:
         splits = list(own_supports(items.table, [3, 6], seed=0, sets=2).values())
@@ -150,22 +150,22 @@ def test_heads_are_those_of_a_loop_over_folds_and_runs(copies, few_data, tmp_pat
         splits = [own_folds(items.table, seed=0, folds=3)]
     encoded = random_features(items, copies, unchanged=splits[0].test).of(items)
     settings = {"runs": 2, "seed": 7, "recipe": RECIPE}
-    together = fit_heads(encoded, items, splits, cache_dir=tmp_path, **settings)
+    together = fit_probes(encoded, items, splits, cache_dir=tmp_path, **settings)
     alone = one_by_one(encoded, items, splits, **settings)
     assert len(together.seed) == len(alone) == (8 if few_data else 6)
-    for head, one in enumerate(alone):
-        assert together.seed[head] == one.seed[0]
-        assert together.weight[head] == pytest.approx(one.weight[0], abs=1e-5)
-        assert together.bias[head] == pytest.approx(one.bias[0], abs=1e-5)
-        assert together.losses[head] == pytest.approx(one.losses[0], abs=1e-5)
-    assert np.ptp(together.weight, axis=0).min() > 1e-3  # no two heads are the same
+    for number, one in enumerate(alone):
+        assert together.seed[number] == one.seed[0]
+        assert together.weight[number] == pytest.approx(one.weight[0], abs=1e-5)
+        assert together.bias[number] == pytest.approx(one.bias[0], abs=1e-5)
+        assert together.losses[number] == pytest.approx(one.losses[0], abs=1e-5)
+    assert np.ptp(together.weight, axis=0).min() > 1e-3  # no two probes are the same
 
 
 @pytest.fixture
 def asked(monkeypatch):
     """What was to be trained, in place of a training."""
     calls = []
-    monkeypatch.setattr(probing, "cached_heads", lambda *given, **_: calls.append(given))
+    monkeypatch.setattr(probing, "cached_probes", lambda *given, **_: calls.append(given))
     return calls
 
 
@@ -176,7 +176,7 @@ def test_no_test_item_is_ever_trained_or_validated_on(seed, copies, asked):
     supports = own_supports(items.table, [2, 5], seed=seed, sets=3)
     for splits in ([own_folds(items.table, seed=seed)], list(supports.values())):
         encoded = numbered(items, copies, images=60, unchanged=splits[0].test).of(items)
-        fit_heads(encoded, items, splits, runs=2, seed=0, recipe=RECIPE, cache_dir=Path("none"))
+        fit_probes(encoded, items, splits, runs=2, seed=0, recipe=RECIPE, cache_dir=Path("none"))
         features, targets, groups, classes, recipe = asked.pop()
         assert (classes, recipe) == (3, RECIPE)
         folds = [(split, fold) for split in splits for fold in split.folds]
@@ -199,32 +199,32 @@ def test_no_test_item_is_ever_trained_or_validated_on(seed, copies, asked):
             assert targets[data.validation].tolist() == [label[row] for row in chosen[:, 0]]
 
 
-def test_no_two_heads_share_a_seed(asked):
+def test_no_two_probes_share_a_seed(asked):
     items = random_items(seed=0)
     seeds = []
     for seed in (0, 1):
         splits = own_supports(items.table, [2, 4], seed=0, sets=3).values()
         encoded = numbered(items, 0, images=60).of(items)
-        fit_heads(encoded, items, splits, runs=4, seed=seed, recipe=RECIPE, cache_dir=Path())
+        fit_probes(encoded, items, splits, runs=4, seed=seed, recipe=RECIPE, cache_dir=Path())
         seeds += [number for data in asked.pop()[2] for number in data.seeds]
     assert len(set(seeds)) == len(seeds) == 2 * 6 * 4
 
 
-def test_a_heads_seed_is_made_of_seed_patients_and_run_alone():
-    found = {head_seed(s, p, run) for s in (0, 1) for p in ("pq", "pr", "p") for run in (0, 1)}
+def test_a_probes_seed_is_made_of_seed_patients_and_run_alone():
+    found = {fit_seed(s, p, run) for s in (0, 1) for p in ("pq", "pr", "p") for run in (0, 1)}
     assert len(found) == 12
     assert all(0 <= seed < 2**63 for seed in found) and max(found) > 2**60
-    assert head_seed(np.int64(3), ("q", "p"), 1) == head_seed(3, ["p", "q"], 1)
-    assert head_seed(0, ("ab", "c"), 0) != head_seed(0, ("a", "bc"), 0)
+    assert fit_seed(np.int64(3), ("q", "p"), 1) == fit_seed(3, ["p", "q"], 1)
+    assert fit_seed(0, ("ab", "c"), 0) != fit_seed(0, ("a", "bc"), 0)
 
 
-def test_sizes_and_sets_that_are_left_out_change_no_other_head(asked):
+def test_sizes_and_sets_that_are_left_out_change_no_other_probe(asked):
     items = random_items(seed=0)
     supports = own_supports(items.table, [2, 4, 5], seed=0, sets=3)
     encoded = numbered(items, 0, images=60).of(items)
 
     def seeds(splits):
-        fit_heads(encoded, items, splits, runs=2, seed=0, recipe=RECIPE, cache_dir=Path())
+        fit_probes(encoded, items, splits, runs=2, seed=0, recipe=RECIPE, cache_dir=Path())
         return [data.seeds for data in asked.pop()[2]]
 
     every = seeds(list(supports.values()))
@@ -237,7 +237,7 @@ def test_items_without_augmented_copies_are_refused_in_training(tmp_path):
     split = own_folds(items.table, seed=0)
     encoded = random_features(items, 2, unchanged=[*split.test, split.folds[0].train[0]])
     with pytest.raises(ShapeError, match="Features are not finite"):
-        fit_heads(
+        fit_probes(
             encoded.of(items), items, [split], runs=1, seed=0, recipe=RECIPE, cache_dir=tmp_path
         )
     assert not list(tmp_path.rglob("*.npz"))
@@ -245,11 +245,11 @@ def test_items_without_augmented_copies_are_refused_in_training(tmp_path):
 
 def test_too_few_rows_for_a_batch_are_refused(tmp_path):
     items = random_items(seed=2)
-    recipe = HeadRecipe(batch_size=64)
+    recipe = ProbeRecipe(batch_size=64)
     encoded = random_features(items, 0).of(items)
     split = own_folds(items.table, seed=0)
     with pytest.raises(ParameterError, match="group 0: .* training rows, batches of 64"):
-        fit_heads(encoded, items, [split], runs=1, seed=0, recipe=recipe, cache_dir=tmp_path)
+        fit_probes(encoded, items, [split], runs=1, seed=0, recipe=recipe, cache_dir=tmp_path)
 
 
 def letters(*patients):
@@ -259,17 +259,17 @@ def letters(*patients):
 
 
 def settings(**changes):
-    given = {"copies": 2, "runs": 1, "epochs": 1, "head_batch": 4} | changes
-    recipe = HeadRecipe(epochs=given.pop("epochs"), batch_size=given.pop("head_batch"))
+    given = {"copies": 2, "runs": 1, "epochs": 1, "probe_batch": 4} | changes
+    recipe = ProbeRecipe(epochs=given.pop("epochs"), batch_size=given.pop("probe_batch"))
     return {**given, "recipe": recipe}
 
 
-@pytest.mark.parametrize(("copies", "head_batch"), [(2, 4), (1, 2), (0, 2)])
-def test_settings_are_accepted_from_the_smallest_usable_ones_on(copies, head_batch):
+@pytest.mark.parametrize(("copies", "probe_batch"), [(2, 4), (1, 2), (0, 2)])
+def test_settings_are_accepted_from_the_smallest_usable_ones_on(copies, probe_batch):
     splits = {"letters": letters("pp", "qq"), "more": letters("rrr")}
-    require_settings(splits, **settings(copies=copies, head_batch=head_batch))
-    with pytest.raises(ParameterError, match=f"letters: set 0: .*head_batch {head_batch + 1}"):
-        require_settings(splits, **settings(copies=copies, head_batch=head_batch + 1))
+    require_settings(splits, **settings(copies=copies, probe_batch=probe_batch))
+    with pytest.raises(ParameterError, match=f"letters: set 0: .*probe_batch {probe_batch + 1}"):
+        require_settings(splits, **settings(copies=copies, probe_batch=probe_batch + 1))
 
 
 def test_sets_that_do_not_fill_a_batch_are_named_with_their_rows():
@@ -280,18 +280,24 @@ def test_sets_that_do_not_fill_a_batch_are_named_with_their_rows():
         "more": letters("u"),
     }
     with pytest.raises(ParameterError) as caught:
-        require_settings(splits, **settings(head_batch=6, runs=0))
+        require_settings(splits, **settings(probe_batch=6, runs=0))
     assert (
         "Found: runs = 0, not a whole number from 1 up; letters, 4 patients: set 0: 4 training "
-        "rows, set 2: 4 training rows, set 4: 2 training rows, head_batch 6; more: set 0: 2 "
-        "training rows, head_batch 6. What to do: more copies, a smaller head_batch, or larger "
+        "rows, set 2: 4 training rows, set 4: 2 training rows, probe_batch 6; more: set 0: 2 "
+        "training rows, probe_batch 6. What to do: more copies, a smaller probe_batch, or larger "
         "sets."
     ) in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("name", "value", "least"),
-    [("copies", -1, 0), ("copies", 1.5, 0), ("runs", 0, 1), ("epochs", 0, 1), ("head_batch", 0, 1)],
+    [
+        ("copies", -1, 0),
+        ("copies", 1.5, 0),
+        ("runs", 0, 1),
+        ("epochs", 0, 1),
+        ("probe_batch", 0, 1),
+    ],
 )
 def test_settings_out_of_range_are_named_as_the_notebooks_do(name, value, least):
     with pytest.raises(ParameterError) as caught:
@@ -310,7 +316,7 @@ def test_clips_of_test_patients_are_not_trained_on(asked):
     features = np.stack([np.arange(40), np.arange(40)], 1).astype(np.float32)
     copies = np.where(np.isin(patients, split.test)[:, None], np.nan, 100 + features)
     encoded = Encoded(features, copies[None].astype(np.float32)).of(items)
-    fit_heads(encoded, items, [split], runs=1, seed=0, recipe=RECIPE, cache_dir=Path())
+    fit_probes(encoded, items, [split], runs=1, seed=0, recipe=RECIPE, cache_dir=Path())
     features, targets, groups, *_ = asked.pop()
     for fold, data in zip(split.folds, groups, strict=True):
         # A clip is its second row, then its first: they are numbered backwards.
@@ -324,23 +330,23 @@ def test_clips_of_test_patients_are_not_trained_on(asked):
 # Probe and rivals
 
 
-def test_probe_gives_test_logits_of_heads_and_rivals(tmp_path):
+def test_probe_gives_test_logits_of_probes_and_rivals(tmp_path):
     items = random_items(seed=3)
     split = own_folds(items.table, seed=1, folds=3)
     encoded = random_features(items, 2, unchanged=split.test).of(items)
     settings = {"runs": 2, "seed": 0, "recipe": RECIPE, "cache_dir": tmp_path}
     found = probe(encoded, items, split, **settings)
     tested = np.flatnonzero(items.table["patient"].isin(split.test))
-    heads = fit_heads(encoded, items, [split], **settings)
+    probes = fit_probes(encoded, items, [split], **settings)
     assert list(found) == ["", ", logistic regression", ", nearest neighbours"]
-    assert np.array_equal(found[""], heads.logits(encoded.plain)[:, tested])
+    assert np.array_equal(found[""], probes.logits(encoded.plain)[:, tested])
     for suffix, fit in [
         (", logistic regression", logistic_regression),
         (", nearest neighbours", nearest_neighbours),
     ]:
         for fold, logits in zip(split.folds, found[suffix], strict=True):
             sides = [items.table["patient"].isin(side) for side in (fold.train, fold.validation)]
-            rows = HeadData(*(np.flatnonzero(side) for side in sides), (0,))
+            rows = ProbeRows(*(np.flatnonzero(side) for side in sides), (0,))
             alone = fit(encoded.plain, items.targets, rows, 3)
             assert np.array_equal(logits, alone.logits(encoded.plain[tested]))
     pixels = pixel_logits(encoded, items, split)

@@ -7,14 +7,14 @@ from sklearn.preprocessing import StandardScaler
 
 from fetalclip_nb.errors import DataError, ParameterError
 from fetalclip_nb.experiments.linear_probing import rivals
-from fetalclip_nb.experiments.linear_probing.recipe import HeadData
+from fetalclip_nb.experiments.linear_probing.recipe import ProbeRows
 from fetalclip_nb.experiments.linear_probing.rivals import logistic_regression, nearest_neighbours
 
 FITS = (logistic_regression, nearest_neighbours)
 
 
 def rows(train, validation):
-    return HeadData(np.asarray(train), np.asarray(validation), (0,))
+    return ProbeRows(np.asarray(train), np.asarray(validation), (0,))
 
 
 def clouds(n=240, width=8, classes=3, spread=1.0, seed=0):

@@ -117,7 +117,7 @@ def test_subgroups_are_scored_alone_and_left_out_where_a_class_is_rare():
     logits = np.eye(3)[chosen]
     scores = tables.subgroup_scores(logits, truth, masks, "f1_macro")
     assert list(scores) == ["m1"]
-    # All right for the first head; always a for the second: F1 2/3 and 0.
+    # All right for the first probe; always a for the second: F1 2/3 and 0.
     assert scores["m1"].value == pytest.approx((1 + (2 / 3 + 0) / 2) / 2)
     assert (scores["m1"].n, scores["m1"].groups) == (12, 12)
     alone = run_scores(logits[:, :12], labels[:12], patients[:12], ("a", "b", "c"))
@@ -152,5 +152,5 @@ def test_whatever_differs_from_the_paper_is_named():
     assert protocol.deviation([official], paper) == ""
     assert protocol.deviation([own, own], paper | {"runs": 1}) == "own split, 1 run"
     assert protocol.deviation([official], paper, protocol.FEW_DATA) == (
-        "5 copies, 50 epochs, 64 head_batch"
+        "5 copies, 50 epochs, 64 probe_batch"
     )

@@ -30,7 +30,7 @@ from fetalclip_nb.experiments.segmentation.scores import (
 )
 from fetalclip_nb.experiments.segmentation.squares import pack, unpack
 from fetalclip_nb.tasks.own_splits import own_folds, own_supports
-from fetalclip_nb.tasks.splits import Fold, Split, head_seed, leak_free, rows_of
+from fetalclip_nb.tasks.splits import Fold, Split, fit_seed, leak_free, rows_of
 from segments import (
     MEAN,
     RECIPE,
@@ -306,7 +306,7 @@ def test_decoders_come_in_the_order_of_splits_folds_and_runs(plan, whole, tmp_pa
             for run in range(plan.runs):
                 train = np.array([[0, row] for row in rows_by_hand(table, fold.train)])
                 validation = np.array(rows_by_hand(table, fold.validation))
-                job = DecoderJob(train, validation, head_seed(SEED, fold.train, run))
+                job = DecoderJob(train, validation, fit_seed(SEED, fold.train, run))
                 cell = Cell(plan.material, job, tested, plan.recipe, "cpu", "fp32", tmp_path)
                 alone.append(finished(cell))
     assert len(alone) == 6 and len({one["losses"].tobytes() for one in alone}) == 6

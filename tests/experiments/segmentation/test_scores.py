@@ -439,7 +439,7 @@ def test_heads_are_measured_where_sizes_are_known(heads, trunks):
         assert not is_measured(replace(heads, dataset=replace(heads.dataset, table=table)))
 
 
-def test_limits_are_unknown_where_too_few_heads_are_measured(head_squares, measured):
+def test_limits_are_unknown_where_too_few_probes_are_measured(head_squares, measured):
     known = limits(measured_scores(measured.circumferences, measured, head_squares.task))
     assert all(np.isfinite(score.value) for score in known.values())
     none = np.full(len(measured.rows), np.nan)

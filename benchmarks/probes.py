@@ -1,4 +1,4 @@
-"""Time the heads of linear probing and few-data training, stacked and in the plain ways."""
+"""Time the probes of linear probing and few-data training, stacked and in the plain ways."""
 
 import tempfile
 from collections.abc import Callable
@@ -13,26 +13,26 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from fetalclip_nb.data.images import read_square
-from fetalclip_nb.experiments.linear_probing.fit import LinearHeads, train_heads
-from fetalclip_nb.experiments.linear_probing.recipe import HeadData, HeadRecipe
+from fetalclip_nb.experiments.linear_probing.fit import LinearProbes, train_probes
+from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe, ProbeRows
 from fetalclip_nb.experiments.linear_probing.rivals import logistic_regression, nearest_neighbours
 from fetalclip_nb.models.model import load_model
 
 WIDTH, CLASSES, SEEDS = 768, 6, 5
 TRAINED = 12_000
 STEPS = TRAINED // 64 * 50
-FEW = HeadRecipe(batch_size=16, epochs=100)
+FEW = ProbeRecipe(batch_size=16, epochs=100)
 PER_PATIENT, COPIES = 7, 10
 
 
 class Task(NamedTuple):
-    """Arguments of `train_heads`."""
+    """Arguments of `train_probes`."""
 
     features: np.ndarray
     targets: np.ndarray
-    groups: list[HeadData]
+    groups: list[ProbeRows]
     n_classes: int = CLASSES
-    recipe: HeadRecipe = HeadRecipe()
+    recipe: ProbeRecipe = ProbeRecipe()
 
 
 def probe_task() -> Task:
@@ -40,7 +40,7 @@ def probe_task() -> Task:
     features, targets = _embeddings(15_000)
     parts = np.array_split(np.random.default_rng(1).permutation(len(targets)), 5)
     every = np.arange(len(targets))
-    groups = [HeadData(np.setdiff1d(every, part), part, tuple(range(SEEDS))) for part in parts]
+    groups = [ProbeRows(np.setdiff1d(every, part), part, tuple(range(SEEDS))) for part in parts]
     return Task(features, targets, groups)
 
 
@@ -54,26 +54,28 @@ def few_task() -> Task:
             drawn = rng.permutation(images)[: 2 * patients * PER_PATIENT]
             train, validation = np.split(drawn, 2)
             copies = np.concatenate([train + images * (1 + copy) for copy in range(COPIES)])
-            groups.append(HeadData(copies, validation, tuple(range(SEEDS))))
+            groups.append(ProbeRows(copies, validation, tuple(range(SEEDS))))
     return Task(features, targets, groups, recipe=FEW)
 
 
-def heads() -> dict[str, float | Measure]:
-    """25 heads, 50 epochs of 187 steps of 64 rows, beside the loop over the heads.
+def probes() -> dict[str, float | Measure]:
+    """25 probes, 50 epochs of 187 steps of 64 rows, beside the loop over the probes.
 
-    The heads with seed 0 are also trained alone, one a fold, to compare what they answer.
+    The probes with seed 0 are also trained alone, one a fold, to compare what they answer.
     """
     task = probe_task()
-    stacked, (found, *_) = best_of(*[lambda: train_heads(*task)] * 3)
-    single, alone = best_of(*[lambda d=data: train_heads(*_alone(task, d)) for data in task.groups])
+    stacked, (found, *_) = best_of(*[lambda: train_probes(*task)] * 3)
+    single, alone = best_of(
+        *[lambda d=data: train_probes(*_alone(task, d)) for data in task.groups]
+    )
     loop, plain = best_of(*[lambda d=data: _bare_loop(task, d) for data in task.groups[:2]])
     guesses = found.logits(task.features).argmax(2)[::SEEDS]
-    unlike_alone = guesses != [head.logits(task.features)[0].argmax(1) for head in alone]
+    unlike_alone = guesses != [probe.logits(task.features)[0].argmax(1) for probe in alone]
     unlike_plain = guesses[:2] != plain
     return {
-        "25 heads, stacked": stacked,
-        "1 head": single,
-        "bare loop, scaled from 1 to 25 heads": 25 * loop,
+        "25 probes, stacked": stacked,
+        "1 probe": single,
+        "bare loop, scaled from 1 to 25 probes": 25 * loop,
         "authors' way, EXTRAPOLATED from 8 steps": 25 * STEPS * _authors_step(task),
         "guesses unlike those of single runs": Measure(100 * unlike_alone.mean(), "%"),
         "guesses unlike the bare loop's": Measure(100 * unlike_plain.mean(), "%"),
@@ -82,11 +84,11 @@ def heads() -> dict[str, float | Measure]:
     }
 
 
-def few_heads() -> dict[str, float | Measure]:
-    """150 heads of few-data training, 100 epochs of batches of 16 rows."""
+def few_probes() -> dict[str, float | Measure]:
+    """150 probes of few-data training, 100 epochs of batches of 16 rows."""
     task = few_task()
     return {
-        "150 heads, stacked": best_seconds(lambda: train_heads(*task)),
+        "150 probes, stacked": best_seconds(lambda: train_probes(*task)),
         "working memory": peak_memory(few_task, _one_epoch),
     }
 
@@ -102,7 +104,7 @@ def rivals() -> dict[str, float | Measure]:
 
 
 def _embeddings(images: int, copies: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Random features whose classes a linear head finds in part, copies one after the other."""
+    """Random features whose classes a linear probe finds in part, copies one after the other."""
     rng = np.random.default_rng(0)
     features = rng.standard_normal((copies * images, WIDTH), dtype=np.float32)
     for copy in range(1, copies):
@@ -112,16 +114,16 @@ def _embeddings(images: int, copies: int = 1) -> tuple[np.ndarray, np.ndarray]:
     return features, np.tile(scores.argmax(1), copies)
 
 
-def _alone(task: Task, data: HeadData) -> Task:
-    return task._replace(groups=[HeadData(data.train, data.validation, (0,))])
+def _alone(task: Task, data: ProbeRows) -> Task:
+    return task._replace(groups=[ProbeRows(data.train, data.validation, (0,))])
 
 
 def _one_epoch(task: Task) -> None:
-    train_heads(*task._replace(recipe=HeadRecipe(batch_size=task.recipe.batch_size, epochs=1)))
+    train_probes(*task._replace(recipe=ProbeRecipe(batch_size=task.recipe.batch_size, epochs=1)))
 
 
-def _bare_loop(task: Task, data: HeadData, device: str = "cpu") -> np.ndarray:
-    """One head as anyone would write it, features in memory; its guesses for all rows."""
+def _bare_loop(task: Task, data: ProbeRows, device: str = "cpu") -> np.ndarray:
+    """One probe as anyone would write it, features in memory; its guesses for all rows."""
     torch.manual_seed(0)
     layer = nn.Linear(WIDTH, CLASSES).to(device)
     optimizer = torch.optim.AdamW(layer.parameters(), lr=3e-4, weight_decay=0.01)
@@ -197,12 +199,12 @@ def _write_scan(path: Path, seed: int) -> None:
 
 
 def _on_gpu(task: Task) -> dict[str, float]:
-    def stacked() -> LinearHeads:
-        return train_heads(*task, device="cuda")
+    def stacked() -> LinearProbes:
+        return train_probes(*task, device="cuda")
 
     stacked()  # the first call on a device loads its libraries
     return {
-        "GPU: 25 heads, stacked": best_seconds(stacked),
-        "GPU: bare loop, scaled from 1 to 25 heads": 25
+        "GPU: 25 probes, stacked": best_seconds(stacked),
+        "GPU: bare loop, scaled from 1 to 25 probes": 25
         * best_seconds(lambda: _bare_loop(task, task.groups[0], "cuda")),
     }
