@@ -1,29 +1,17 @@
 """Synthetic fetal B-mode pictures with known truth, in the layouts of the real data sets."""
 
-from fetalclip_nb.phantoms.chd import write_chd
-from fetalclip_nb.phantoms.clips import draw_clip
-from fetalclip_nb.phantoms.cohorts import VERSION, write_fetal_planes, write_hc18
-from fetalclip_nb.phantoms.framing import BRAIN_PLANES, FIELD_RATIOS, PLANES
-from fetalclip_nb.phantoms.heart import DEFECTS
-from fetalclip_nb.phantoms.organs import ORGANS, organ_masks, write_organs
-from fetalclip_nb.phantoms.patient import Patient, draw_patient
-from fetalclip_nb.phantoms.picture import Phantom, draw
+import lazy_loader
 
-__all__ = [
-    "BRAIN_PLANES",
-    "DEFECTS",
-    "FIELD_RATIOS",
-    "ORGANS",
-    "PLANES",
-    "VERSION",
-    "Patient",
-    "Phantom",
-    "draw",
-    "draw_clip",
-    "draw_patient",
-    "organ_masks",
-    "write_chd",
-    "write_fetal_planes",
-    "write_hc18",
-    "write_organs",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "chd": ["write_chd"],
+        "clips": ["draw_clip"],
+        "cohorts": ["VERSION", "write_fetal_planes", "write_hc18"],
+        "framing": ["BRAIN_PLANES", "FIELD_RATIOS", "PLANES"],
+        "heart": ["DEFECTS"],
+        "organs": ["ORGANS", "organ_masks", "write_organs"],
+        "patient": ["Patient", "draw_patient"],
+        "picture": ["Phantom", "draw"],
+    },
+)

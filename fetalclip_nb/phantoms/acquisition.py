@@ -36,6 +36,10 @@ class Probe:
         """Pixels between two range samples."""
         return (self.reach - self.radius) / (RANGES - 1)
 
+    def arc(self, angles: np.ndarray, radius: np.ndarray) -> np.ndarray:
+        """Canvas points (N, 2) at N angles and distances from the apex."""
+        return np.stack([np.sin(angles), np.cos(angles)], axis=1) * radius[:, None] + self.apex
+
     def towards(self, points: np.ndarray) -> np.ndarray:
         """Unit vectors (N, 2) along which the beam meets points (N, 2)."""
         ray = np.asarray(points) - self.apex
@@ -87,18 +91,7 @@ class Tone:
 def acquire(
     canvas: Canvas, probe: Probe, tone: Tone, rng: np.random.Generator, size: tuple[int, int]
 ) -> np.ndarray:
-    """Image a scene.
-
-    Args:
-        canvas: Acoustic maps.
-        probe: Where the beams run.
-        tone: Resolution and grey map.
-        rng: Source of speckle, warping and gain ripple.
-        size: Width and height of the picture in pixels.
-
-    Returns:
-        Picture, uint8 (height, width), black outside the fan.
-    """
+    """Image a scene: uint8 of ``size`` (width, height), black outside the fan."""
     echo, impedance, attenuation, mirror = _polar_maps(canvas, probe, rng)
     power = np.exp(echo * np.float32(np.log(10) / 10))
     loss = np.cumsum(attenuation, axis=0, dtype=np.float32) * np.float32(probe.step)
@@ -116,8 +109,7 @@ def _polar_maps(canvas: Canvas, probe: Probe, rng: np.random.Generator) -> tuple
     shape = (RANGES, ANGLES)
     x = x + noise(rng, shape, 22) * np.float32(1.1)
     y = y + noise(rng, shape, 22) * np.float32(1.0)
-    maps = cv2.merge(canvas.maps)
-    maps = cv2.GaussianBlur(maps, (0, 0), 0.8)
+    maps = cv2.GaussianBlur(cv2.merge(canvas.maps), (0, 0), 0.8)
     return cv2.split(cv2.remap(maps, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
 
 
@@ -130,8 +122,9 @@ def _reverberation(mirror: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     lag = np.arange(24, dtype=np.float32)
     ripple = 1 + 0.5 * np.cos(2 * np.pi * lag / rng.uniform(1.8, 4.0))
     decay = (np.exp(-lag / rng.uniform(4, 11)) * ripple).astype(np.float32)
-    kernel = decay[::-1, None]
-    haze = cv2.filter2D(strong, -1, kernel, anchor=(0, 23), borderType=cv2.BORDER_CONSTANT)
+    haze = cv2.filter2D(
+        strong, -1, decay[::-1, None], anchor=(0, 23), borderType=cv2.BORDER_CONSTANT
+    )
     haze = cv2.GaussianBlur(haze, (0, 0), sigmaX=2.5, sigmaY=0.5)
     return cv2.resize(haze, (ANGLES, RANGES), interpolation=cv2.INTER_LINEAR)
 

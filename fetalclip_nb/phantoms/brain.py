@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fetalclip_nb.phantoms.canvas import Material, band, blob, curve, oval
+from fetalclip_nb.phantoms.canvas import Material, Point, band, blob, curve, oval
 from fetalclip_nb.phantoms.scene import Scene
 
 
@@ -53,8 +53,7 @@ class View:
         for piece in pieces:
             if self.rng.random() < broken:
                 continue
-            piece = np.append(piece, min(piece[-1] + 1, len(points) - 1))
-            piece = np.unique(piece)
+            piece = np.unique(np.append(piece, min(piece[-1] + 1, len(points) - 1)))
             power = 1.35 * share * strength * np.exp(self.rng.normal(0, 0.4))
             material = Material(self.level + 11 * share, None, None, power)
             if len(piece) > 1:
@@ -116,10 +115,8 @@ def first_trimester(view: View) -> None:
     """Before about 14 weeks: choroid plexus fills both hemispheres around the falx."""
     for side in (-1, 1):
         centre = (view.rng.normal(-0.08, 0.08), side * view.rng.uniform(0.38, 0.48))
-        view.scene.fill(
-            blob(view.rng, centre, (view.rng.uniform(0.45, 0.62), 0.3), 0.14, 0.1 * side),
-            Material(view.level + view.rng.uniform(5, 12)),
-        )
+        plexus = blob(view.rng, centre, (view.rng.uniform(0.45, 0.62), 0.3), 0.14, 0.1 * side)
+        view.scene.fill(plexus, Material(view.level + view.rng.uniform(5, 12)))
         dark = blob(view.rng, (0.5, 0.4 * side), (0.2, 0.16), 0.2)
         view.scene.fill(dark, Material(view.level - 8))
     _midline(view, -0.9, 0.9)
@@ -140,9 +137,8 @@ def _cavum(view: View) -> None:
     box = np.array([(start, -half), (end, -half), (end, half), (start, half)])
     view.fill(box, -14)
     for side in (-1, 1):
-        wall = curve(
-            [(start, side * half), ((start + end) / 2, side * half * 1.3), (end, side * half)]
-        )
+        bulge = ((start + end) / 2, side * half * 1.3)
+        wall = curve([(start, side * half), bulge, (end, side * half)])
         view.line(wall, 0.022, view.rng.uniform(0.9, 2.0), 0.0, 0.06)
     if view.rng.random() < 0.5:
         view.line(curve([(start, -half), (start - 0.02, 0), (start, half)], 8), 0.02, 0.6)
@@ -172,10 +168,8 @@ def _lateral_ventricle(view: View, side: int) -> None:
     """Body and atrium of a lateral ventricle: fluid, bright walls, choroid plexus inside."""
     rng = view.rng
     wide = rng.uniform(0.2, 0.3)
-    spine = curve(
-        [(-0.78, 0.36 * side), (-0.5, 0.5 * side), (-0.15, 0.36 * side), (0.18, 0.2 * side)], 24
-    )
-    spine = spine + rng.normal(0, 0.02, 2)
+    bends = np.array([(-0.78, 0.36), (-0.5, 0.5), (-0.15, 0.36), (0.18, 0.2)])
+    spine = curve(bends * (1, side), 24) + rng.normal(0, 0.02, 2)
     width = wide * np.interp(np.linspace(0, 1, 24), [0, 0.12, 0.45, 1], [0.35, 0.9, 1, 0.3])
     outline = band(spine, width)
     view.fill(outline, -14, side)
@@ -185,9 +179,7 @@ def _lateral_ventricle(view: View, side: int) -> None:
     _choroid(view, side, 1.0, tuple(spine[11]))
 
 
-def _choroid(
-    view: View, side: float, size: float, centre: tuple[float, float] | None = None
-) -> None:
+def _choroid(view: View, side: float, size: float, centre: Point | None = None) -> None:
     """Choroid plexus: the brightest soft tissue in the head, a lobulated strip."""
     rng = view.rng
     place = centre or (-0.4 + rng.normal(0, 0.04), 0.4 * side)
@@ -198,12 +190,9 @@ def _choroid(
 def _frontal_horn(view: View, side: int) -> None:
     """Front end of a lateral ventricle: a dark comma beside the cavum."""
     horn = curve([(0.38, 0.1 * side), (0.52, 0.16 * side), (0.66, 0.3 * side)], 12)
-    view.fill(_taper(horn, view.rng.uniform(0.06, 0.11)), -12, side)
+    taper = np.sin(np.linspace(0.25, np.pi - 0.1, len(horn)))
+    view.fill(band(horn, view.rng.uniform(0.06, 0.11) * taper), -12, side)
     view.line(np.add(horn, (0.0, 0.045 * side)), 0.014, 0.5, side, 0.2)
-
-
-def _taper(line: np.ndarray, width: float) -> np.ndarray:
-    return band(line, width * np.sin(np.linspace(0.25, np.pi - 0.1, len(line))))
 
 
 def _cerebellum(view: View) -> None:
@@ -219,11 +208,10 @@ def _cerebellum(view: View) -> None:
         lobe = blob(rng, centre, radii, 0.04, 0.15 * side)
         view.fill(lobe, rng.uniform(2, 7), 0.2 * centre[1])
         for share in (0.35, 0.7):  # folia
-            leaf = oval(centre, (radii[0] * share, radii[1] * share), 0.0, 24)
+            leaf = oval(centre, (radii[0] * share, radii[1] * share), 24)
             view.line(leaf, 0.016, 0.4, centre[1], 0.35)
-        view.line(
-            np.roll(lobe, 12, axis=0), 0.026, np.exp(rng.normal(-0.25, 0.45)), 0.2 * centre[1], 0.08
-        )
+        margin, strength = np.roll(lobe, 12, axis=0), np.exp(rng.normal(-0.25, 0.45))
+        view.line(margin, 0.026, strength, 0.2 * centre[1], 0.08)
     view.fill(blob(rng, (u + 0.02, 0), (0.11, 0.09), 0.1), 14, mirror=0.5)
 
 
@@ -243,7 +231,6 @@ def _folds(view: View, count: int) -> None:
         u, v = radius * np.cos(turn), radius * np.sin(turn)
         reach = rng.uniform(0.02, 0.12)
         slope = rng.normal(0, 0.5) * reach
-        streak = curve(
-            [(u - reach, v - slope), (u, v + rng.normal(0, 0.03)), (u + reach, v + slope)], 6
-        )
+        middle = (u, v + rng.normal(0, 0.03))
+        streak = curve([(u - reach, v - slope), middle, (u + reach, v + slope)], 6)
         view.line(streak, 0.014, np.exp(rng.normal(-1.3, 0.7)), v)

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+Point = tuple[float, float]
+
 SHIFT = 5  # fractional bits of the coordinates given to OpenCV: shapes are placed to 1/32 pixel
 
 
@@ -27,11 +29,8 @@ class Material(NamedTuple):
 
 
 TISSUE = Material(0.0, 1.0, 0.0, 0.0)
-
 FLUID = Material(-34.0, 0.9, -0.0012, 0.0)
-
 BLOOD = Material(-26.0, 0.97, -0.0005, 0.0)
-
 BONE = Material(5.0, 1.25, 0.12, 1.5)
 
 
@@ -43,7 +42,7 @@ class Frame:
     [[14.0, 5.0], [10.0, 7.0]]
     """
 
-    origin: tuple[float, float]
+    origin: Point
     angle: float
     long: float
     short: float
@@ -53,11 +52,6 @@ class Frame:
         scaled = np.asarray(points, dtype=np.float64) * (self.long, self.short)
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         return scaled @ np.array([[cos, sin], [-sin, cos]]) + self.origin
-
-    @property
-    def size(self) -> float:
-        """Half length of the long axis in pixels."""
-        return abs(self.long)
 
 
 @dataclass
@@ -70,9 +64,7 @@ class Canvas:
 
     def __post_init__(self) -> None:
         shape = (self.height, self.width)
-        self.maps = tuple(
-            np.full(shape, value, dtype=np.float32) for value in TISSUE if value is not None
-        )
+        self.maps = tuple(np.full(shape, value, dtype=np.float32) for value in TISSUE)
 
     @property
     def echo(self) -> np.ndarray:
@@ -87,16 +79,6 @@ class Canvas:
                 cv2.fillPoly(layer, corners, float(value), lineType=8, shift=SHIFT)
         if name is not None:
             self.regions.setdefault(name, []).append(polygon)
-
-    def ribbon(
-        self,
-        line: np.ndarray,
-        width: float | np.ndarray,
-        material: Material,
-        name: str | None = None,
-    ) -> None:
-        """Fill a band of the given width (pixels; a number or one a point) along a polyline."""
-        self.fill(band(line, width), material, name)
 
     def mask(self, name: str, size: tuple[int, int]) -> np.ndarray:
         """The named region as bool (height, width) of a picture of another size."""
@@ -121,24 +103,27 @@ def tangents(line: np.ndarray) -> np.ndarray:
 
 
 def band(line: np.ndarray, width: float | np.ndarray) -> np.ndarray:
-    """Outline (2N, 2) of a band around a polyline (N, 2)."""
+    """Outline (2N, 2) of a band around a polyline (N, 2); its width is one number or N."""
     normal = tangents(line)[:, ::-1] * (-1.0, 1.0)
     offset = normal * (np.broadcast_to(width, len(line))[:, None] / 2)
     return np.concatenate([line + offset, (line - offset)[::-1]])
 
 
-def oval(
-    centre: tuple[float, float], radii: tuple[float, float], angle: float = 0.0, count: int = 40
-) -> np.ndarray:
+def circle(turn: np.ndarray) -> np.ndarray:
+    """Points (N, 2) of the unit circle at N angles in radians."""
+    return np.stack([np.cos(turn), np.sin(turn)], axis=1)
+
+
+def oval(centre: Point, radii: Point, count: int = 40) -> np.ndarray:
     """Points (count, 2) of an ellipse."""
     turn = np.linspace(0, 2 * np.pi, count, endpoint=False)
-    return Frame(centre, angle, *radii).at(np.stack([np.cos(turn), np.sin(turn)], axis=1))
+    return Frame(centre, 0.0, *radii).at(circle(turn))
 
 
 def blob(
     rng: np.random.Generator,
-    centre: tuple[float, float],
-    radii: tuple[float, float],
+    centre: Point,
+    radii: Point,
     roughness: float = 0.08,
     angle: float = 0.0,
     last: int = 6,
@@ -146,8 +131,7 @@ def blob(
     """Points (48, 2) of an ellipse with a wavy outline of harmonics 2 to ``last``."""
     turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     radius = 1 + wave(rng, turn, roughness, 2, last)
-    points = np.stack([radius * np.cos(turn), radius * np.sin(turn)], axis=1)
-    return Frame(centre, angle, *radii).at(points)
+    return Frame(centre, angle, *radii).at(radius[:, None] * circle(turn))
 
 
 def wave(
@@ -160,7 +144,7 @@ def wave(
     return np.cos(phase) @ weights[0] + np.sin(phase) @ weights[1]
 
 
-def curve(points: list[tuple[float, float]], count: int = 24) -> np.ndarray:
+def curve(points: list[Point] | np.ndarray, count: int = 24) -> np.ndarray:
     """A smooth curve (count, 2): the Bezier curve of the control points."""
     rest = np.asarray(points, dtype=np.float64)[None].repeat(count, axis=0)
     step = np.linspace(0, 1, count)[:, None, None]

@@ -10,7 +10,7 @@ import pandas as pd
 from fetalclip_nb.phantoms.clips import draw_clip
 from fetalclip_nb.phantoms.heart import DEFECTS
 from fetalclip_nb.phantoms.patient import Patient, draw_patient
-from fetalclip_nb.phantoms.writer import in_processes, publish, write_png
+from fetalclip_nb.phantoms.writer import draw_all, plan_stream, publish, write_png
 
 CHD_VERSION = 1
 """Raised whenever clips change."""
@@ -19,11 +19,8 @@ NORMAL, DEFECT = "normal", "CHD"
 """Labels; the second one is what a detector looks for."""
 
 FRAMES = 4
-
 SECOND_CLIP = 0.2  # share of patients with two clips
-
 TEST_SHARE = 0.4
-
 AGES = (18 * 7, 33 * 7)  # days; when hearts are examined
 
 _COLUMNS = [
@@ -37,8 +34,6 @@ class Clip(NamedTuple):
     folder: str
     patient: Patient
     defect: str | None
-    seed: int
-    index: int
 
 
 def write_chd(root: str | Path, *, patients: int, seed: int, workers: int | None = None) -> None:
@@ -50,28 +45,23 @@ def write_chd(root: str | Path, *, patients: int, seed: int, workers: int | None
     same seed gives the same bytes whatever ``workers`` is.
 
     Args:
-        root: Folder to make; left alone if it already holds this cohort.
+        root: Folder to make; left alone if it holds this cohort, refused if it holds no phantoms.
         patients: Number of patients; about one in five has two clips.
         seed: Not negative.
         workers: Processes; the number of processors when None.
-
-    Raises:
-        DataError: If ``root`` exists and holds no phantoms.
-        ParameterError: If patients or seed are out of range.
     """
-    record = {"version": CHD_VERSION, "kind": "chd", "seed": seed, "patients": patients}
 
     def fill(folder: Path) -> int:
         clips, table = _plan(patients, seed)
-        in_processes(partial(_write, folder), clips, workers, pictures=len(table))
+        draw_all(partial(_write, folder), clips, seed, workers, pictures=FRAMES)
         table.to_csv(folder / "manifest.csv", index=False)
         return len(table)
 
-    publish(Path(root), record, fill)
+    publish(root, fill, version=CHD_VERSION, kind="chd", seed=seed, patients=patients)
 
 
 def _plan(patients: int, seed: int) -> tuple[list[Clip], pd.DataFrame]:
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
+    rng = plan_stream(seed)
     kinds = [DEFECTS[i // 2 % len(DEFECTS)] if i % 2 else None for i in range(patients)]
     tests = rng.permutation(patients) < TEST_SHARE * patients
     clips, rows = [], []
@@ -79,7 +69,7 @@ def _plan(patients: int, seed: int) -> tuple[list[Clip], pd.DataFrame]:
         person = draw_patient(rng, age_days=int(rng.integers(*AGES)))
         for i in range(1 + (rng.random() < SECOND_CLIP)):
             name = f"Patient{number + 1:03d}_{i + 1}"
-            clips.append(Clip(f"clips/{name}", person, kind, seed, len(clips)))
+            clips.append(Clip(f"clips/{name}", person, kind))
             split = "test" if tests[number] else "train"
             shared = (f"Patient{number + 1:03d}", split, name)
             rows += [
@@ -90,11 +80,8 @@ def _plan(patients: int, seed: int) -> tuple[list[Clip], pd.DataFrame]:
     return clips, pd.DataFrame(rows, columns=_COLUMNS)
 
 
-def _write(root: Path, clip: Clip) -> None:
-    stream = np.random.SeedSequence(clip.seed, spawn_key=(1, clip.index))
-    frames = draw_clip(
-        np.random.default_rng(stream), frames=FRAMES, defect=clip.defect, patient=clip.patient
-    )
+def _write(root: Path, rng: np.random.Generator, clip: Clip) -> None:
+    frames = draw_clip(rng, frames=FRAMES, defect=clip.defect, patient=clip.patient)
     (root / clip.folder).mkdir(parents=True)
     for number, picture in enumerate(frames):
         write_png(root / clip.folder / f"{number}.png", picture)

@@ -1,11 +1,8 @@
 """Clips of the four-chamber view: frames of one beating heart through one window."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from fetalclip_nb.errors import ParameterError
-from fetalclip_nb.phantoms.heart import require_defect
+from fetalclip_nb.phantoms.canvas import Point
 from fetalclip_nb.phantoms.patient import Patient, draw_patient
 from fetalclip_nb.phantoms.picture import Phantom, draw
 
@@ -16,25 +13,6 @@ WINDOW = (0.68, 0.9)
 """Sides of the window over sides of the picture: the operator has magnified the heart."""
 
 MARGIN = 3  # pixels that stay around the heart
-
-
-@dataclass(frozen=True)
-class View:
-    """What all frames of a clip share.
-
-    Attributes:
-        scene_seed: Seed of anatomy, position, probe and tone.
-        field_ratio: Width of the picture over width of the chest.
-        window: Side of the window over side of the picture.
-        offset: Where the window lies among its possible places, each from 0 to 1.
-        phase: Moment of the heart's cycle at the first frame, from 0 to 1.
-    """
-
-    scene_seed: int
-    field_ratio: float
-    window: float
-    offset: tuple[float, float]
-    phase: float
 
 
 def draw_clip(
@@ -59,44 +37,42 @@ def draw_clip(
         Grey pictures, uint8 of one shape (height, width).
 
     Raises:
-        ParameterError: If the defect is unknown or there are no frames.
+        ParameterError: If the defect is unknown.
     """
-    require_defect(defect)
-    if frames < 1:
-        raise ParameterError("A clip needs frames", where="frames", expected=">= 1", found=frames)
     patient = patient or draw_patient(rng)
-    view = View(
-        scene_seed=int(rng.integers(2**32)),
-        field_ratio=float(rng.uniform(*FIELD)),
-        window=float(rng.uniform(*WINDOW)),
-        offset=(float(rng.random()), float(rng.random())),
-        phase=float(rng.random()),
-    )
-    return [_frame(view, patient, defect, i, frames) for i in range(frames)]
+    scene_seed = int(rng.integers(2**32))
+    field_ratio, window = float(rng.uniform(*FIELD)), float(rng.uniform(*WINDOW))
+    offset, start = (float(rng.random()), float(rng.random())), float(rng.random())
+    pictures = []
+    for i in range(frames):
+        moment = 2 * np.pi * (start + i / frames)
+        phantom = draw(
+            "thorax",
+            np.random.default_rng(scene_seed),
+            patient=patient,
+            field_ratio=field_ratio,
+            heart={"defect": defect, "phase": float(0.5 - 0.5 * np.cos(moment))},
+            speckle=np.random.default_rng([scene_seed, i]),
+        )
+        pictures.append(heart_window(phantom, window, offset))
+    return pictures
 
 
-def _frame(view: View, patient: Patient, defect: str | None, i: int, frames: int) -> np.ndarray:
-    moment = 2 * np.pi * (view.phase + i / frames)
-    phantom = draw(
-        "thorax",
-        np.random.default_rng(view.scene_seed),
-        patient=patient,
-        field_ratio=view.field_ratio,
-        heart={"defect": defect, "phase": float(0.5 - 0.5 * np.cos(moment))},
-        speckle=np.random.default_rng([view.scene_seed, i]),
-    )
-    return _windowed(phantom, view)
+def heart_window(phantom: Phantom, share: float, offset: Point) -> np.ndarray:
+    """Cut a picture to a window that holds the heart.
 
-
-def _windowed(phantom: Phantom, view: View) -> np.ndarray:
-    """Cut the picture to a window that holds the heart."""
+    Args:
+        phantom: A thorax.
+        share: Side of the window over side of the picture.
+        offset: Where the window lies among its possible places, each from 0 to 1.
+    """
     outline = phantom.outlines["heart"][0]
     cut = []
     # Rows before columns: the picture is (height, width), the outline (x, y).
     for axis, length in ((1, phantom.image.shape[0]), (0, phantom.image.shape[1])):
-        side = int(length * view.window)
+        side = int(length * share)
         first = max(0, int(outline[:, axis].max()) + MARGIN - side)
         last = min(length - side, int(outline[:, axis].min()) - MARGIN)
-        start = first + int(view.offset[axis] * max(0, last - first))
+        start = first + int(offset[axis] * max(0, last - first))
         cut.append(slice(start, start + side))
     return phantom.image[tuple(cut)]

@@ -1,46 +1,52 @@
 """Synthetic cohorts in the layouts of FETAL_PLANES_DB and HC18."""
 
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 import pandas as pd
 
 from fetalclip_nb.phantoms.framing import FIELD_RATIOS
-from fetalclip_nb.phantoms.patient import Patient, draw_patient
-from fetalclip_nb.phantoms.writer import Job, publish, render
+from fetalclip_nb.phantoms.patient import Patient, draw_patient, pick
+from fetalclip_nb.phantoms.picture import Phantom, draw
+from fetalclip_nb.phantoms.writer import draw_all, plan_stream, publish, write_png
 
 VERSION = 1
 """Raised whenever pictures change, so that data sets made by older code are made again."""
 
-IMAGES_A_PATIENT = {
-    "abdomen": 711, "brain": 3092, "femur": 1040, "thorax": 1718, "cervix": 1626, "other": 4213,
-}  # fmt: skip
-"""Images in FETAL_PLANES_DB (doi 10.5281/zenodo.3904280); over ``REAL_PATIENTS`` gives rates."""
+
+class Plane(NamedTuple):
+    """A plane's name, number and number of images in FETAL_PLANES_DB."""
+
+    name: str
+    number: int
+    images: int
+
+
+REAL_PLANES = {
+    "abdomen": Plane("Fetal abdomen", 2, 711),
+    "brain": Plane("Fetal brain", 3, 3092),
+    "femur": Plane("Fetal femur", 4, 1040),
+    "thorax": Plane("Fetal thorax", 5, 1718),
+    "cervix": Plane("Maternal cervix", 6, 1626),
+    "other": Plane("Other", 1, 4213),
+}
+"""doi 10.5281/zenodo.3904280; images over ``REAL_PATIENTS`` give rates."""
 
 REAL_PATIENTS = 1792
 
-PLANE_NAMES = {
-    "abdomen": "Fetal abdomen",
-    "brain": "Fetal brain",
-    "femur": "Fetal femur",
-    "thorax": "Fetal thorax",
-    "cervix": "Maternal cervix",
-    "other": "Other",
-}
+BRAIN_SHARES = {
+    "trans-thalamic": 0.53, "trans-cerebellum": 0.23, "trans-ventricular": 0.19, "Other": 0.05,
+}  # fmt: skip
+"""Sub-planes of brain pictures; the table spells them with a capital."""
 
-PLANE_NUMBERS = {"other": 1, "abdomen": 2, "brain": 3, "femur": 4, "thorax": 5, "cervix": 6}
-
-BRAIN_NAMES = {
-    "trans-thalamic": "Trans-thalamic",
-    "trans-cerebellum": "Trans-cerebellum",
-    "trans-ventricular": "Trans-ventricular",
-    "Other": "Other",
-}
-
-BRAIN_SHARES = (0.53, 0.23, 0.19, 0.05)
+PLANES_HEADER = [
+    *("Image_name", "Patient_num", "Plane", "Brain_plane", "Operator", "US_Machine", "Train ")
+]
 
 AGES_WITH_BRAIN = (18 * 7, 39 * 7)  # days; screening examinations start at 18 weeks
-
 HC18_SIZE = (360, 243)  # the aspect of the real 800 by 540 pixels
 
 HC18_GROUPS = (
@@ -52,12 +58,21 @@ HC18_GROUPS = (
 """Share, law and its two parameters (mm) of head circumference, read off the HC18 histogram."""
 
 HC18_LIMITS = (44.0, 346.0)
-
 SMALL_HEAD_MM = 100.0  # below, real pictures show much more around the head
-
 SMALL_HEAD_RATIOS = (1.6, 4.0)
-
 REPEATED = (0.80, 0.16, 0.04)  # patients with one, two and three images: 1.24 images a patient
+
+
+class Job(NamedTuple):
+    """One picture to draw; a head has an outline to write as well."""
+
+    path: str
+    plane: str
+    brain_plane: str | None
+    patient: Patient
+    field_ratio: float | None = None
+    size: tuple[int, int] | None = None
+    annotation: str | None = None
 
 
 def write_fetal_planes(
@@ -70,61 +85,46 @@ def write_fetal_planes(
     same bytes whatever ``workers`` is.
 
     Args:
-        root: Folder to make; left alone if it already holds this cohort.
+        root: Folder to make; left alone if it holds this cohort, refused if it holds no phantoms.
         patients: Number of patients; about 6.9 images each, as in the real set.
         seed: Not negative.
         workers: Processes; the number of processors when None.
-
-    Raises:
-        DataError: If ``root`` exists and holds no phantoms.
-        ParameterError: If patients or seed are out of range.
     """
-    root = Path(root)
-    record = {"version": VERSION, "kind": "fetal_planes", "seed": seed, "patients": patients}
 
     def fill(folder: Path) -> int:
+        (folder / "Images").mkdir()
         jobs, table = _plan_planes(patients, seed)
-        render(jobs, folder, workers)
+        draw_all(partial(_write, folder), jobs, seed, workers)
         table.to_csv(folder / "FETAL_PLANES_DB_data.csv", sep=";", index=False)
         return len(jobs)
 
-    publish(root, record, fill)
+    publish(root, fill, version=VERSION, kind="fetal_planes", seed=seed, patients=patients)
 
 
 def _plan_planes(patients: int, seed: int) -> tuple[list[Job], pd.DataFrame]:
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
-    people = [
-        draw_patient(rng, age_days=int(rng.integers(*AGES_WITH_BRAIN))) for _ in range(patients)
-    ]
+    rng = plan_stream(seed)
+    ages = AGES_WITH_BRAIN
+    people = [draw_patient(rng, age_days=int(rng.integers(*ages))) for _ in range(patients)]
     train = rng.permutation(np.arange(patients) % 2 == 0).astype(int)
     jobs: list[Job] = []
     rows = []
     for number, plane, count in _allot(patients, rng):
         for i in range(count):
-            brain = str(rng.choice(list(BRAIN_NAMES), p=BRAIN_SHARES)) if plane == "brain" else None
-            name = f"Patient{number + 1:05d}_Plane{PLANE_NUMBERS[plane]}_{i + 1}_of_{count}"
+            brain = pick(rng, BRAIN_SHARES) if plane == "brain" else None
+            name = f"Patient{number + 1:05d}_Plane{REAL_PLANES[plane].number}_{i + 1}_of_{count}"
             person = people[number]
-            jobs.append(Job(f"Images/{name}.png", plane, brain, person, seed, len(jobs)))
-            sub = BRAIN_NAMES[brain] if brain else "Not A Brain"
+            jobs.append(Job(f"Images/{name}.png", plane, brain, person))
+            sub = brain.capitalize() if brain else "Not A Brain"
             setting = (person.operator, person.machine, train[number])
-            rows.append((name, number + 1, PLANE_NAMES[plane], sub, *setting))
-    header = [
-        "Image_name",
-        "Patient_num",
-        "Plane",
-        "Brain_plane",
-        "Operator",
-        "US_Machine",
-        "Train ",
-    ]
-    return jobs, pd.DataFrame(rows, columns=header)
+            rows.append((name, number + 1, REAL_PLANES[plane].name, sub, *setting))
+    return jobs, pd.DataFrame(rows, columns=PLANES_HEADER)
 
 
 def _allot(patients: int, rng: np.random.Generator) -> list[tuple[int, str, int]]:
     """Share out the images: (patient, plane, count), exact totals, at least one image each."""
     counts = {}
-    for plane, images in IMAGES_A_PATIENT.items():
-        total = max(1, round(images * patients / REAL_PATIENTS))
+    for plane, real in REAL_PLANES.items():
+        total = max(1, round(real.images * patients / REAL_PATIENTS))
         counts[plane] = np.bincount(rng.integers(patients, size=total), minlength=patients)
     empty = sum(counts.values()) == 0
     counts["other"] = counts["other"] + empty
@@ -144,21 +144,16 @@ def write_hc18(root: str | Path, *, patients: int, seed: int, workers: int | Non
     follow the real histogram. The same seed gives the same bytes whatever ``workers`` is.
 
     Args:
-        root: Folder to make; left alone if it already holds this cohort.
+        root: Folder to make; left alone if it holds this cohort, refused if it holds no phantoms.
         patients: Number of patients; about 1.24 images each, as in the real set.
         seed: Not negative.
         workers: Processes; the number of processors when None.
-
-    Raises:
-        DataError: If ``root`` exists and holds no phantoms.
-        ParameterError: If patients or seed are out of range.
     """
-    root = Path(root)
-    record = {"version": VERSION, "kind": "hc18", "seed": seed, "patients": patients}
 
     def fill(folder: Path) -> int:
+        (folder / "training_set").mkdir()
         jobs = _plan_heads(patients, seed)
-        spacing = render(jobs, folder, workers)
+        spacing = draw_all(partial(_write, folder), jobs, seed, workers)
         table = pd.DataFrame(
             {
                 "filename": [Path(job.path).name for job in jobs],
@@ -169,18 +164,20 @@ def write_hc18(root: str | Path, *, patients: int, seed: int, workers: int | Non
         table.to_csv(folder / "training_set_pixel_size_and_HC.csv", index=False)
         return len(jobs)
 
-    publish(root, record, fill)
+    publish(root, fill, version=VERSION, kind="hc18", seed=seed, patients=patients)
 
 
 def _plan_heads(patients: int, seed: int) -> list[Job]:
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
+    rng = plan_stream(seed)
     jobs: list[Job] = []
     for number in range(patients):
         person = draw_patient(rng, hc_mm=_draw_circumference(rng))
         for i in range(1 + int(rng.choice(3, p=REPEATED))):
             stem = f"training_set/{number:03d}_{'' if i == 0 else i + 1}HC"
-            brain = str(rng.choice(list(BRAIN_NAMES), p=BRAIN_SHARES))
-            jobs.append(_head_job(stem, brain, person, seed, len(jobs), rng))
+            brain = pick(rng, BRAIN_SHARES)
+            ratios = SMALL_HEAD_RATIOS if person.hc_mm < SMALL_HEAD_MM else FIELD_RATIOS
+            ratio, outlined = float(rng.uniform(*ratios)), f"{stem}_Annotation.png"
+            jobs.append(Job(f"{stem}.png", "brain", brain, person, ratio, HC18_SIZE, outlined))
     return jobs
 
 
@@ -191,18 +188,25 @@ def _draw_circumference(rng: np.random.Generator) -> float:
     return float(np.clip(value, *HC18_LIMITS))
 
 
-def _head_job(
-    stem: str, brain: str, person: Patient, seed: int, index: int, rng: np.random.Generator
-) -> Job:
-    ratios = SMALL_HEAD_RATIOS if person.hc_mm < SMALL_HEAD_MM else FIELD_RATIOS
-    return Job(
-        path=f"{stem}.png",
-        plane="brain",
-        brain_plane=brain,
-        patient=person,
-        seed=seed,
-        index=index,
-        field_ratio=float(rng.uniform(*ratios)),
-        size=HC18_SIZE,
-        annotation=f"{stem}_Annotation.png",
+def _write(root: Path, rng: np.random.Generator, job: Job) -> float:
+    """Draw a picture and its outline; returns the millimetres per pixel."""
+    phantom = draw(
+        job.plane,
+        rng,
+        brain_plane=job.brain_plane,
+        field_ratio=job.field_ratio,
+        patient=job.patient,
+        size=job.size,
     )
+    write_png(root / job.path, phantom.image)
+    if job.annotation:
+        write_png(root / job.annotation, outline(phantom))
+    return phantom.pixel_mm
+
+
+def outline(phantom: Phantom) -> np.ndarray:
+    """The head's thin outline, white on black, uint8 of the picture's shape."""
+    picture = np.zeros_like(phantom.image)
+    corners = np.round(phantom.outlines["head"][0] * 32).astype(np.int32)
+    cv2.polylines(picture, [corners], True, 255, 1, cv2.LINE_8, 5)
+    return picture

@@ -3,12 +3,10 @@
 import numpy as np
 
 from fetalclip_nb.phantoms import brain
-from fetalclip_nb.phantoms.canvas import Material, wave
+from fetalclip_nb.phantoms.canvas import Material, circle, oval, wave
 from fetalclip_nb.phantoms.scene import Scene
-from fetalclip_nb.phantoms.surroundings import soften
 
 PARENCHYMA = -18.0  # dB relative to maternal soft tissue: the fetal brain is nearly echo-free
-
 FIRST_TRIMESTER_MM = 85.0  # head circumference below which choroid plexus fills the hemispheres
 
 INTERIORS = {
@@ -26,10 +24,9 @@ def draw_head(scene: Scene, brain_plane: str) -> None:
     departs from it by a few per cent, as real skulls depart from the ellipses of annotators.
     """
     turn = np.linspace(0, 2 * np.pi, 129)
-    circle = np.stack([np.cos(turn), np.sin(turn)], axis=1)
-    scene.canvas.regions["head"] = [scene.frame.at(_circle(180))]
+    scene.canvas.regions["head"] = [scene.frame.at(oval((0, 0), (1, 1), 180))]
     shape = wave(scene.patient.shared(), turn, 0.009, 3, 4)[:, None]
-    outer = circle * (1 + shape + wave(scene.rng, turn, 0.006, 3, 6)[:, None])
+    outer = circle(turn) * (1 + shape + wave(scene.rng, turn, 0.006, 3, 6)[:, None])
     _scalp(scene, outer)
     level = PARENCHYMA + scene.rng.normal(0, 2.5)
     scene.fill(outer, Material(level, 1.0, 0.0, 0.0))
@@ -38,13 +35,8 @@ def draw_head(scene: Scene, brain_plane: str) -> None:
         brain.first_trimester(view)
     else:
         INTERIORS[brain_plane](view)
-    soften(scene.canvas, scene.rng, scene.frame.at(outer * 0.97), scene.rng.uniform(1.0, 2.4))
+    scene.soften(outer * 0.97, scene.rng.uniform(1.0, 2.4))
     _skull(scene, outer)
-
-
-def _circle(count: int) -> np.ndarray:
-    turn = np.linspace(0, 2 * np.pi, count, endpoint=False)
-    return np.stack([np.cos(turn), np.sin(turn)], axis=1)
 
 
 def _near_side(scene: Scene) -> float:

@@ -6,15 +6,12 @@ In the frame of the heart the apex lies at (1, 0), the crux at (0, 0), the left 
 import numpy as np
 
 from fetalclip_nb.errors import ParameterError
-from fetalclip_nb.phantoms.canvas import BLOOD, Frame, Material, blob, curve, oval
+from fetalclip_nb.phantoms.canvas import BLOOD, Frame, Material, Point, blob, curve, oval
 from fetalclip_nb.phantoms.scene import Scene
 
 SEPTAL = "septal defect"
-
 HYPOPLASTIC = "hypoplastic left heart"
-
 ENLARGED = "enlarged right atrium"
-
 DEFECTS = (SEPTAL, HYPOPLASTIC, ENLARGED)
 """Defects that a four-chamber view shows; which one is in ``scene.detail["defect"]``."""
 
@@ -58,12 +55,12 @@ def draw_heart(scene: Scene, left: int) -> None:
         scene: ``detail`` may hold "defect" (one of ``DEFECTS``) and "phase" of the beat, from 0
             (ventricles full) to 1 (contracted).
         left: Side of the fetus' left in the frame, 1 or -1.
-
-    Raises:
-        ParameterError: If the defect is unknown: a misspelt one would be drawn as normal.
     """
-    require_defect(scene.detail.get("defect"))
     rng = scene.rng
+    defect = scene.detail.get("defect")
+    if defect not in (None, *DEFECTS):  # a misspelt one would be drawn as normal
+        expected = f"{', '.join(DEFECTS)} or None"
+        raise ParameterError("Unknown defect", where="defect", expected=expected, found=defect)
     axis = left * rng.normal(0.75, 0.12)
     inner = Frame((0.03, 0.1 * left), axis, rng.uniform(0.46, 0.56), left * rng.uniform(0.36, 0.43))
     scene.fill(inner.at(blob(rng, (0, 0), (1.0, 1.0), 0.03)), Material(-17.0, 1.0, 0.0, 0.0))
@@ -76,25 +73,11 @@ def draw_heart(scene: Scene, left: int) -> None:
         place = tuple(np.asarray(centre) + rng.normal(0, 0.02, 2))
         scene.fill(inner.at(blob(rng, place, radii, 0.06)), blood, name)
     _walls(scene, inner)
-    if scene.detail.get("defect") == SEPTAL:
+    if defect == SEPTAL:
         scene.fill(inner.at(oval(*_GAP)), blood)
 
 
-def require_defect(defect: object) -> None:
-    """Refuse what is neither one of ``DEFECTS`` nor None.
-
-    Raises:
-        ParameterError: If the defect is unknown.
-    """
-    if defect is not None and defect not in DEFECTS:
-        raise ParameterError(
-            "Unknown defect", where="defect", expected=f"{', '.join(DEFECTS)} or None", found=defect
-        )
-
-
-def _chamber(
-    scene: Scene, name: str, wide: float
-) -> tuple[tuple[float, float], tuple[float, float]]:
+def _chamber(scene: Scene, name: str, wide: float) -> tuple[Point, Point]:
     """Centre and half axes of a chamber in this heart at this phase of its beat."""
     (x, y), (long, short) = _CHAMBERS[name]
     short = wide if short == 1.0 else short
@@ -115,10 +98,8 @@ def _walls(scene: Scene, inner: Frame) -> None:
     scene.ribbon(inner.at(flap), 0.018, bright)
     scene.ribbon(inner.at(np.array([(-0.12, 0.0), (0.0, 0.0)])), 0.04, bright)
     for side, swing in ((1, 0.0), (-1, 0.06)):  # the tricuspid valve sits nearer to the apex
-        for half in (
-            curve([(0, 0), (0.08, 0.12), (0.1, 0.26)], 8),
-            curve([(0, 0.62), (0.1, 0.4)], 6),
-        ):
+        inside, outside = [(0, 0), (0.08, 0.12), (0.1, 0.26)], [(0, 0.62), (0.1, 0.4)]
+        for half in (curve(inside, 8), curve(outside, 6)):
             leaf = half * (1, side) + (swing - 0.06 + rng.normal(0, 0.02), 0)
             scene.ribbon(inner.at(leaf), 0.02, bright)
     scene.ribbon(inner.at(np.array([(0.5, -0.02), (0.62, -0.42)])), 0.05, Material(-1.0))

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from fetalclip_nb.phantoms.canvas import FLUID, Material, blob, curve, oval
+from fetalclip_nb.phantoms.canvas import FLUID, Material, blob, circle, curve, oval
 from fetalclip_nb.phantoms.scene import Scene
-from fetalclip_nb.phantoms.surroundings import soften
 
 
 def draw_femur(scene: Scene) -> None:
@@ -29,7 +28,7 @@ def _thigh(scene: Scene) -> None:
     bottom = curve([(1.35, 0.9 * wide), (0, 1.3 * wide), (-1.35, 0.8 * wide)], 20)
     outline = np.concatenate([top, bottom])
     scene.fill(outline, Material(rng.uniform(-10, -3), 1.0, 0.0, 0.0))
-    soften(scene.canvas, rng, scene.frame.at(outline), 1.5)
+    scene.soften(outline, 1.5)
     for _ in range(int(rng.integers(2, 7))):  # muscle fibres
         v = rng.uniform(-0.8, 0.8) * wide
         line = curve([(rng.uniform(-1.2, -0.4), v), (0, v * 1.2), (rng.uniform(0.4, 1.2), v)], 12)
@@ -44,7 +43,7 @@ def draw_cervix(scene: Scene) -> None:
     rng = scene.rng
     body = blob(rng, (0, 0), (1.05, 0.55), 0.06)
     scene.fill(body, Material(rng.uniform(-6, -1), 1.02, 0.001, 0.0))
-    soften(scene.canvas, rng, scene.frame.at(body), 2.0)
+    scene.soften(body, 2.0)
     _bladder(scene)
     _presenting_head(scene)
     _canal(scene)
@@ -53,9 +52,8 @@ def draw_cervix(scene: Scene) -> None:
 def _canal(scene: Scene) -> None:
     """The canal: a line through the cervix within a darker band of glands, funnelled or not."""
     rng = scene.rng
-    line = curve(
-        [(-0.75, 0.02), (-0.2, rng.normal(0, 0.12)), (0.3, rng.normal(0, 0.1)), (0.8, 0.0)], 30
-    )
+    bends = [(-0.2, rng.normal(0, 0.12)), (0.3, rng.normal(0, 0.1))]
+    line = curve([(-0.75, 0.02), *bends, (0.8, 0.0)], 30)
     scene.ribbon(line, rng.uniform(0.16, 0.3), Material(rng.uniform(-14, -8)))
     bright = rng.random() < 0.65
     core = Material(2.0, mirror=rng.uniform(0.4, 1.2)) if bright else Material(-20.0)
@@ -81,5 +79,5 @@ def _presenting_head(scene: Scene) -> None:
     scene.fill(oval(centre, (radius * 1.12, radius * 1.2), count=60), FLUID._replace(echo=-28.0))
     scene.fill(oval(centre, (radius, radius), count=60), Material(-17.0, 1.0, 0.0, 0.0))
     sweep = np.linspace(-1.9, 1.9, 50)
-    arc = radius * np.stack([np.cos(sweep), np.sin(sweep)], axis=1) + centre
+    arc = radius * circle(sweep) + centre
     scene.bone(arc, 0.07, rng.uniform(1.2, 3.5), rng.uniform(0.03, 0.12))

@@ -7,10 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.phantoms.patient import Patient, draw_patient
 from fetalclip_nb.phantoms.picture import Phantom, draw
-from fetalclip_nb.phantoms.writer import in_processes, publish, write_png
+from fetalclip_nb.phantoms.writer import draw_all, plan_stream, publish, write_png
 
 ORGANS_VERSION = 1
 """Raised whenever pictures or masks change."""
@@ -27,13 +26,10 @@ FIELD = (1.15, 1.9)
 """Width of the picture over width of the trunk: an operator magnifies what is to be measured."""
 
 AGES = (18 * 7, 39 * 7)  # days; screening examinations start at 18 weeks
-
 REPEATED = 0.2  # share of patients with two pictures
-
 TEST_SHARE = 0.2
 
 _PLANES = {ABDOMEN: "abdomen", FOUR_CHAMBER: "thorax"}
-
 _CHAMBERS = ("LV", "RV", "LA", "RA")  # in the order in which they are drawn
 
 
@@ -43,8 +39,6 @@ class Trunk(NamedTuple):
     name: str
     view: str
     patient: Patient
-    seed: int
-    index: int
 
 
 def write_organs(
@@ -61,29 +55,23 @@ def write_organs(
     bytes whatever ``workers`` is.
 
     Args:
-        root: Folder to make; left alone if it already holds this cohort.
+        root: Folder to make; left alone if it holds this cohort, refused if it holds no phantoms.
         view: "abdomen" or "four_chamber".
         patients: Number of patients; about one in five has two pictures.
         seed: Not negative.
         workers: Processes; the number of processors when None.
-
-    Raises:
-        DataError: If ``root`` exists and holds no phantoms.
-        ParameterError: If the view is unknown, or patients or seed are out of range.
     """
-    _require_view(view)
-    record = {"version": ORGANS_VERSION, "kind": view, "seed": seed, "patients": patients}
 
     def fill(folder: Path) -> int:
         trunks, table = _plan(view, patients, seed)
         for name in ("images", "masks"):
             (folder / name).mkdir()
-        spacing = in_processes(partial(_write, folder), trunks, workers, pictures=len(trunks))
+        spacing = draw_all(partial(_write, folder), trunks, seed, workers)
         table.insert(4, "pixel_mm", [f"{value:.6f}" for value in spacing])
         table.to_csv(folder / "manifest.csv", index=False)
         return len(trunks)
 
-    publish(Path(root), record, fill)
+    publish(root, fill, version=ORGANS_VERSION, kind=view, seed=seed, patients=patients)
 
 
 def organ_masks(phantom: Phantom, view: str) -> dict[str, np.ndarray]:
@@ -95,11 +83,7 @@ def organ_masks(phantom: Phantom, view: str) -> dict[str, np.ndarray]:
 
     Returns:
         Structure to bool (height, width), in the order of ``ORGANS``.
-
-    Raises:
-        ParameterError: If the view is unknown.
     """
-    _require_view(view)
     masks = {name: phantom.masks[name].copy() for name in ORGANS[view]}
     if view == FOUR_CHAMBER:
         for name in (*_CHAMBERS, "IVS"):
@@ -112,14 +96,9 @@ def organ_masks(phantom: Phantom, view: str) -> dict[str, np.ndarray]:
     return masks
 
 
-def _require_view(view: str) -> None:
-    if view not in ORGANS:
-        raise ParameterError("Unknown view", where="view", expected=", ".join(ORGANS), found=view)
-
-
 def _plan(view: str, patients: int, seed: int) -> tuple[list[Trunk], pd.DataFrame]:
     """Pictures to draw, and their table without the spacing, which drawing decides."""
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
+    rng = plan_stream(seed)
     tests = rng.permutation(patients) < TEST_SHARE * patients
     trunks, rows = [], []
     for number in range(patients):
@@ -128,7 +107,7 @@ def _plan(view: str, patients: int, seed: int) -> tuple[list[Trunk], pd.DataFram
         split = "test" if tests[number] else "train"
         for i in range(1 + (rng.random() < REPEATED)):
             name = f"{patient}_{i + 1}"
-            trunks.append(Trunk(name, view, person, seed, len(trunks)))
+            trunks.append(Trunk(name, view, person))
             masks = {f"mask_{organ}": _mask_path(name, organ) for organ in ORGANS[view]}
             rows.append(
                 {"image": f"images/{name}.png", "label": view, "patient": patient, "split": split,
@@ -141,17 +120,11 @@ def _mask_path(name: str, organ: str) -> str:
     return f"masks/{name}_{organ}.png"
 
 
-def _write(root: Path, trunk: Trunk) -> float:
+def _write(root: Path, rng: np.random.Generator, trunk: Trunk) -> float:
     """Draw picture and masks; returns the millimetres per pixel."""
-    rng = np.random.default_rng(np.random.SeedSequence(trunk.seed, spawn_key=(1, trunk.index)))
     beat = {"phase": float(rng.random())} if trunk.view == FOUR_CHAMBER else None
-    phantom = draw(
-        _PLANES[trunk.view],
-        rng,
-        patient=trunk.patient,
-        field_ratio=float(rng.uniform(*FIELD)),
-        heart=beat,
-    )
+    plane, ratio = _PLANES[trunk.view], float(rng.uniform(*FIELD))
+    phantom = draw(plane, rng, patient=trunk.patient, field_ratio=ratio, heart=beat)
     write_png(root / "images" / f"{trunk.name}.png", phantom.image)
     for organ, mask in organ_masks(phantom, trunk.view).items():
         write_png(root / _mask_path(trunk.name, organ), mask.astype(np.uint8) * 255)

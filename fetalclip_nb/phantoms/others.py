@@ -4,7 +4,6 @@ import numpy as np
 
 from fetalclip_nb.phantoms.canvas import BLOOD, FLUID, Material, band, blob, curve, oval
 from fetalclip_nb.phantoms.scene import Scene
-from fetalclip_nb.phantoms.surroundings import soften
 
 
 def draw_spine(scene: Scene) -> None:
@@ -15,7 +14,7 @@ def draw_spine(scene: Scene) -> None:
     flesh = rng.uniform(0.5, 0.75) * np.sin(np.linspace(0.35, np.pi - 0.35, 60)) ** 0.4
     back = band(axis, flesh)
     scene.fill(back, Material(rng.uniform(-8, -2), 1.0, 0.0, 0.0))
-    soften(scene.canvas, rng, scene.frame.at(back), 2.0)
+    scene.soften(back, 2.0)
     scene.bone(back[60:], 0.025, rng.uniform(0.3, 0.9), 0.0, gaps=0.5)
     gap = rng.uniform(0.07, 0.11)
     scene.ribbon(axis, 2.6 * gap, Material(-16.0))
@@ -40,7 +39,7 @@ def draw_profile(scene: Scene) -> None:
     back = curve([(1.3, 0.6), (0.2, 1.3), (-0.9, 1.1)], 20)
     outline = np.concatenate([front, back])
     scene.fill(outline, Material(rng.uniform(-7, -2), 1.06, 0.001, 0.0), "face")
-    soften(scene.canvas, rng, scene.frame.at(outline), 2.0)
+    scene.soften(outline, 2.0)
     inside = blob(rng, (-0.4, 0.35), (0.5, 0.6), 0.05)
     scene.fill(inside, Material(-14.0, 1.0, 0.0, 0.0))
     scene.bone(np.add(face, (0.04, 0.06)), 0.055, rng.uniform(1.5, 3.5), rng.uniform(0.02, 0.08))
@@ -59,7 +58,7 @@ def draw_lips_nose(scene: Scene) -> None:
     flesh = Material(rng.uniform(-7, -3), 1.05, 0.0, 0.0)
     face = blob(rng, (0.05, 0), (0.95, 0.95), 0.06)
     scene.fill(face, flesh)
-    soften(scene.canvas, rng, scene.frame.at(face), 2.2)
+    scene.soften(face, 2.2)
     for side in (-1, 1):  # folds between nose and cheeks are filled with fluid
         fold = curve([(-0.85, 0.25 * side), (-0.35, 0.62 * side), (0.1, 0.55 * side)], 16)
         scene.ribbon(fold, rng.uniform(0.08, 0.2), FLUID)
@@ -89,7 +88,7 @@ def draw_kidney(scene: Scene) -> None:
     rng = scene.rng
     outline = blob(rng, (0, 0), (1.05, 1.0), 0.03)
     scene.fill(outline, Material(rng.uniform(-5, 0), 1.02, 0.001, 0.0))
-    soften(scene.canvas, rng, scene.frame.at(outline), 1.5)
+    scene.soften(outline, 1.5)
     for side in (-1, 1):
         centre = (-0.3 + rng.normal(0, 0.04), 0.43 * side)
         size = rng.uniform(0.9, 1.1)
@@ -134,7 +133,7 @@ def draw_orbits(scene: Scene) -> None:
     """Axial face: two round orbits with their lenses in front of the base of the skull."""
     rng = scene.rng
     scene.fill(blob(rng, (0, 0), (1, 0.95), 0.04), Material(rng.uniform(-9, -4), 1.05))
-    soften(scene.canvas, rng, scene.frame.at(blob(rng, (0, 0), (0.9, 0.85))), 2.5)
+    scene.soften(blob(rng, (0, 0), (0.9, 0.85)), 2.5)
     for side in (-1, 1):
         centre = (0.45, 0.4 * side)
         ring = oval(centre, (0.26, 0.26), count=40)

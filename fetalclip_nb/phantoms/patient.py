@@ -1,5 +1,6 @@
 """Who is scanned: age and size of the fetus, the operator and the machine."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,15 +85,15 @@ def draw_patient(
     operator: str | None = None,
     machine: str | None = None,
 ) -> Patient:
-    """Draw a patient.
+    """Draw what is absent of a patient.
 
     Args:
         rng: Source of chance.
-        age_days: Gestational age; uniform over 14w0d to 38w6d when absent.
-        hc_mm: Head circumference; when absent it is drawn around the median at that age, and
-            when present without an age, the age is the median one for it.
-        operator: Name of the operator; drawn when absent.
-        machine: Name of the machine; drawn when absent.
+        age_days: Gestational age; when absent the median one for ``hc_mm``, or, without that
+            either, uniform over 14w0d to 38w6d.
+        hc_mm: Head circumference; when absent drawn around the median at that age.
+        operator: Name of the operator.
+        machine: Name of the machine.
     """
     if age_days is None:
         uniform = int(rng.integers(AGES_DAYS[0], AGES_DAYS[-1] + 1))
@@ -103,9 +104,14 @@ def draw_patient(
         hc_mm=_circumference(age_days, deviate) if hc_mm is None else float(hc_mm),
         cephalic_index=float(np.clip(rng.normal(0.79, 0.035), 0.70, 0.88)),
         shape_seed=int(rng.integers(2**32)),
-        operator=operator or str(rng.choice(list(OPERATORS), p=list(OPERATORS.values()))),
-        machine=machine or str(rng.choice(list(MACHINES), p=list(MACHINES.values()))),
+        operator=operator or pick(rng, OPERATORS),
+        machine=machine or pick(rng, MACHINES),
     )
+
+
+def pick(rng: np.random.Generator, shares: Mapping[str, float]) -> str:
+    """Draw a name by the shares, which sum to 1."""
+    return str(rng.choice(list(shares), p=list(shares.values())))
 
 
 def _circumference(age_days: float, deviate: float) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.phantoms import surroundings
 from fetalclip_nb.phantoms.acquisition import Probe, acquire
-from fetalclip_nb.phantoms.canvas import Canvas, Frame, rescaled
+from fetalclip_nb.phantoms.canvas import Canvas, Frame, Point, rescaled
 from fetalclip_nb.phantoms.framing import (
     BRAIN_PLANES,
     FIELD_RATIOS,
@@ -19,7 +19,7 @@ from fetalclip_nb.phantoms.framing import (
     level,
 )
 from fetalclip_nb.phantoms.head import draw_head
-from fetalclip_nb.phantoms.patient import Patient, draw_patient, draw_tone
+from fetalclip_nb.phantoms.patient import Patient, draw_patient, draw_tone, pick
 from fetalclip_nb.phantoms.scene import Scene
 
 
@@ -51,11 +51,6 @@ class Phantom:
     outlines: dict[str, list[np.ndarray]]
     detail: dict[str, object] = field(default_factory=dict)
 
-    @property
-    def head_mask(self) -> np.ndarray | None:
-        """Mask of the head, or None where there is none."""
-        return self.masks.get("head")
-
 
 def draw(
     plane: str,
@@ -84,19 +79,12 @@ def draw(
         speckle: Source of chance of the acquisition alone (speckle, haze, gain), for frames of
             one scene; ``rng`` when absent.
 
-    Returns:
-        Picture and ground truth.
-
     Raises:
         ParameterError: If the plane, the brain plane or the defect is unknown.
     """
     _check(plane, brain_plane)
     patient = patient or draw_patient(rng, age_days=age_days)
-    view = (
-        str(rng.choice(list(OTHER_VIEWS), p=list(OTHER_VIEWS.values())))
-        if plane == "other"
-        else plane
-    )
+    view = pick(rng, OTHER_VIEWS) if plane == "other" else plane
     if plane == "brain":
         brain_plane = brain_plane or str(rng.choice(BRAIN_PLANES))
     size = size or _size(rng)
@@ -105,26 +93,26 @@ def draw(
     ratio = field_ratio or float(rng.uniform(*FIELD_RATIOS))
     frame, extent = _place(canvas, layout, FOOTPRINT.get(view, layout.aspect), ratio, rng)
     probe = _aim(canvas, frame, extent, rng)
-    scene = Scene(canvas, probe, frame, patient, rng, {"view": view, "angle": frame.angle})
-    scene.detail |= heart or {}
+    detail = {"view": view, "angle": frame.angle, **(heart or {})}
+    scene = Scene(canvas, probe, frame, patient, rng, detail)
     _draw_scene(scene, layout, extent, view)
     image = acquire(canvas, probe, draw_tone(patient, rng), speckle or rng, size)
     scale = size[0] / canvas.width
-    scene.detail["field_ratio"] = canvas.width / (2 * frame.size)
+    detail["field_ratio"] = canvas.width / (2 * frame.long)
     return Phantom(
         image=surroundings.overlay(image, rng),
         plane=plane,
         brain_plane=brain_plane if plane == "brain" else None,
         patient=patient,
         age_days=patient.age_days,
-        pixel_mm=layout.length_mm(patient) / (2 * frame.size * scale),
+        pixel_mm=layout.length_mm(patient) / (2 * frame.long * scale),
         hc_mm=patient.hc_mm if plane == "brain" else None,
         masks={name: canvas.mask(name, size) for name in canvas.regions},
         outlines={
             name: [rescaled(polygon, scale) for polygon in polygons]
             for name, polygons in canvas.regions.items()
         },
-        detail=scene.detail,
+        detail=detail,
     )
 
 
@@ -133,15 +121,14 @@ _CANVAS_WIDTH = 256  # pixels: the resolution at which anatomy is drawn, whateve
 
 def _check(plane: str, brain_plane: str | None) -> None:
     if plane not in PLANES:
-        raise ParameterError(
-            "Unknown plane", where="plane", expected=", ".join(PLANES), found=plane
-        )
-    known = (*BRAIN_PLANES, "Other", None)
-    if brain_plane not in known or (brain_plane and plane != "brain"):
+        known = ", ".join(PLANES)
+        raise ParameterError("Unknown plane", where="plane", expected=known, found=plane)
+    known = (*BRAIN_PLANES, "Other") if plane == "brain" else ()
+    if brain_plane not in (None, *known):
         raise ParameterError(
             "Brain plane does not fit",
             where=f"brain_plane of a {plane} picture",
-            expected="one of " + ", ".join((*BRAIN_PLANES, "Other")) + ", for a brain only",
+            expected=", ".join(known) or "None",
             found=brain_plane,
         )
 
@@ -164,7 +151,7 @@ def _layout(view: str, patient: Patient, brain_plane: str | None) -> Layout:
 
 def _place(
     canvas: Canvas, layout: Layout, footprint: float, ratio: float, rng: np.random.Generator
-) -> tuple[Frame, tuple[float, float]]:
+) -> tuple[Frame, Point]:
     """Choose where the structure lies; returns its frame and its half width and half height."""
     angle = layout.turn(rng)
     cos, sin = abs(np.cos(angle)), abs(np.sin(angle))
@@ -180,24 +167,20 @@ def _place(
     return Frame((x, y), angle, half, flip * half * layout.aspect), extent
 
 
-def _aim(
-    canvas: Canvas, frame: Frame, extent: tuple[float, float], rng: np.random.Generator
-) -> Probe:
+def _aim(canvas: Canvas, frame: Frame, extent: Point, rng: np.random.Generator) -> Probe:
     """Set a convex probe above the picture so that its fan holds most of the structure."""
     radius = rng.uniform(40, 150)
     top = rng.uniform(-3, 10) if rng.random() < 0.55 else rng.uniform(-80, 0)
     apex = canvas.width / 2 + rng.normal(0, 8), top - radius
     sideways = abs(frame.origin[0] - apex[0]) + extent[0]
     needed = np.arctan2(sideways, frame.origin[1] - apex[1])
-    half_angle = float(
-        np.clip(max(rng.uniform(0.5, 0.85), needed * rng.uniform(0.9, 1.2)), 0.4, 1.15)
-    )
+    half_angle = max(rng.uniform(0.5, 0.85), needed * rng.uniform(0.9, 1.2))
     deepest = canvas.height - apex[1]
     reach = max(deepest * rng.uniform(0.97, 1.12), frame.origin[1] + extent[1] - apex[1] + 3)
-    return Probe((float(apex[0]), float(apex[1])), float(radius), float(reach), half_angle)
+    return Probe(apex, radius, float(reach), float(np.clip(half_angle, 0.4, 1.15)))
 
 
-def _draw_scene(scene: Scene, layout: Layout, extent: tuple[float, float], view: str) -> None:
+def _draw_scene(scene: Scene, layout: Layout, extent: Point, view: str) -> None:
     """Draw from outside to inside: tissue, fluid, the mother's wall, the structure."""
     canvas, rng, centre = scene.canvas, scene.rng, scene.frame.origin
     surroundings.draw_tissue(canvas, rng)

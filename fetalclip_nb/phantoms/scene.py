@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 
 from fetalclip_nb.phantoms.acquisition import Probe
-from fetalclip_nb.phantoms.canvas import Canvas, Frame, Material, band, tangents, wave
+from fetalclip_nb.phantoms.canvas import Canvas, Frame, Material, band, noise, tangents, wave
 from fetalclip_nb.phantoms.patient import Patient
 
 
@@ -29,10 +30,6 @@ class Scene:
     rng: np.random.Generator
     detail: dict[str, object] = field(default_factory=dict)
 
-    def px(self, fraction: float) -> float:
-        """Pixels of a length given as a fraction of the structure's half length."""
-        return fraction * self.frame.size
-
     def fill(self, points: np.ndarray, material: Material, name: str | None = None) -> None:
         """Fill a polygon given in the structure's frame."""
         self.canvas.fill(self.frame.at(points), material, name)
@@ -45,9 +42,17 @@ class Scene:
         name: str | None = None,
     ) -> None:
         """Draw a band along a line given in the frame; its width in half lengths."""
-        self.canvas.ribbon(
-            self.frame.at(points), np.asarray(width) * self.frame.size, material, name
-        )
+        width = np.asarray(width) * self.frame.long
+        self.canvas.fill(band(self.frame.at(points), width), material, name)
+
+    def soften(self, points: np.ndarray, grain: float) -> None:
+        """Make the echo inside a polygon uneven (dB of about ``grain``), as living tissue is."""
+        shape = (self.canvas.height, self.canvas.width)
+        mask = np.zeros(shape, dtype=np.uint8)
+        cv2.fillPoly(mask, [np.round(self.frame.at(points)).astype(np.int32)], 1)
+        texture = noise(self.rng, shape, 16) * grain + noise(self.rng, shape, 6) * (0.6 * grain)
+        echo = self.canvas.echo
+        np.add(echo, texture, out=echo, where=mask.astype(bool))
 
     def bone(
         self,
@@ -60,9 +65,8 @@ class Scene:
     ) -> None:
         """Draw a bony shell along a line (N, 2) of the frame, bright where it faces the beam.
 
-        Sound leaves a smooth bone like light a mirror: little comes back from a wall that the
-        beam only grazes. Of full brightness, ``floor`` is
-        left there. Brightness also drifts along the shell, by ``gaps`` nepers.
+        Sound leaves a smooth bone like light a mirror: from a wall that the beam only grazes
+        the share ``floor`` comes back. Brightness also drifts along it, by ``gaps`` nepers.
         """
         line = self.frame.at(points)
         tangent = tangents(line)
@@ -71,12 +75,7 @@ class Scene:
         turn = np.linspace(0, 2 * np.pi, len(line))
         drift = np.exp(gaps * (wave(self.rng, turn, 0.8, 1, 9) + wave(self.rng, turn, 0.5, 10, 30)))
         strength = brightness * (floor + (1 - floor) * facing**2.6) * drift
-        self._segments(line, self.px(width), strength, attenuation)
-
-    def _segments(
-        self, line: np.ndarray, width: float, strength: np.ndarray, attenuation: float
-    ) -> None:
-        outline = band(line, width)
+        outline = band(line, width * self.frame.long)
         left, right = outline[: len(line)], outline[len(line) :][::-1]
         for i in range(len(line) - 1):
             corners = np.array([left[i], left[i + 1], right[i + 1], right[i]])

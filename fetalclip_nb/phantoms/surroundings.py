@@ -1,10 +1,9 @@
 """What lies around every fetal structure: maternal tissue, amniotic fluid, clutter, overlays."""
 
-import cv2
 import numpy as np
 
 from fetalclip_nb.phantoms.acquisition import Probe
-from fetalclip_nb.phantoms.canvas import FLUID, Canvas, Material, blob, curve, noise
+from fetalclip_nb.phantoms.canvas import FLUID, Canvas, Material, Point, band, blob, curve, noise
 
 
 def draw_tissue(canvas: Canvas, rng: np.random.Generator) -> None:
@@ -23,17 +22,11 @@ def _sheet(canvas: Canvas, rng: np.random.Generator) -> None:
     slope = rng.normal(0, 0.35) * half
     sag = rng.normal(0, 0.2) * half
     line = curve([(x - half, y - slope), (x, y + sag), (x + half, y + slope)], 10)
-    canvas.ribbon(
-        line, rng.uniform(0.6, 2.0), Material(rng.uniform(1, 5), mirror=rng.uniform(0, 0.7))
-    )
+    outline = band(line, rng.uniform(0.6, 2.0))
+    canvas.fill(outline, Material(rng.uniform(1, 5), mirror=rng.uniform(0, 0.7)))
 
 
-def draw_pool(
-    canvas: Canvas,
-    rng: np.random.Generator,
-    centre: tuple[float, float],
-    radii: tuple[float, float],
-) -> None:
+def draw_pool(canvas: Canvas, rng: np.random.Generator, centre: Point, radii: Point) -> None:
     """Amniotic fluid around a fetal part: one or two lobes, off centre, sometimes absent."""
     if rng.random() < 0.2:
         return
@@ -46,17 +39,11 @@ def draw_pool(
         _fetal_part(canvas, rng, centre, radii)
 
 
-def _fetal_part(
-    canvas: Canvas,
-    rng: np.random.Generator,
-    centre: tuple[float, float],
-    radii: tuple[float, float],
-) -> None:
+def _fetal_part(canvas: Canvas, rng: np.random.Generator, centre: Point, radii: Point) -> None:
     """A limb or loop of cord that happens to lie beside the structure: bright, shapeless."""
     side = rng.uniform(0, 2 * np.pi)
-    place = np.asarray(centre) + np.array([np.cos(side), np.sin(side)]) * radii * rng.uniform(
-        1.1, 1.4
-    )
+    offset = np.array([np.cos(side), np.sin(side)]) * radii * rng.uniform(1.1, 1.4)
+    place = np.asarray(centre) + offset
     size = rng.uniform(7, 26, 2)
     canvas.fill(blob(rng, tuple(place), tuple(size), 0.15), Material(rng.uniform(-4, 4), 1.0, 0.0))
     for _ in range(int(rng.integers(0, 3))):
@@ -67,11 +54,7 @@ def _fetal_part(
 def draw_wall(canvas: Canvas, probe: Probe, rng: np.random.Generator, free: float) -> None:
     """The mother's abdominal wall: layers of skin, fat and muscle along the probe's face.
 
-    Args:
-        canvas: Where to draw.
-        probe: Gives the curvature.
-        rng: Source of chance.
-        free: Pixels between the probe's face and the structure; the wall stays within them.
+    It stays within the ``free`` pixels between the probe's face and the structure.
     """
     thickness = min(rng.uniform(6, 40), max(4.0, 0.9 * free))
     angles = np.linspace(-probe.half_angle, probe.half_angle, 24) * 1.1
@@ -79,16 +62,13 @@ def draw_wall(canvas: Canvas, probe: Probe, rng: np.random.Generator, free: floa
     depth = 0.0
     while depth < thickness:
         height = rng.uniform(1.5, 0.45 * thickness + 2)
-        radius = probe.radius + depth + height / 2 + wobble
-        line = np.stack([np.sin(angles), np.cos(angles)], axis=1) * radius[:, None] + probe.apex
-        canvas.ribbon(
-            line, height, Material(rng.uniform(-13, 4), rng.uniform(0.97, 1.03), 0.0, 0.0)
-        )
+        line = probe.arc(angles, probe.radius + depth + height / 2 + wobble)
+        layer = Material(rng.uniform(-13, 4), rng.uniform(0.97, 1.03), 0.0, 0.0)
+        canvas.fill(band(line, height), layer)
         depth += height
     for _ in range(int(rng.integers(0, 4))):
-        radius = probe.radius + rng.uniform(0, 0.4) * thickness + wobble
-        line = np.stack([np.sin(angles), np.cos(angles)], axis=1) * radius[:, None] + probe.apex
-        canvas.ribbon(line, 0.8, Material(3.0, mirror=rng.uniform(0.1, 0.8)))
+        line = probe.arc(angles, probe.radius + rng.uniform(0, 0.4) * thickness + wobble)
+        canvas.fill(band(line, 0.8), Material(3.0, mirror=rng.uniform(0.1, 0.8)))
 
 
 def overlay(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -97,20 +77,13 @@ def overlay(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.45:
         image[round(height * rng.uniform(0.76, 0.88)) :, round(width * rng.uniform(0.7, 0.8)) :] = 0
     if rng.random() < 0.2:
-        image[
-            : round(height * rng.uniform(0.08, 0.24)), round(width * rng.uniform(0.86, 0.94)) :
-        ] = 0
+        bottom, left = (
+            round(height * rng.uniform(0.08, 0.24)),
+            round(width * rng.uniform(0.86, 0.94)),
+        )
+        image[:bottom, left:] = 0
     if rng.random() < 0.5:
         top, bottom = round(height * 0.04), round(height * 0.32)
         ramp = np.linspace(255, 0, bottom - top).astype(np.uint8)[:, None]
         image[top:bottom, : max(1, round(width * 0.008))] = ramp
     return image
-
-
-def soften(canvas: Canvas, rng: np.random.Generator, polygon: np.ndarray, grain: float) -> None:
-    """Make the echo inside a polygon uneven (dB of about ``grain``), as living tissue is."""
-    mask = np.zeros((canvas.height, canvas.width), dtype=np.uint8)
-    cv2.fillPoly(mask, [np.round(polygon).astype(np.int32)], 1)
-    shape = mask.shape
-    texture = noise(rng, shape, 16) * grain + noise(rng, shape, 6) * (0.6 * grain)
-    np.add(canvas.echo, texture, out=canvas.echo, where=mask.astype(bool))

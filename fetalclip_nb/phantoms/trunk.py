@@ -5,10 +5,19 @@ In the frame of the trunk the spine lies at (-1, 0), the front of the body at (1
 
 import numpy as np
 
-from fetalclip_nb.phantoms.canvas import BLOOD, BONE, FLUID, Material, blob, curve, oval
+from fetalclip_nb.phantoms.canvas import (
+    BLOOD,
+    BONE,
+    FLUID,
+    Material,
+    Point,
+    blob,
+    circle,
+    curve,
+    oval,
+)
 from fetalclip_nb.phantoms.heart import draw_heart
 from fetalclip_nb.phantoms.scene import Scene
-from fetalclip_nb.phantoms.surroundings import soften
 
 
 def draw_abdomen(scene: Scene) -> None:
@@ -16,17 +25,12 @@ def draw_abdomen(scene: Scene) -> None:
     rng = scene.rng
     left = _left(scene)
     outline = _body(scene, "abdominal_circumference", rng.normal(-5, 2.0))
-    soften(scene.canvas, rng, scene.frame.at(outline), rng.uniform(0.6, 1.6))
+    scene.soften(outline, rng.uniform(0.6, 1.6))
     _short_ribs(scene, outline)
     _umbilical_vein(scene, left)
-    stomach = blob(
-        rng,
-        (rng.normal(-0.05, 0.07), left * rng.uniform(0.38, 0.52)),
-        (rng.uniform(0.14, 0.27), rng.uniform(0.11, 0.18)),
-        0.09,
-        rng.normal(0.3, 0.4),
-    )
-    scene.fill(stomach, FLUID, "stomach")
+    place = (rng.normal(-0.05, 0.07), left * rng.uniform(0.38, 0.52))
+    radii = (rng.uniform(0.14, 0.27), rng.uniform(0.11, 0.18))
+    scene.fill(blob(rng, place, radii, 0.09, rng.normal(0.3, 0.4)), FLUID, "stomach")
     _vessel(scene, (-0.5 + rng.normal(0, 0.02), 0.1 * left), 0.055)
     _vessel(scene, (-0.34 + rng.normal(0, 0.02), -0.17 * left), 0.055)
     if rng.random() < 0.3:  # gall bladder
@@ -40,7 +44,7 @@ def draw_thorax(scene: Scene) -> None:
     rng = scene.rng
     left = _left(scene)
     outline = _body(scene, "thorax", rng.normal(-4, 2.0))
-    soften(scene.canvas, rng, scene.frame.at(outline), rng.uniform(0.6, 1.4))
+    scene.soften(outline, rng.uniform(0.6, 1.4))
     _long_ribs(scene)
     _vertebra(scene)
     _vessel(scene, (-0.47 + rng.normal(0, 0.02), 0.12 * left), rng.uniform(0.06, 0.08), "aorta")
@@ -70,7 +74,7 @@ def _short_ribs(scene: Scene, outline: np.ndarray) -> None:
     rng = scene.rng
     for turn in rng.uniform(0.9, 2.6, rng.integers(0, 4)) * rng.choice([-1, 1], 1):
         sweep = np.linspace(turn, turn + rng.uniform(0.12, 0.4), 8)
-        line = 0.9 * np.stack([np.cos(sweep), np.sin(sweep)], axis=1)
+        line = 0.9 * circle(sweep)
         scene.bone(line, 0.055, rng.uniform(1.2, 3.5), rng.uniform(0.02, 0.09))
 
 
@@ -85,9 +89,7 @@ def _umbilical_vein(scene: Scene, left: int) -> None:
     scene.ribbon(line, wide, BLOOD)
 
 
-def _vessel(
-    scene: Scene, centre: tuple[float, float], radius: float, name: str | None = None
-) -> None:
+def _vessel(scene: Scene, centre: Point, radius: float, name: str | None = None) -> None:
     """A great vessel cut across: a dark disc with a bright rim."""
     scene.fill(oval(centre, (radius * 1.35,) * 2, count=20), Material(1.0))
     scene.fill(oval(centre, (radius,) * 2, count=20), BLOOD, name)
@@ -111,5 +113,5 @@ def _long_ribs(scene: Scene) -> None:
     for side in (-1, 1):
         start = rng.uniform(0.7, 1.5)
         sweep = side * np.linspace(start, rng.uniform(2.2, 2.75), 22)
-        line = rng.uniform(0.86, 0.92) * np.stack([np.cos(sweep), np.sin(sweep)], axis=1)
+        line = rng.uniform(0.86, 0.92) * circle(sweep)
         scene.bone(line, 0.055, rng.uniform(1.5, 4.0), rng.uniform(0.01, 0.06), floor=0.12)

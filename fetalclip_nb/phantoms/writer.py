@@ -1,4 +1,4 @@
-"""Render many pictures, and put a finished folder in place in one step."""
+"""Draw many pictures in several processes, and put a finished folder in place in one step."""
 
 import json
 import os
@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,104 +15,66 @@ import cv2
 import numpy as np
 
 from fetalclip_nb.errors import DataError, ParameterError
-from fetalclip_nb.phantoms.patient import Patient
-from fetalclip_nb.phantoms.picture import Phantom, draw
 
 RECORD = "phantom.json"
-
 FEW = 48  # pictures below which starting other processes costs more than it saves
 
 _J, _R = TypeVar("_J"), TypeVar("_R")
 
 
-@dataclass(frozen=True)
-class Job:
-    """One picture to write: what, of whom, where, and the key of its own random stream."""
-
-    path: str
-    plane: str
-    brain_plane: str | None
-    patient: Patient
-    seed: int
-    index: int
-    field_ratio: float | None = None
-    size: tuple[int, int] | None = None
-    annotation: str | None = None
+def plan_stream(seed: int) -> np.random.Generator:
+    """The stream of chance that decides who is in a cohort."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
 
 
-def render(jobs: list[Job], root: Path, workers: int | None) -> list[float]:
-    """Draw and write every job below ``root``.
-
-    Args:
-        jobs: Pictures to write; each has a random stream of its own, so their order and the
-            number of processes change nothing.
-        root: Folder that the jobs' paths are relative to.
-        workers: Processes; the number of processors when None. More than one are started
-            afresh ("spawn"), so a script needs its ``if __name__ == "__main__"`` guard.
-
-    Returns:
-        Millimetres per pixel of each picture, in the order of the jobs.
-    """
-    for folder in {(root / job.path).parent for job in jobs}:
-        folder.mkdir(parents=True, exist_ok=True)
-    return in_processes(partial(_write, root), jobs, workers, pictures=len(jobs))
+def draw_stream(seed: int, index: int) -> np.random.Generator:
+    """The stream of chance of a cohort's picture or clip: its own, whoever draws it and when."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1, index)))
 
 
-def in_processes(
-    task: Callable[[_J], _R], jobs: list[_J], workers: int | None, *, pictures: int
+def draw_all(
+    task: Callable[[np.random.Generator, _J], _R],
+    jobs: list[_J],
+    seed: int,
+    workers: int | None,
+    *,
+    pictures: int = 1,
 ) -> list[_R]:
     """Do every job, in several processes where there are many pictures.
 
     Args:
-        task: What is done with a job; pickled, so a module's function or a partial of one.
-        jobs: What is to be done.
-        workers: As in `render`.
-        pictures: Pictures that all jobs draw together.
+        task: What is done with a job's own stream of chance and the job; pickled, so a module's
+            function or a partial of one.
+        jobs: What is to be drawn.
+        seed: Seed of the cohort.
+        workers: Processes; the number of processors when None. More than one are started
+            afresh ("spawn"), so a script needs its ``if __name__ == "__main__"`` guard.
+        pictures: Pictures that a job draws.
 
     Returns:
         What the task returned, in the order of the jobs.
     """
     workers = min(workers or os.cpu_count() or 1, len(jobs))
-    if workers == 1 or pictures < FEW:
-        return [task(job) for job in jobs]
+    numbered, numbered_task = list(enumerate(jobs)), partial(_draw, task, seed)
+    if workers == 1 or len(jobs) * pictures < FEW:
+        return [numbered_task(job) for job in numbered]
+    share = max(1, min(16, len(jobs) // (4 * workers)))
     with ProcessPoolExecutor(workers, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
-        return list(pool.map(task, jobs, chunksize=max(1, min(16, len(jobs) // (4 * workers)))))
+        return list(pool.map(numbered_task, numbered, chunksize=share))
 
 
-def _write(root: Path, job: Job) -> float:
-    stream = np.random.SeedSequence(job.seed, spawn_key=(1, job.index))
-    phantom = draw(
-        job.plane,
-        np.random.default_rng(stream),
-        brain_plane=job.brain_plane,
-        field_ratio=job.field_ratio,
-        patient=job.patient,
-        size=job.size,
-    )
-    write_png(root / job.path, phantom.image)
-    if job.annotation:
-        write_png(root / job.annotation, outline(phantom))
-    return phantom.pixel_mm
-
-
-def outline(phantom: Phantom, name: str = "head") -> np.ndarray:
-    """The named region's thin outline, white on black, uint8 of the picture's shape."""
-    picture = np.zeros_like(phantom.image)
-    for polygon in phantom.outlines[name]:
-        corners = np.round(polygon * 32).astype(np.int32)
-        cv2.polylines(picture, [corners], True, 255, 1, cv2.LINE_8, 5)
-    return picture
+def _draw(task: Callable[[np.random.Generator, _J], _R], seed: int, numbered: tuple[int, _J]) -> _R:
+    index, job = numbered
+    return task(draw_stream(seed, index), job)
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
     """Write a grey PNG with fixed compression, so that equal pictures are equal files."""
-    done, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 6])
-    if not done:
-        raise DataError("Picture could not be encoded", where=path, found=image.shape)
+    _, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 6])
     path.write_bytes(data.tobytes())
 
 
-def publish(root: Path, record: dict[str, object], fill: Callable[[Path], int]) -> None:
+def publish(root: str | Path, fill: Callable[[Path], int], **record: object) -> None:
     """Make the folder ``root`` appear whole or not at all.
 
     ``fill`` writes into a temporary folder beside ``root``, which is renamed when all is there.
@@ -122,14 +83,21 @@ def publish(root: Path, record: dict[str, object], fill: Callable[[Path], int]) 
 
     Args:
         root: Folder to make.
-        record: What identifies the content: version, kind, seed, patients.
         fill: Writes the content into the folder it is given; returns the number of images.
+        **record: What identifies the content: version, kind, seed, patients.
 
     Raises:
         DataError: If ``root`` exists and holds no phantoms: it is never overwritten.
         ParameterError: If the seed is negative or there are no patients.
     """
-    _check(record)
+    for name, least in (("seed", 0), ("patients", 1)):
+        if not isinstance(record[name], int) or record[name] < least:
+            raise ParameterError(
+                "Phantoms cannot be made",
+                where=name,
+                expected=f"a whole number, {least} or more",
+                found=repr(record[name]),
+            )
     root = Path(root)
     if _holds(root, record):
         return
@@ -145,18 +113,6 @@ def publish(root: Path, record: dict[str, object], fill: Callable[[Path], int]) 
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _check(record: dict[str, object]) -> None:
-    for name, least in (("seed", 0), ("patients", 1)):
-        value = record[name]
-        if not isinstance(value, int) or value < least:
-            raise ParameterError(
-                "Phantoms cannot be made",
-                where=name,
-                expected=f"a whole number, {least} or more",
-                found=repr(value),
-            )
-
-
 def _holds(root: Path, record: dict[str, object]) -> bool:
     """Whether root holds exactly these phantoms; refuses a folder that holds anything else."""
     if not root.exists():
@@ -165,14 +121,14 @@ def _holds(root: Path, record: dict[str, object]) -> bool:
         found = json.loads((root / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         found = None
-    if not isinstance(found, dict) or not {"version", "kind", "seed", "patients"} <= found.keys():
+    if not isinstance(found, dict) or not record.keys() <= found.keys():
         raise DataError(
             "Folder exists and holds no phantoms, so it is left as it is",
             where=root,
             expected=f"no such folder, or one with a {RECORD} of this package",
             fix="choose another folder or move this one away",
         )
-    return all(found[name] == value for name, value in record.items())
+    return found.items() >= record.items()
 
 
 def _swap(draft: Path, root: Path, record: dict[str, object]) -> None:
