@@ -47,6 +47,14 @@ def test_a_cohort_depends_on_its_seed_and_not_on_workers(tmp_path, monkeypatch, 
     assert len(set(pictures)) == len(pictures) > 4
 
 
+def test_seed_and_place_decide_the_chance_of_a_job():
+    first, second, other = (
+        writer.draw_all(lambda rng, job: rng.random(), jobs, seed, 1)
+        for jobs, seed in (("aa", 1), ("ab", 1), ("aa", 2))
+    )
+    assert first == second and len({*first, *other}) == 4
+
+
 @pytest.mark.parametrize("kind", WRITERS)
 def test_what_is_there_is_left_alone_and_replaced_when_it_differs(tmp_path, monkeypatch, kind):
     write, module, name = WRITERS[kind]
