@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from snakemake.exceptions import WorkflowError
 
 from fetalclip_nb.errors import FetalClipError
+from fetalclip_nb.files import slug
 from fetalclip_nb.profiles import load_profile
 from fetalclip_nb.workflow.build import notebook_pages
 from fetalclip_nb.workflow.dependencies import PACKAGE, data_files, module_files, notebook_files
@@ -58,10 +59,6 @@ def outside(name):
     """State of the files that a notebook reads and that no rule makes."""
     source = ROOT / "notebooks" / f"{name}.ipynb"
     return outside_state(source, notebook_parameters(PROFILE, name), made=MADE)
-
-
-def slug(name):
-    return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-").lower()
 
 
 BUILD = os.path.relpath(PROFILE.folder, ROOT)

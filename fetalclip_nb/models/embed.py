@@ -16,9 +16,10 @@ from fetalclip_nb.data.augmentation import Augmentation, augmented, use_one_thre
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.data.images import read_square
 from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.files import cached, key, slug
 from fetalclip_nb.models.model import Model
 from fetalclip_nb.models.pixels import PixelEncoder
-from fetalclip_nb.models.store import Embeddings, cached_array, cached_embeddings, slug
+from fetalclip_nb.models.store import Embeddings, cached_embeddings
 
 PREPARATION = "square-1"
 """Name of the image preparation; it changes when prepared pixels change."""
@@ -131,10 +132,8 @@ def text_embeddings(model: Model, sentences: Sequence[str], *, cache_dir: Path) 
         float32 of shape (N, D).
     """
     distinct = list(dict.fromkeys(sentences))
-    digest = hashlib.sha256("\0".join(distinct).encode()).hexdigest()[:16]
-    name = f"{slug(model.name)}-{model.fingerprint}-{model.precision}-{digest}.npy"
-    path = Path(cache_dir) / "text" / name
-    vectors = cached_array(path, rows=len(distinct), compute=lambda: model.encode_text(distinct))
+    name = f"{slug(model.name)}-{key([model.fingerprint, model.precision, distinct])}.npy"
+    vectors = cached(Path(cache_dir) / "text" / name, lambda: model.encode_text(distinct))
     index = {sentence: row for row, sentence in enumerate(distinct)}
     return vectors[[index[sentence] for sentence in sentences]]
 

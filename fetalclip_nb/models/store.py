@@ -8,7 +8,6 @@ import hashlib
 import json
 import math
 import os
-import re
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from tqdm import tqdm
 
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.errors import CacheError, ParameterError, ShapeError, listing
+from fetalclip_nb.files import slug
 
 _UNKEYED = ("package", "model", "task")
 """Recorded but not part of the key: fingerprints stand for the named things."""
@@ -331,39 +331,6 @@ def cached_embeddings(
         if not folder.is_dir():
             _compute_rows(folder, table, meta, embed)
         return _read_rows(folder, meta)
-
-
-def cached_array(path: Path, *, rows: int, compute: Callable[[], np.ndarray]) -> np.ndarray:
-    """Read an array of a known length, or compute and keep it; a damaged file is replaced.
-
-    Args:
-        path: File (.npy).
-        rows: Length of the array.
-        compute: Gives the array where there is no whole one.
-
-    Raises:
-        CacheError: If the file holds an array of another length.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(f"{path}.lock"):
-        array = _read_array(path)
-        if array is None:
-            array = compute()
-            _write_array(path, array)
-    if len(array) != rows:
-        raise CacheError(
-            "Cached array has another length", where=path, expected=rows, found=len(array)
-        )
-    return array
-
-
-def slug(name: str) -> str:
-    """A name as it may stand in a file name.
-
-    >>> slug("FetalCLIP (paper)")
-    'FetalCLIP-paper-'
-    """
-    return re.sub(r"[^A-Za-z0-9.-]+", "-", name)
 
 
 def _compute_rows(

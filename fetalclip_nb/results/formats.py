@@ -1,7 +1,5 @@
 """Units, values, intervals and names as people read them."""
 
-import re
-
 from fetalclip_nb.stats.scores import Score
 
 UNITS = {
@@ -64,15 +62,6 @@ def format_interval(metric: str, low: float, high: float) -> str:
     '81.0 to 85.9 %'
     """
     return f"{format_number(metric, low)} to {format_value(metric, high)}"
-
-
-def slug(name: str) -> str:
-    """A name for files and keys.
-
-    >>> slug("FetalCLIP (released outputs)")
-    'fetalclip-released-outputs'
-    """
-    return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-").lower()
 
 
 def percent_text(score: Score) -> str:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from fetalclip_nb import __version__
 from fetalclip_nb.errors import ResultError
+from fetalclip_nb.files import slug
 from fetalclip_nb.paths import project_root
-from fetalclip_nb.results.formats import format_interval, format_value, slug
+from fetalclip_nb.results.formats import format_interval, format_value
 from fetalclip_nb.stats.scores import Score
 
 HEADLINE = "headline"

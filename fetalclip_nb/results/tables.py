@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from fetalclip_nb.results.formats import format_interval, format_number, format_value, slug
+from fetalclip_nb.files import slug
+from fetalclip_nb.results.formats import format_interval, format_number, format_value
 from fetalclip_nb.results.published import Published, published_scores
 from fetalclip_nb.stats.scores import Score
 

@@ -18,10 +18,11 @@ from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.data.kinds import load_dataset
 from fetalclip_nb.data.sources import data_folder
 from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.files import slug
 from fetalclip_nb.models.model import Model, load_model, pick_device, pick_precision
 from fetalclip_nb.models.names import model_name, parse_models
 from fetalclip_nb.paths import project_root
-from fetalclip_nb.results import formats, result_files, tables
+from fetalclip_nb.results import result_files, tables
 from fetalclip_nb.stats.scores import Score
 
 COMMON = ("profile", "models", "results_dir", "cache_dir", "device", "precision", "seed")
@@ -215,8 +216,8 @@ def require_distinct(names: list[str]) -> None:
 
     >>> require_distinct(["phantomclip", "fetalclip"])
     """
-    slugs = [formats.slug(name) for name in names]
-    endings = tuple(f"-{formats.slug(ending)}" for ending in ENDINGS)
+    slugs = [slug(name) for name in names]
+    endings = tuple(f"-{slug(ending)}" for ending in ENDINGS)
     wrong = [
         name
         for name, one in zip(names, slugs, strict=True)

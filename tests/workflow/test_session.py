@@ -6,7 +6,8 @@ import pytest
 from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.experiments import zero_shot
 from fetalclip_nb.experiments.linear_probing import probe
-from fetalclip_nb.results import formats, result_files
+from fetalclip_nb.files import slug
+from fetalclip_nb.results import result_files
 from fetalclip_nb.stats.scores import Score
 from fetalclip_nb.workflow import session
 from helpers import write_heads
@@ -91,7 +92,7 @@ def test_names_of_the_results_of_chapters_are_taken():
     made += [probe.PIXEL_NAME, "majority class", zero_shot.NAME]
     assert len(made) == 8
     for name in made:
-        for written in (name, formats.slug(name)):
+        for written in (name, slug(name)):
             with pytest.raises(ParameterError, match="reserved"):
                 session.require_distinct(["m", written])
     session.require_distinct(["m", "chd", "m-chd-large", "logistic-regression-of-m"])

@@ -3,7 +3,6 @@
 Methods of class activation maps: their names, and how a run differs from the paper's.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,6 +15,7 @@ from torch import nn
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.errors import ModelError, ParameterError, ShapeError
 from fetalclip_nb.experiments.cam.probabilities import LogOdds, classifier
+from fetalclip_nb.files import key
 from fetalclip_nb.models.embed import PreparedImages, image_meta
 from fetalclip_nb.models.model import Model
 from fetalclip_nb.models.store import stored_arrays
@@ -214,11 +214,10 @@ def _meta(
     method: str,
 ) -> dict:
     # Ids tell a part of a data set from the whole, whose fingerprint it shares.
-    parts = ["\n".join(dataset.table["id"]).encode(), np.asarray(targets, np.int64).tobytes()]
-    parts.append(np.ascontiguousarray(class_vectors, np.float32).tobytes())
-    digest = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+    ids, numbers = dataset.table["id"].tolist(), np.asarray(targets, np.int64)
+    asked = key(ids, numbers, np.asarray(class_vectors, np.float32))
     made = {"maps": method, "made": MADE, "library": version("grad-cam")}
-    return {**image_meta(model, dataset), **made, "asked": digest}
+    return {**image_meta(model, dataset), **made, "asked": asked}
 
 
 METHODS = ("scorecam", "gradcam", "layercam")

@@ -1,10 +1,6 @@
 """Embeddings as files for other programs: one table with a vector a row, one set of arrays."""
 
 import json
-import os
-import zipfile
-import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +9,7 @@ import pandas as pd
 
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.errors import DataError, listing
+from fetalclip_nb.files import DAMAGE, whole
 from fetalclip_nb.models.store import Embeddings
 
 SUFFIXES = (".parquet", ".npz")
@@ -25,8 +22,6 @@ _RESERVED = (*_VECTORS.values(), _META, "file", "allow_pickle")
 """Names of our own, and the parameters of NumPy's savez, which takes arrays by keyword."""
 
 _NEEDED = ("id", "path", "patient")
-
-_DAMAGE = (OSError, EOFError, ValueError, LookupError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -58,7 +53,7 @@ def export_embeddings(stem: Path | str, embedded: Embeddings, dataset: Dataset) 
         dataset: That data set, or a subset of it, whose rows are written.
 
     Returns:
-        Both files, each written under a temporary name and renamed.
+        Both files.
 
     Raises:
         CacheError: If an image was not embedded.
@@ -79,14 +74,11 @@ def export_embeddings(stem: Path | str, embedded: Embeddings, dataset: Dataset) 
     rows = table.assign(**{_VECTORS[".parquet"]: list(vectors)})
     rows.attrs[_META] = meta
 
-    def write_arrays(path: Path) -> None:
-        with path.open("wb") as file:
-            np.savez_compressed(file, vectors=vectors, **arrays, **{_META: np.array(meta)})
-
-    return [
-        _renamed(f"{stem}.parquet", lambda path: rows.to_parquet(path, index=False)),
-        _renamed(f"{stem}.npz", write_arrays),
-    ]
+    files = [Path(f"{stem}{suffix}") for suffix in SUFFIXES]
+    with whole(files[0]) as table_file, whole(files[1]) as array_file:
+        rows.to_parquet(table_file, index=False)
+        np.savez_compressed(array_file, vectors=vectors, **arrays, **{_META: np.array(meta)})
+    return files
 
 
 def load_export(path: Path | str) -> Export:
@@ -106,7 +98,7 @@ def load_export(path: Path | str) -> Export:
         )
     try:
         found = _READERS[path.suffix](path)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DataError(
             "Exported embeddings cannot be read",
             where=path,
@@ -160,15 +152,3 @@ def _plain(column: pd.Series) -> np.ndarray:
     if pd.api.types.is_numeric_dtype(column):
         return column.to_numpy()
     return column.fillna("").astype(str).to_numpy(dtype=np.str_)
-
-
-def _renamed(path: str, write: Callable[[Path], object]) -> Path:
-    """Write a file under a temporary name beside it, then give it its own."""
-    final = Path(path)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    made = final.with_name(f"{final.name}.tmp-{os.getpid()}")
-    try:
-        write(made)
-        return made.replace(final)
-    finally:
-        made.unlink(missing_ok=True)

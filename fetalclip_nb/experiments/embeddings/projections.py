@@ -1,7 +1,5 @@
 """Embeddings in two dimensions, to be looked at: principal components and UMAP."""
 
-import hashlib
-import json
 import warnings
 from importlib import metadata
 from pathlib import Path
@@ -10,7 +8,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from fetalclip_nb.errors import ParameterError, ShapeError
-from fetalclip_nb.models.store import cached_array
+from fetalclip_nb.files import cached, key
 
 _LIBRARIES = ("umap-learn", "pynndescent", "scikit-learn")  # a map depends on each
 
@@ -119,16 +117,12 @@ def cached_projection(
     Raises:
         ShapeError: As `umap`.
         ParameterError: As `umap`.
-        CacheError: If the cache holds an array of another length.
     """
     vectors = _checked(vectors)
     settings = {"seed": seed, "neighbours": neighbours, "min_dist": min_dist}
     versions = {name: metadata.version(name) for name in _LIBRARIES}
-    made_with = settings | {"shape": vectors.shape, "versions": versions}
-    digest = hashlib.sha256(json.dumps(made_with, sort_keys=True).encode())
-    digest.update(vectors.tobytes())
-    path = Path(cache_dir) / "projections" / f"umap-{digest.hexdigest()[:16]}.npy"
-    return cached_array(path, rows=len(vectors), compute=lambda: umap(vectors, **settings))
+    name = f"umap-{key(settings | versions, vectors)}.npy"
+    return cached(Path(cache_dir) / "projections" / name, lambda: umap(vectors, **settings))
 
 
 def _checked(vectors: np.ndarray) -> np.ndarray:

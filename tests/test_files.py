@@ -1,0 +1,106 @@
+"""Files are whole or not there, computed once by one of many, and keyed by all they depend on."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from fetalclip_nb.files import cached, key, whole
+
+NUMBERS = np.arange(6).reshape(2, 3)
+
+
+def never():
+    raise AssertionError("computed again")
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_gets_its_name_when_it_is_written(tmp_path):
+    path = tmp_path / "new" / "numbers.npy"
+    with whole(path) as made:
+        np.save(made, NUMBERS)
+        assert not path.exists()
+    assert np.array_equal(np.load(path), NUMBERS)
+    assert names(path.parent) == ["numbers.npy"]
+
+
+def test_a_folder_gets_its_name_when_it_is_full(tmp_path):
+    with whole(tmp_path / "folder") as made:
+        made.mkdir()
+        (made / "file").write_text("all")
+    assert (tmp_path / "folder" / "file").read_text() == "all"
+    assert names(tmp_path) == ["folder"]
+
+
+def test_the_old_file_stays_where_writing_fails(tmp_path):
+    path = tmp_path / "text"
+    path.write_text("old")
+    with pytest.raises(RuntimeError, match="halfway"), whole(path) as made:
+        made.write_text("ne")
+        raise RuntimeError("halfway")
+    assert path.read_text() == "old" and names(tmp_path) == ["text"]
+
+
+def test_a_file_is_computed_once_by_one_of_many(tmp_path):
+    computed = []
+
+    def compute():
+        computed.append(1)
+        return NUMBERS
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: cached(tmp_path / "a.npy", compute), range(8)))
+    assert len(computed) == 1
+    assert all(np.array_equal(array, NUMBERS) for array in found)
+
+
+def savez(path, arrays):
+    np.savez_compressed(path, **arrays)
+
+
+def load(path):
+    with np.load(path) as file:
+        return {"a": file["a"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "read", "write"),
+    [("a.npz", load, savez), ("a.safetensors", load_file, lambda path, a: save_file(a, path))],
+)
+@pytest.mark.parametrize("share", [0, 0.3, 0.9])
+def test_a_damaged_file_is_made_again(tmp_path, name, read, write, share):
+    path = tmp_path / name
+    content = {"a": np.random.default_rng(0).normal(size=(8, 8))}
+    cached(path, lambda: content, read, write)
+    assert np.array_equal(cached(path, never, read, write)["a"], content["a"])
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    cached(path, lambda: content, read, write)
+    assert np.array_equal(cached(path, never, read, write)["a"], content["a"])
+
+
+def test_nothing_is_kept_of_a_computation_that_fails(tmp_path):
+    with pytest.raises(AssertionError, match="computed again"):
+        cached(tmp_path / "a.npy", never)
+    assert names(tmp_path) in ([], ["a.npy.lock"])
+
+
+def test_a_key_covers_settings_and_arrays():
+    keys = [
+        key({"a": 1}),
+        key({"a": 2}),
+        key({"a": 1}, NUMBERS),
+        key({"a": 1}, NUMBERS, NUMBERS),
+        key({"a": 1}, NUMBERS + 1),
+        key({"a": 1}, NUMBERS.ravel()),
+        key({"a": 1}, NUMBERS.T),
+        key({"a": 1}, NUMBERS.astype(np.int32)),
+        key({"a": 1}, NUMBERS[:0]),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert key({"a": 1}, np.asfortranarray(NUMBERS)) == keys[2]
+    assert all(len(digits) == 16 for digits in keys)
