@@ -47,9 +47,6 @@ def unprompted_sentence(table: pd.DataFrame, classes: Sequence[str]) -> str:
     )
 
 
-NAME = "FetalCLIP (released outputs)"
-"""Name in tables: their model, their predictions, our scoring."""
-
 TASKS = ("five_planes", "brain_subplanes")
 
 

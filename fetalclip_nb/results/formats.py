@@ -1,76 +1,62 @@
-"""Units, values, intervals and names as people read them."""
+"""Values, intervals and names as people read them."""
 
 from fetalclip_nb.stats.scores import Score
-
-UNITS = {
-    **dict.fromkeys(("hd95", "hc_mae_mm", "hc_bias_mm", "hc_low_mm", "hc_high_mm"), "mm"),
-    **dict.fromkeys(("age_error_days", "age_mae_days", "age_bias_days"), "days"),
-    **dict.fromkeys(("age_low_days", "age_high_days"), "days"),
-    **dict.fromkeys(("age_gap_days", "age_gap_chance_days"), "days"),
-    **dict.fromkeys(("size_gap_px", "size_gap_chance_px"), "px"),
-    **dict.fromkeys(("silhouette", "ari", "excess", "excess_within", "similarity"), ""),
-}
-"""Units of the metrics that are no fractions, by the part of a metric's name that says so.
-
-Indices that may be negative have no unit: a percentage of them would mean nothing.
-"""
 
 _DECIMALS = {"days": 1, "px": 1, "mm": 2, "": 2}
 
 
-def unit_of(metric: str) -> str:
-    """The unit a metric is shown in: "days", "px" (pixels), "mm", "%" or "" for none.
-
-    >>> unit_of("head/hd95/head"), unit_of("head/dsc"), unit_of("planes/ari")
-    ('mm', '%', '')
-    """
-    return next((UNITS[part] for part in metric.split("/") if part in UNITS), "%")
-
-
-def format_number(metric: str, value: float, decimals: int = 1) -> str:
-    """A value in the unit of its metric, without the unit.
+def format_number(value: float, unit: str = "%", decimals: int = 1) -> str:
+    """A value in its unit, without the unit.
 
     Args:
-        metric: Name of the score, after a task's name or not.
-        value: As in the result file.
+        value: As in the result file: a fraction where the unit is "%".
+        unit: As a `Score` has it.
         decimals: Of a percentage; days and pixels have one, mm and plain numbers two.
 
-    >>> format_number("vpr", 0.83421, 2), format_number("hc_bias_mm", -0.001)
+    >>> format_number(0.83421, decimals=2), format_number(-0.001, "mm")
     ('83.42', '0.00')
     """
-    unit = unit_of(metric)
     decimals = _DECIMALS.get(unit, decimals)
     # Adding 0 turns what rounds to -0 into 0.
     return f"{round(100 * value if unit == '%' else value, decimals) + 0.0:.{decimals}f}"
 
 
-def format_value(metric: str, value: float) -> str:
+def format_value(score: Score) -> str:
     """A value with its unit, if it has one.
 
-    >>> format_value("vpr", 0.83421), format_value("age_error_days", 9.0)
-    ('83.4 %', '9.0 days')
-    >>> format_value("planes/silhouette", -0.083)
-    '-0.08'
+    >>> format_value(Score(0.83421, 0.8096, 0.8587, 0.834, 814, 814))
+    '83.4 %'
     """
-    return f"{format_number(metric, value)} {unit_of(metric)}".rstrip()
+    return f"{format_number(score.value, score.unit)} {score.unit}".rstrip()
 
 
-def format_interval(metric: str, low: float, high: float) -> str:
+def format_interval(score: Score) -> str:
     """An interval with its unit, if it has one.
 
-    >>> format_interval("vpr", 0.8096, 0.8587)
-    '81.0 to 85.9 %'
+    >>> format_interval(Score(9, 8, 10.5, 9, 814, 814, unit="days"))
+    '8.0 to 10.5 days'
     """
-    return f"{format_number(metric, low)} to {format_value(metric, high)}"
+    return f"{format_range(score, ' to ')} {score.unit}".rstrip()
 
 
-def percent_text(score: Score) -> str:
-    """Value and interval in percent.
+def format_range(score: Score, between: str = "–", decimals: int = 1) -> str:
+    """An interval without its unit.
 
-    >>> percent_text(Score(0.5, 0.25, 0.75, 0.5, 8, 4))
+    >>> format_range(Score(0.83421, 0.8096, 0.8587, 0.834, 814, 814))
+    '81.0–85.9'
+    """
+    low, high = (format_number(end, score.unit, decimals) for end in (score.low, score.high))
+    return f"{low}{between}{high}"
+
+
+def with_interval(score: Score, between: str = "–", decimals: int = 1) -> str:
+    """Value and interval, without the unit.
+
+    >>> with_interval(Score(0.5, 0.25, 0.75, 0.5, 8, 4))
     '50.0 (25.0–75.0)'
     """
-    return f"{100 * score.value:.1f} ({100 * score.low:.1f}–{100 * score.high:.1f})"
+    value = format_number(score.value, score.unit, decimals)
+    return f"{value} ({format_range(score, between, decimals)})"
 
 
 def readable(structure: str) -> str:

@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
 
@@ -21,66 +21,76 @@ HEADLINE = "headline"
 
 _VERSIONS = ("torch", "open_clip_torch", "numpy", "scikit-learn", "pandas")
 
-_KEYS = ("notebook", "model", "order", "kind", "synthetic", "scores", "parameters", "provenance")
+_SIDE_FILES = ("facts", "glue")
 
 Scores = Mapping[str, Mapping[str, Score]]
 """Metric name to {"patient": score, "image": score}: the unit that was resampled."""
 
 
-def save_result(
-    folder: Path,
-    model: str,
-    scores: Scores,
-    *,
-    order: int,
-    kind: str = "model",
-    synthetic: bool,
-    parameters: dict,
-    provenance: dict,
-) -> Path:
-    """Write one model's scores of one notebook.
+@dataclass(frozen=True)
+class Row:
+    """One row of a chapter's tables, and one result file.
 
-    Args:
-        folder: results_dir/NOTEBOOK.
-        model: Name shown in tables.
+    Attributes:
+        model: A model's name, or what stands in its place ("majority class", "pixels").
         scores: Metric to unit ("patient", "image") to score.
+        subject: What was measured, where a chapter measures several things ("heads", "CHD").
+        reader: What reads the model's features, where that is not the chapter's own way.
+        kind: "model", "baseline", "control", "sentence" or "released".
         order: Position in tables; 0 is the headline.
-        kind: "model", "baseline", "control" or "released".
         synthetic: Whether the images are phantoms.
         parameters: The notebook's parameters.
         provenance: As given by `provenance`.
-
-    Returns:
-        The file, written under a temporary name and renamed.
     """
-    content = {
-        "notebook": folder.name.split(".")[0],
-        "model": model,
-        "order": order,
-        "kind": kind,
-        "synthetic": synthetic,
-        "scores": {
-            name: {u: asdict(s) for u, s in units.items()} for name, units in scores.items()
-        },
-        "parameters": parameters,
-        "provenance": provenance,
-    }
-    return write_json(folder / f"{slug(model)}.json", content)
+
+    model: str
+    scores: Scores
+    subject: str = ""
+    reader: str = ""
+    kind: str = "model"
+    order: int = 0
+    synthetic: bool = False
+    parameters: dict = field(default_factory=dict)
+    provenance: dict = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """Name in tables."""
+        title = f"{self.model}, {self.reader}" if self.reader else self.model
+        return f"{title} ({self.subject})" if self.subject else title
+
+    @property
+    def key(self) -> str:
+        """Name of the file and of the glued texts, another one for every row.
+
+        The kind comes first and "_" is in no part, so that a model of any name is neither a
+        baseline nor a side file.
+        """
+        parts = (self.kind, self.model, self.reader, self.subject)
+        return "_".join(slug(part) for part in parts if part)
+
+    def score(self, metric: str) -> Score:
+        """A score with patients resampled, or images where patients are not known."""
+        units = self.scores[metric]
+        return units.get("patient") or units["image"]
 
 
-def load_results(folder: Path) -> dict[str, dict]:
-    """All results of a notebook by model name, in table order.
+def save_row(folder: Path, row: Row) -> Path:
+    """Write a row into the folder results_dir/NOTEBOOK."""
+    content = {"notebook": folder.name.split(".")[0], **asdict(row)}
+    return write_json(folder / f"{row.key}.json", content)
+
+
+def load_results(folder: Path) -> dict[str, Row]:
+    """All rows of a notebook by title, in table order.
 
     Raises:
-        ResultError: If the folder holds no result, or a file is damaged.
+        ResultError: If the folder holds no result, or a file is damaged or of an old form.
     """
-    found = [_read(path) for path in sorted(folder.glob("*.json")) if path.stem not in _SIDE_FILES]
-    if not found:
+    rows = [_read(path) for path in sorted(folder.glob("*.json")) if path.stem not in _SIDE_FILES]
+    if not rows:
         raise ResultError("No results", where=folder, fix="run the notebook first")
-    return {content["model"]: content for content in sorted(found, key=lambda c: c["order"])}
-
-
-_SIDE_FILES = ("facts", "glue")
+    return {row.title: row for row in sorted(rows, key=lambda row: row.order)}
 
 
 def save_facts(folder: Path, facts: Mapping[str, object]) -> Path:
@@ -88,33 +98,26 @@ def save_facts(folder: Path, facts: Mapping[str, object]) -> Path:
     return write_json(folder / "facts.json", dict(facts))
 
 
-def render_glue(results_dir: Path, notebook: str) -> dict[str, str]:
+def render_glue(folder: Path) -> dict[str, str]:
     """Every text that a chapter may show, made from its result files alone.
 
     Args:
-        results_dir: Folder of all results of a profile.
-        notebook: Notebook name without suffix.
+        folder: results_dir/NOTEBOOK.
 
     Returns:
-        Keys and texts: ``MODEL/METRIC`` ("83.4 %"), ``MODEL/METRIC/interval``
-        ("80.9 to 85.9 %"), ``MODEL/METRIC/n``, the same under ``headline/``, and
+        Keys and texts: ``KEY/METRIC`` ("83.4 %"), ``KEY/METRIC/interval`` ("80.9 to 85.9 %"),
+        ``KEY/METRIC/n`` with the key of each row, the same under ``headline/``, and
         ``facts/NAME``.
 
     Raises:
         ResultError: If there is no result.
     """
-    return render_folder(Path(results_dir) / notebook)
-
-
-def render_folder(folder: Path) -> dict[str, str]:
-    """As `render_glue`, for one folder of result files."""
     texts: dict[str, str] = {}
-    for name, content in load_results(folder).items():
-        names = [slug(name)] + ([HEADLINE] if content["order"] == 0 else [])
-        for key in names:
-            texts[f"{key}/name"] = name
-            for metric, units in content["scores"].items():
-                texts |= _score_texts(f"{key}/{metric}", metric, units)
+    for title, row in load_results(folder).items():
+        for key in [row.key] + ([HEADLINE] if row.order == 0 else []):
+            texts[f"{key}/name"] = title
+            for metric in row.scores:
+                texts |= _score_texts(f"{key}/{metric}", row, metric)
     facts = folder / "facts.json"
     if facts.is_file():
         content = json.loads(facts.read_text("utf-8"))
@@ -122,16 +125,15 @@ def render_folder(folder: Path) -> dict[str, str]:
     return texts
 
 
-def _score_texts(key: str, metric: str, units: Mapping[str, dict]) -> dict[str, str]:
-    score = units.get("patient") or units["image"]
+def _score_texts(key: str, row: Row, metric: str) -> dict[str, str]:
+    score = row.score(metric)
     texts = {
-        key: format_value(metric, score["value"]),
-        f"{key}/interval": format_interval(metric, score["low"], score["high"]),
-        f"{key}/n": f"{score['n']:,}",
+        key: format_value(score),
+        f"{key}/interval": format_interval(score),
+        f"{key}/n": f"{score.n:,}",
     }
-    if "image" in units:
-        image = units["image"]
-        texts[f"{key}/image_interval"] = format_interval(metric, image["low"], image["high"])
+    if "image" in row.scores[metric]:
+        texts[f"{key}/image_interval"] = format_interval(row.scores[metric]["image"])
     return texts
 
 
@@ -162,17 +164,26 @@ def write_json(path: Path, content: object) -> Path:
     return made.replace(path)
 
 
-def _read(path: Path) -> dict:
+def _read(path: Path) -> Row:
     try:
         content = json.loads(path.read_text("utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ResultError("Result file is no JSON", where=path, found=str(error)) from None
-    missing = [key for key in _KEYS if key not in content]
+    names = [each.name for each in fields(Row)]
+    missing = [name for name in names if name not in content]
     if missing:
         raise ResultError(
-            "Result file lacks keys", where=path, expected=", ".join(_KEYS), found=f"no {missing}"
+            "Result file is of another version or damaged",
+            where=path,
+            expected=", ".join(names),
+            found=f"no {', '.join(missing)}",
+            fix="run the notebook again",
         )
-    return content
+    scores = {
+        metric: {unit: Score(**score) for unit, score in units.items()}
+        for metric, units in content["scores"].items()
+    }
+    return Row(**{name: content[name] for name in names} | {"scores": scores})
 
 
 def _commit() -> str:

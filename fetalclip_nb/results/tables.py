@@ -5,15 +5,16 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from fetalclip_nb.files import slug
-from fetalclip_nb.results.formats import format_interval, format_number, format_value
-from fetalclip_nb.results.published import Published, published_scores
-from fetalclip_nb.stats.scores import Score
-
-SUFFIXES = (
-    *(" (CHD)", " (abdomen)", " (four-chamber)", " (heads)", " (released outputs)"),
-    *(" (ScoreCAM)", " (GradCAM)", " (LayerCAM)"),
+from fetalclip_nb.results.formats import (
+    format_interval,
+    format_number,
+    format_range,
+    format_value,
+    with_interval,
 )
-"""Endings of a result's name that say what was measured, not with which model."""
+from fetalclip_nb.results.published import Published, published_scores
+from fetalclip_nb.results.result_files import Row
+from fetalclip_nb.stats.scores import Score
 
 _IMAGE_INTERVAL = "95 %, images"
 
@@ -21,7 +22,7 @@ _UNKNOWN = "–"
 
 
 def comparison_table(
-    results: Mapping[str, dict],
+    results: Mapping[str, Row],
     metric: str,
     task: str | None = None,
     *,
@@ -45,16 +46,16 @@ def comparison_table(
         known.
     """
     known = published_scores(task) if task else {}
-    rows = []
-    for name, content in results.items():
-        if metric in content["scores"]:
-            entry = known.get(_published_name(name))
-            remark = "" if content["kind"] == "released" else deviation
-            rows.append(_comparison_row(name, content, metric, entry, remark))
-    run = {_published_name(name) for name in results}
+    # Another reader of a model's features is no row of the paper.
+    names = {title: "" if row.reader else slug(row.model) for title, row in results.items()}
+    rows = [
+        _comparison_row(title, row, metric, known.get(names[title]), deviation)
+        for title, row in results.items()
+        if metric in row.scores
+    ]
     for model, entry in known.items():
-        if model not in run:
-            value = _number(metric, entry.value)
+        if model not in names.values():
+            value = format_number(entry.value, decimals=2)
             rows.append({"model": model, "images": "real", "ours": "not run", "published": value})
     table = pd.DataFrame(rows).fillna("").set_index("model").rename_axis(None)
     if set(table[_IMAGE_INTERVAL]) <= {_UNKNOWN, ""}:
@@ -63,64 +64,40 @@ def comparison_table(
 
 
 def _comparison_row(
-    name: str, content: dict, metric: str, known: Published | None, deviation: str
+    title: str, row: Row, metric: str, known: Published | None, deviation: str
 ) -> dict:
-    units = content["scores"][metric]
-    score = units.get("patient") or units["image"]
+    score = row.score(metric)
+    ranges = {unit: format_range(found, decimals=2) for unit, found in row.scores[metric].items()}
     return {
-        "model": name,
-        "images": "phantoms" if content["synthetic"] else "real",
-        "n": f"{score['n']:,}",
-        "ours": _number(metric, score["value"]),
-        "95 %, patients": _range(metric, units.get("patient")),
-        _IMAGE_INTERVAL: _range(metric, units.get("image")),
-        "published": _number(metric, known.value) if known else "",
-        "difference": _difference(content, score, known, deviation),
+        "model": title,
+        "images": "phantoms" if row.synthetic else "real",
+        "n": f"{score.n:,}",
+        "ours": format_number(score.value, score.unit, 2),
+        "95 %, patients": ranges.get("patient", _UNKNOWN),
+        _IMAGE_INTERVAL: ranges.get("image", _UNKNOWN),
+        "published": format_number(known.value, decimals=2) if known else "",
+        "difference": _difference(row, score, known, deviation),
     }
 
 
-def _number(metric: str, value: float) -> str:
-    return format_number(metric, value, decimals=2)
-
-
-def _range(metric: str, score: dict | None) -> str:
-    """An interval, or a dash where the units are not known."""
-    if score is None:
-        return _UNKNOWN
-    return f"{_number(metric, score['low'])}–{_number(metric, score['high'])}"
-
-
-def _published_name(name: str) -> str:
-    """The published model that a row is compared with.
-
-    >>> [_published_name(name) for name in ("FetalCLIP (CHD)", "fetalclip-chd")]
-    ['fetalclip', 'fetalclip-chd']
-    """
-    for suffix in SUFFIXES:
-        name = name.removesuffix(suffix)
-    return slug(name)
-
-
-def class_table(content: dict) -> pd.DataFrame:
+def class_table(row: Row) -> pd.DataFrame:
     """F1 and accuracy of one model by task and class, with intervals over patients.
 
     Args:
-        content: One of `load_results`.
+        row: One of `load_results`.
 
     Returns:
         Texts; rows are (task, class), the mean over the classes first.
     """
     rows: dict[tuple[str, str], dict[str, str]] = {}
-    for metric, units in content["scores"].items():
+    for metric in row.scores:
         task, _, rest = metric.partition("/")
         kind, _, name = rest.partition("/")
         kind = kind.removesuffix("_macro")
         if kind in _CLASS_COLUMNS and task != "eight_classes":
-            row = rows.setdefault((task.replace("_", " "), name or "mean over classes"), {})
-            score = units.get("patient") or units["image"]
-            row[_CLASS_COLUMNS[kind]] = format_value(metric, score["value"])
-            interval = format_interval(metric, score["low"], score["high"])
-            row[f"{_CLASS_COLUMNS[kind]}, 95 %"] = interval
+            texts = rows.setdefault((task.replace("_", " "), name or "mean over classes"), {})
+            texts[_CLASS_COLUMNS[kind]] = format_value(row.score(metric))
+            texts[f"{_CLASS_COLUMNS[kind]}, 95 %"] = format_interval(row.score(metric))
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -128,7 +105,7 @@ _CLASS_COLUMNS = {"f1": "F1", "accuracy": "accuracy"}
 
 
 def class_scores(
-    results: Mapping[str, dict], kind: str, classes: Sequence[str]
+    results: Mapping[str, Row], kind: str, classes: Sequence[str]
 ) -> dict[str, dict[str, Score]]:
     """Per-class scores of every trained or untrained model, for a figure.
 
@@ -138,41 +115,31 @@ def class_scores(
         classes: Classes in the order to show.
 
     Returns:
-        Model to class to score (patients resampled).
+        Title to class to score (patients resampled).
     """
-    found = {}
-    for name, content in results.items():
-        by_class = {
-            metric.rsplit("/", 1)[1]: Score(**(units.get("patient") or units["image"]))
-            for metric, units in content["scores"].items()
-            if f"/{kind}/" in metric
-        }
-        if content["kind"] != "baseline":
-            found[name] = {c: by_class[c] for c in classes}
-    return found
+    scores = {}
+    for title, row in results.items():
+        names = {metric.rsplit("/", 1)[1]: metric for metric in row.scores if f"/{kind}/" in metric}
+        if row.kind != "baseline":
+            scores[title] = {name: row.score(names[name]) for name in classes}
+    return scores
 
 
-def of_kind(results: Mapping[str, dict], *kinds: str) -> dict[str, dict]:
-    """The results of some kinds ("model", "baseline", "control", ...), in table order."""
-    return {name: content for name, content in results.items() if content["kind"] in kinds}
+def of_kind(results: Mapping[str, Row], *kinds: str) -> dict[str, Row]:
+    """The rows of some kinds ("model", "baseline", "control", ...), in table order."""
+    return {title: row for title, row in results.items() if row.kind in kinds}
 
 
-def scores_of(results: Mapping[str, dict], metric: str) -> dict[str, Score]:
-    """One score of each model (patients resampled where they are known), for a figure."""
-    units = {name: content["scores"][metric] for name, content in results.items()}
-    return {
-        name: Score(**(found.get("patient") or found["image"])) for name, found in units.items()
-    }
+def scores_of(results: Mapping[str, Row], metric: str) -> dict[str, Score]:
+    """One score of each row (patients resampled where they are known), for a figure."""
+    return {title: row.score(metric) for title, row in results.items()}
 
 
 def plain_table(scores: Mapping[str, Mapping[str, Score]], metrics: Sequence[str]) -> pd.DataFrame:
     """Values with intervals as texts, in percent, days, mm or no unit: one row a predictor."""
-
-    def text(metric: str, score: Score) -> str:
-        return f"{_number(metric, score.value)} ({_range(metric, vars(score))})"
-
     rows = {
-        name: {"n": f"{found[metrics[0]].n:,}"} | {m: text(m, found[m]) for m in metrics}
+        name: {"n": f"{found[metrics[0]].n:,}"}
+        | {metric: with_interval(found[metric], decimals=2) for metric in metrics}
         for name, found in scores.items()
     }
     return pd.DataFrame.from_dict(rows, orient="index")
@@ -184,13 +151,13 @@ def percent(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return table.assign(**texts)
 
 
-def _difference(content: dict, score: dict, known: Published | None, deviation: str) -> str:
+def _difference(row: Row, score: Score, known: Published | None, deviation: str) -> str:
     if known is None:
         return ""
-    if content["synthetic"]:
+    if row.synthetic:
         return "phantoms"
-    if known.n and score["n"] != known.n:
+    if known.n and score.n != known.n:
         return f"other n ({known.n:,})"
-    if deviation:
+    if deviation and row.kind != "released":
         return deviation
-    return f"{round(100 * (score['value'] - known.value), 2) + 0.0:+.2f}"
+    return f"{round(100 * (score.value - known.value), 2) + 0.0:+.2f}"

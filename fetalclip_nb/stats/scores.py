@@ -6,7 +6,7 @@ bootstrap resample is then a vector of counts, and 10,000 resamples are one arra
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,6 +32,8 @@ class Score:
         mean: Mean over the resamples.
         n: Number of items (images or clips).
         groups: Number of resampled units (images or patients).
+        unit: "%" of a fraction, which is shown in percent; "days", "mm", "px" (pixels), or "" of
+            an index that may be negative, of which a percentage would mean nothing.
     """
 
     value: float
@@ -40,6 +42,11 @@ class Score:
     mean: float
     n: int
     groups: int
+    unit: str = "%"
+
+    def in_unit(self, unit: str) -> "Score":
+        """The same numbers, said to be in another unit."""
+        return replace(self, unit=unit)
 
 
 def confusion_codes(labels: np.ndarray, ranked: np.ndarray, n_classes: int) -> np.ndarray:
@@ -264,3 +271,7 @@ class RunScores:
 
     values: np.ndarray
     score: Score
+
+    def in_unit(self, unit: str) -> "RunScores":
+        """The same numbers, said to be in another unit."""
+        return replace(self, score=self.score.in_unit(unit))

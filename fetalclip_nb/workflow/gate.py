@@ -7,20 +7,19 @@ checked here, and all problems of all notebooks are reported together.
 import ast
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 
 from fetalclip_nb.errors import NotebookError, ResultError, listing
+from fetalclip_nb.results.result_files import render_glue
 
 INJECTED = "injected-parameters"
 
 _PASTE_ONLY = "application/papermill.record/"
 """Prefix of myst-nb for glued values that are not displayed where they are made."""
-
-RenderGlue = Callable[[Path, str], dict[str, str]]
 
 
 def check_notebooks(
@@ -30,7 +29,6 @@ def check_notebooks(
     executed: Path,
     results: Path,
     repository: Path,
-    render_glue: RenderGlue | None = None,
 ) -> None:
     """Refuse a book whose notebooks are missing, stale, broken or at odds with their results.
 
@@ -40,19 +38,15 @@ def check_notebooks(
         executed: Folder of the executed copies.
         results: Folder that holds one result folder a notebook.
         repository: Root of the checkout, whose path must not be shown.
-        render_glue: From results folder and notebook name to the texts that its result files
-            stand for, by key; default `fetalclip_nb.results.result_files.render_glue`.
 
     Raises:
         NotebookError: Naming every problem of every notebook.
     """
-    if render_glue is None:
-        from fetalclip_nb.results.result_files import render_glue
     problems = []
     for name in names:
         found = _problems(name, sources, executed, repository)
         if not found:
-            found = list(_glue_problems(executed / f"{name}.ipynb", results, name, render_glue))
+            found = list(_glue_problems(executed / f"{name}.ipynb", results / name))
         problems.extend(f"{name}: {problem}" for problem in found)
     if problems:
         raise NotebookError(
@@ -154,12 +148,10 @@ def _figure_problems(notebook: NotebookNode) -> Iterator[str]:
             yield f"{where} shows a figure without alt text (metadata mystnb.image.alt)"
 
 
-def _glue_problems(
-    executed: Path, results: Path, name: str, render_glue: RenderGlue
-) -> Iterator[str]:
+def _glue_problems(executed: Path, results: Path) -> Iterator[str]:
     shown = dict(_glued(nbformat.read(executed, as_version=4)))
     try:
-        stored = render_glue(results, name)
+        stored = render_glue(results)
     except ResultError as error:
         yield f"its result files cannot be read ({error})"
         return

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import tempfile
 import time
@@ -21,22 +22,14 @@ from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.files import slug
 from fetalclip_nb.models.model import Model, load_model, pick_device, pick_precision
 from fetalclip_nb.models.names import model_name, parse_models
+from fetalclip_nb.models.pixels import PixelEncoder
 from fetalclip_nb.paths import project_root
-from fetalclip_nb.results import result_files, tables
-from fetalclip_nb.stats.scores import Score
+from fetalclip_nb.results import result_files
 
 COMMON = ("profile", "models", "results_dir", "cache_dir", "device", "precision", "seed")
 """Parameters that every notebook has."""
 
-RESERVED = (
-    *("facts", "glue", "headline", "majority-class", "constant-age", "spacing-only"),
-    *("shuffled-images", "mean-embedding", "black-image", "pixels"),
-    *("mean-mask", "image-only", "random-map", "centre-map"),
-)
-"""Names of result files and rows that are no models, and what they begin with."""
-
-ENDINGS = (*tables.SUFFIXES, ", logistic regression", ", nearest neighbours")
-"""What is appended to a model's name, or to "pixels", for other results made with it."""
+_NAME = re.compile(r"[\w.-]+", re.ASCII)
 
 
 @dataclass
@@ -100,38 +93,43 @@ class Session:
 
     def save(
         self,
-        name: str,
-        scores: Mapping[str, Mapping[str, Score]],
+        model: str,
+        scores: result_files.Scores,
         *,
+        subject: str = "",
+        reader: str = "",
         kind: str = "model",
         released: str = "",
         dataset: Dataset | None = None,
-        encoder: str = "",
     ) -> None:
         """Write a result file; the first one saved is the chapter's headline.
 
         Args:
-            name: Model, baseline or control.
+            model: A model's name, or that of a baseline or control. These have a space, which
+                no model's name has.
             scores: Metric to unit ("patient", "image") to score.
+            subject: What was measured, where a chapter measures several things ("heads", "CHD").
+            reader: What reads the model's features, where that is not the chapter's own way
+                ("logistic regression").
             kind: "model", "baseline", "control", "sentence" or "released".
             released: Registry entry of files that were scored in place of this run's images.
             dataset: What was scored, where it is not the notebook's first data set.
-            encoder: Model behind it, where that is not its name.
         """
         data = dataset or self._dataset
         origin = {
-            "model": self._loaded.get(encoder or name, {}),
+            "model": self._loaded.get(model, {}),
             "dataset": data.name if data else "",
             "dataset_fingerprint": data.fingerprint if data else "",
             "device": _device_name(self.device),
             "precision": self.precision,
         }
-        result_files.save_result(
-            self.folder,
-            name,
+        row = result_files.Row(
+            model,
             scores,
-            order=self._saved,
+            subject=subject,
+            reader=reader,
             kind=kind,
+            order=self._saved,
             synthetic=data is not None and data.synthetic and not released,
             parameters={key: _portable(value) for key, value in self.parameters.items()},
             provenance=result_files.provenance(
@@ -139,6 +137,7 @@ class Session:
                 seconds_since_start=round(time.monotonic() - self._started, 1),
             ),
         )
+        result_files.save_row(self.folder, row)
         self._saved += 1
 
     def save_table(self, name: str, table: pd.DataFrame) -> None:
@@ -146,8 +145,8 @@ class Session:
         self.folder.mkdir(parents=True, exist_ok=True)
         table.to_parquet(self.folder / f"{name}.parquet", index=False)
 
-    def results(self) -> dict[str, dict]:
-        """What was saved, by model, in table order."""
+    def results(self) -> dict[str, result_files.Row]:
+        """What was saved, by title, in table order."""
         return result_files.load_results(self.folder)
 
     def finish(self, facts: Mapping[str, object]) -> None:
@@ -155,7 +154,7 @@ class Session:
         from myst_nb import glue
 
         result_files.save_facts(self.folder, {**facts, "device": _device_name(self.device)})
-        texts = result_files.render_folder(self.folder)
+        texts = result_files.render_glue(self.folder)
         result_files.write_json(self.folder / "glue.json", texts)
         final = self.folder.with_name(self.notebook)
         with FileLock(f"{final}.lock"):
@@ -189,7 +188,7 @@ def start(notebook: str, namespace: Mapping[str, object]) -> Session:
     folder = _made(parameters["results_dir"]) / f"{notebook}.{os.getpid()}.partial"
     shutil.rmtree(folder, ignore_errors=True)
     models = parse_models(parameters["models"])
-    require_distinct([model_name(spec) for spec in models])
+    _require_names([model_name(spec) for spec in models])
     session = Session(
         notebook,
         parameters,
@@ -206,28 +205,20 @@ def start(notebook: str, namespace: Mapping[str, object]) -> Session:
     return session
 
 
-def require_distinct(names: list[str]) -> None:
-    """Refuse model names whose result files would overwrite each other or other results.
-
-    Raises:
-        ParameterError: A name occurs twice, belongs to a baseline or a control, or ends like
-            the name of another result made with a model (`ENDINGS`), as it reads in a file's
-            name.
-
-    >>> require_distinct(["phantomclip", "fetalclip"])
-    """
+def _require_names(names: list[str]) -> None:
+    """Refuse names that would be taken for each other, for a baseline or for a title's parts."""
     slugs = [slug(name) for name in names]
-    endings = tuple(f"-{slug(ending)}" for ending in ENDINGS)
     wrong = [
         name
-        for name, one in zip(names, slugs, strict=True)
-        if slugs.count(one) > 1 or one in RESERVED or one.endswith(endings)
+        for name, short in zip(names, slugs, strict=True)
+        if not _NAME.fullmatch(name) or name == PixelEncoder.name or slugs.count(short) > 1
     ]
     if wrong:
         raise ParameterError(
-            "Model names are repeated or reserved",
+            "Model names are repeated or cannot be used",
             where="models",
-            expected=f"one distinct name a model, not ending in {', '.join(endings)}",
+            expected="one distinct name a model, of letters, digits and the signs . _ - , and not "
+            f"{PixelEncoder.name!r}",
             found=", ".join(wrong),
             fix="choose names: NAME=MODEL, NAME2=MODEL2",
         )

@@ -7,7 +7,6 @@ import pytest
 
 from fetalclip_nb.experiments.cam.tables import clearly_ahead
 from fetalclip_nb.results import result_files
-from fetalclip_nb.stats.scores import Score
 
 
 @pytest.fixture(scope="module")
@@ -18,13 +17,7 @@ def found(repository):
     folder = demo / "results" / "06_cam"
     if not folder.is_dir():
         (pytest.fail if given else pytest.skip)(f"no results in {folder}; run `make book`")
-    return {
-        name: {
-            metric: {unit: Score(**score) for unit, score in units.items()}
-            for metric, units in content["scores"].items()
-        }
-        for name, content in result_files.load_results(folder).items()
-    }
+    return {title: row.scores for title, row in result_files.load_results(folder).items()}
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_what_cannot_be_told_is_said_and_cosines_stay_cosines(planes, tmp_path, 
     assert outcome.status == "done", outcome.error
     folders = {"sources": source.parent, "executed": executed, "results": tmp_path / "results"}
     gate.check_notebooks([NAME], **folders, repository=repository)
-    texts = result_files.render_glue(tmp_path / "results", NAME)
+    texts = result_files.render_glue(tmp_path / "results" / NAME)
     cells = nbformat.read(executed / source.name, as_version=4).cells
     outputs = {cell.id: json.dumps(cell.get("outputs")) for cell in cells}
 

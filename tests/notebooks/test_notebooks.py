@@ -215,11 +215,11 @@ def test_notebook_runs_and_its_injected_parameters_took_effect(executed, name):
     assert outcomes[name].status == "done", outcomes[name].error
     saved = result_files.load_results(folder / "results" / name)
     headline = next(iter(saved.values()))
-    assert headline["model"] == SMALL and headline["synthetic"]
-    assert headline["parameters"]["seed"] == 5
-    assert headline["parameters"]["profile"] == "small"
-    scored = headline["scores"].values()
-    assert all(s["low"] <= s["value"] <= s["high"] for units in scored for s in units.values())
+    assert headline.model == SMALL and headline.synthetic
+    assert headline.parameters["seed"] == 5
+    assert headline.parameters["profile"] == "small"
+    scored = headline.scores.values()
+    assert all(s.low <= s.value <= s.high for units in scored for s in units.values())
     assert list((folder / "results" / name).glob("*.parquet"))
 
 
@@ -233,7 +233,7 @@ def test_gate_accepts_the_clean_run_and_refuses_a_touched_number(executed, repos
         "repository": repository,
     }
     gate.check_notebooks([name], **options)
-    path = next(p for p in (folder / "results" / name).glob(f"{SMALL}.json"))
+    path = next(p for p in (folder / "results" / name).glob(f"model_{SMALL}.json"))
     content = json.loads(path.read_text())
     metric = next(iter(content["scores"]))
     before = content["scores"][metric]["patient"]["value"]
@@ -298,7 +298,7 @@ def probing(folder, target, repository, **values):
     source, executed = repository / "notebooks" / f"{name}.ipynb", target / f"{name}.ipynb"
     outcome = runner.run_notebook(source, executed, given, folder=repository)
     assert outcome.status == "done", outcome.error
-    texts = result_files.render_glue(target / "results", name)
+    texts = result_files.render_glue(target / "results" / name)
     outputs = [output for cell in cells_of(executed) for output in cell.outputs]
     return texts, "".join(output.get("text", "") for output in outputs)
 
@@ -326,7 +326,7 @@ def test_probing_reads_a_users_own_stills(executed, repository, tmp_path):
     assert f"on {tested} clips that are real ultrasound images." in texts["facts/chd_sentence"]
     assert "phantoms" in texts["facts/images_are"]
     saved = result_files.load_results(tmp_path / "results" / "03_linear_probing")
-    assert saved[SMALL]["synthetic"] and not saved[f"{SMALL} (CHD)"]["synthetic"]
+    assert saved[SMALL].synthetic and not saved[f"{SMALL} (CHD)"].synthetic
 
 
 def test_plain_papermill_runs_the_real_heads(shared_data, repository, tmp_path):
@@ -345,13 +345,13 @@ def test_plain_papermill_runs_the_real_heads(shared_data, repository, tmp_path):
     assert (facts["images"], facts["counted"]) == (196, 161)
     assert "real ultrasound" in facts["images_are"]
     headline = saved["phantomclip"]
-    assert not headline["synthetic"]
-    vpr = headline["scores"]["vpr"]
-    assert vpr["patient"]["n"] == vpr["image"]["n"] == 161
-    assert vpr["patient"]["low"] < vpr["patient"]["value"] < vpr["patient"]["high"]
-    assert vpr["patient"]["value"] >= 0.75
+    assert not headline.synthetic
+    vpr = headline.scores["vpr"]
+    assert vpr["patient"].n == vpr["image"].n == 161
+    assert vpr["patient"].low < vpr["patient"].value < vpr["patient"].high
+    assert vpr["patient"].value >= 0.75
     assert {f"vpr/{s}" for s in ("100-150", "150-200", "200-250", "250-342")} <= set(
-        headline["scores"]
+        headline.scores
     )
     for name in (
         "constant age",
@@ -360,6 +360,6 @@ def test_plain_papermill_runs_the_real_heads(shared_data, repository, tmp_path):
         "mean embedding",
         "black image",
     ):
-        assert saved[name]["scores"]["vpr"]["patient"]["value"] < vpr["patient"]["low"], name
+        assert saved[name].score("vpr").value < vpr["patient"].low, name
     counts = next(c for c in cells_of(out) if c.id == "read").outputs[0]["data"]["text/plain"]
     assert "196" in counts and "161" in counts

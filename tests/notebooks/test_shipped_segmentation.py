@@ -27,21 +27,21 @@ def test_plain_papermill_outlines_real_heads(shared_data, repository, tmp_path):
     saved = result_files.load_results(folder)
     assert set(saved) == {"phantomclip", "mean mask"}
     headline = saved["phantomclip"]
-    assert not headline["synthetic"]
-    scores = {name: units["patient"] for name, units in headline["scores"].items()}
-    assert scores["head/dsc"]["value"] >= 0.93
-    assert scores["head/dsc"]["low"] > saved["mean mask"]["scores"]["head/dsc"]["patient"]["high"]
+    assert not headline.synthetic
+    dice = headline.score("head/dsc")
+    assert dice.value >= 0.93
+    assert dice.low > saved["mean mask"].score("head/dsc").high
     table = pd.read_parquet(folder / "circumferences.parquet")
-    assert len(table) == scores["head/dsc"]["n"] > 30
+    assert len(table) == dice.n > 30
     error = np.abs(table["measured_mm"] - table["true_mm"]).mean()
-    assert scores["head/hc_mae_mm"]["value"] == pytest.approx(error)
+    assert headline.score("head/hc_mae_mm").value == pytest.approx(error)
     assert error < 15
     images = pd.read_parquet(folder / "images-head.parquet")
     assert set(images["patient"]) == set(table["patient"])
 
 
 @pytest.fixture(scope="module")
-def shown(repository) -> dict[str, dict]:
+def shown(repository) -> dict[str, result_files.Row]:
     """Results of the demo book's chapter, compulsory where the book is."""
     given = os.environ.get("FETALCLIP_NB_BOOK")
     build = Path(given).parents[2] if given else repository / "build" / "demo"
@@ -51,20 +51,17 @@ def shown(repository) -> dict[str, dict]:
     return result_files.load_results(folder)
 
 
-def value(saved: dict, metric: str, end: str = "value") -> float:
-    return saved["scores"][metric]["patient"][end]
-
-
 def test_demo_outlines_heads(shown):
     model = shown["phantomclip"]
-    assert model["synthetic"] and value(model, "head/dsc") >= 0.95
+    assert model.synthetic and model.score("head/dsc").value >= 0.95
     for other in ("phantomclip-untrained", "image only", "mean mask"):
-        assert value(shown[other], "head/dsc", "high") < value(model, "head/dsc", "low"), other
+        assert shown[other].score("head/dsc").high < model.score("head/dsc").low, other
 
 
 def test_demo_outlines_organs_better_than_a_fixed_mask(shown):
     for task in ("abdomen", "four_chamber"):
         name = task.replace("_", "-")
-        model, guess = (value(shown[f"{m} ({name})"], f"{task}/dsc", end) for m, end in
-                        (("phantomclip", "low"), ("mean mask", "high")))  # fmt: skip
-        assert guess < model
+        model, guess = (
+            shown[f"{m} ({name})"].score(f"{task}/dsc") for m in ("phantomclip", "mean mask")
+        )
+        assert guess.high < model.low

@@ -1,148 +1,154 @@
+import itertools
 import json
 
 import pytest
 
 from fetalclip_nb.errors import ResultError
 from fetalclip_nb.results import result_files, tables
+from fetalclip_nb.results.result_files import Row
 from fetalclip_nb.stats.scores import Score
 
 
-def score(value, n=814, groups=814):
-    return Score(value, value - 0.02, value + 0.03, value, n, groups)
+def score(value, n=814, unit="%"):
+    return Score(value, value - 0.02, value + 0.03, value, n, n, unit)
 
 
-def save(folder, model="FetalCLIP", order=0, synthetic=False, n=814, units=("patient", "image")):
+def row(model="FetalCLIP", n=814, units=("patient", "image"), **details):
+    days = Score(9, 8, 10.5, 9, n, n, "days")
     scores = {
         "vpr": {unit: score(0.8342, n) for unit in units},
-        "age_error_days": {"patient": Score(9, 8, 10.5, 9, n, n)},
+        "age_error_days": {"patient": days},
     }
-    return result_files.save_result(
-        folder,
-        model,
-        scores,
-        order=order,
-        synthetic=synthetic,
-        parameters={"seed": 0},
-        provenance=result_files.provenance(device="cpu"),
-    )
+    return Row(model, scores, **details)
+
+
+def save(folder, *rows):
+    return [result_files.save_row(folder, each) for each in rows]
 
 
 def test_results_come_back_in_table_order(tmp_path):
-    save(tmp_path / "02", "b", order=1)
-    save(tmp_path / "02", "z", order=0)
-    result_files.save_facts(tmp_path / "02", {"images": 3})
-    found = result_files.load_results(tmp_path / "02")
-    assert list(found) == ["z", "b"]
-    assert found["z"]["scores"]["vpr"]["patient"]["value"] == 0.8342
-    versions = found["z"]["provenance"]["versions"]
-    assert {"torch", "open_clip_torch"} <= set(versions)
+    versions = result_files.provenance(device="cpu")
+    rows = [row("b", order=1), row("z", parameters={"seed": 0}, provenance=versions)]
+    save(tmp_path / "02.123.partial", *rows)
+    result_files.save_facts(tmp_path / "02.123.partial", {"images": 3})
+    saved = result_files.load_results(tmp_path / "02.123.partial")
+    assert list(saved.items()) == [("z", rows[1]), ("b", rows[0])]
+    assert {"torch", "open_clip_torch"} <= set(saved["z"].provenance["versions"])
+
+
+def test_rows_have_the_titles_of_tables():
+    read = {"reader": "logistic regression"}
+    rows = [row("m"), row("m", subject="CHD"), row("m", **read), row("m", subject="CHD", **read)]
+    titles = ["m", "m (CHD)", "m, logistic regression", "m, logistic regression (CHD)"]
+    assert [each.title for each in rows] == titles
+
+
+def test_no_two_rows_share_a_file_whatever_a_model_is_called(tmp_path):
+    """Names of models that look like baselines, readers, side files or keys of the prose."""
+    names = ("facts", "glue", "headline", "majority-class", "m", "m-chd", "m-logistic-regression")
+    parts = itertools.product(names, ("", "CHD"), ("", "logistic regression"))
+    rows = [row(model, subject=subject, reader=reader) for model, subject, reader in parts]
+    rows += [row("majority class", kind="baseline", subject=subject) for subject in ("", "CHD")]
+    assert len(set(save(tmp_path, *rows))) == len(rows)
+    assert len(result_files.load_results(tmp_path)) == len(rows)
+    keys = {each.key for each in rows}
+    assert len(keys) == len(rows) and keys.isdisjoint({"facts", "glue", result_files.HEADLINE})
 
 
 def test_texts_are_made_of_the_files_alone(tmp_path):
-    path = save(tmp_path / "02")
-    save(tmp_path / "02", "constant age", order=1, units=("image",))
-    result_files.save_facts(tmp_path / "02", {"images": 1234, "share": 0.5, "word": "x"})
-    texts = result_files.render_glue(tmp_path, "02")
+    path, _ = save(tmp_path, row(), row("constant age", order=1, kind="baseline", units=("image",)))
+    result_files.save_facts(tmp_path, {"images": 1234, "share": 0.5, "word": "x"})
+    texts = result_files.render_glue(tmp_path)
     assert texts["headline/name"] == "FetalCLIP"
-    assert texts["headline/vpr"] == texts["fetalclip/vpr"] == "83.4 %"
+    assert texts["headline/vpr"] == texts["model_fetalclip/vpr"] == "83.4 %"
     assert texts["headline/vpr/interval"] == "81.4 to 86.4 %"
     assert texts["headline/vpr/n"] == "814"
     assert texts["headline/age_error_days"] == "9.0 days"
-    assert "constant-age/vpr/interval" in texts
-    assert (texts["facts/images"], texts["facts/share"], texts["facts/word"]) == (
-        "1,234",
-        "50.0 %",
-        "x",
-    )
+    assert "baseline_constant-age/vpr/interval" in texts
+    facts = [texts[f"facts/{name}"] for name in ("images", "share", "word")]
+    assert facts == ["1,234", "50.0 %", "x"]
     content = json.loads(path.read_text())
     content["scores"]["vpr"]["patient"]["value"] = 0.5
     path.write_text(json.dumps(content))
-    assert result_files.render_glue(tmp_path, "02")["headline/vpr"] == "50.0 %"
+    assert result_files.render_glue(tmp_path)["headline/vpr"] == "50.0 %"
 
 
 def test_indices_have_two_decimals_and_no_unit(tmp_path):
-    index = Score(-0.0834, -0.1, 0.005, 0, 9, 9)
+    index = Score(-0.0834, -0.1, 0.005, 0, 9, 9, "")
     scores = {"planes/silhouette": {"patient": index}, "planes/purity": {"patient": score(0.5)}}
-    result_files.save_result(
-        tmp_path / "07", "m", scores, order=0, synthetic=False, parameters={}, provenance={}
-    )
-    texts = result_files.render_glue(tmp_path, "07")
-    assert texts["m/planes/silhouette"] == "-0.08"
-    assert texts["m/planes/silhouette/interval"] == "-0.10 to 0.01"
-    assert texts["m/planes/purity"] == "50.0 %"
-    row = tables.comparison_table(result_files.load_results(tmp_path / "07"), "planes/silhouette")
-    assert row.loc["m"].tolist() == ["real", "9", "-0.08", "-0.10–0.01"]
-    assert tables.plain_table({"m": {"ari": index}}, ["ari"]).loc["m", "ari"] == (
-        "-0.08 (-0.10–0.01)"
-    )
+    save(tmp_path, Row("m", scores))
+    texts = result_files.render_glue(tmp_path)
+    assert texts["headline/planes/silhouette"] == "-0.08"
+    assert texts["headline/planes/silhouette/interval"] == "-0.10 to 0.01"
+    assert texts["headline/planes/purity"] == "50.0 %"
+    shown = tables.comparison_table(result_files.load_results(tmp_path), "planes/silhouette")
+    assert shown.loc["m"].tolist() == ["real", "9", "-0.08", "-0.10–0.01"]
+    text = tables.plain_table({"m": {"ari": index}}, ["ari"]).loc["m", "ari"]
+    assert text == "-0.08 (-0.10–0.01)"
 
 
-def test_missing_and_damaged_files(tmp_path):
+def test_missing_damaged_and_old_files(tmp_path):
     with pytest.raises(ResultError, match="No results.*run the notebook"):
         result_files.load_results(tmp_path)
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(ResultError, match="no JSON"):
         result_files.load_results(tmp_path)
-    (tmp_path / "a.json").write_text("{}")
-    with pytest.raises(ResultError, match="lacks keys"):
+    old = {"notebook": "02", "model": "m (CHD)", "order": 0, "kind": "model", "scores": {}}
+    (tmp_path / "a.json").write_text(json.dumps(old))
+    with pytest.raises(ResultError, match=r"another version.*no subject, reader.*run .* again"):
         result_files.load_results(tmp_path)
 
 
-def table(folder):
-    return tables.comparison_table(result_files.load_results(folder), "vpr", "gestational_age/vpr")
+def table(*rows, **options):
+    saved = {each.title: each for each in rows}
+    return tables.comparison_table(saved, "vpr", "gestational_age/vpr", **options)
 
 
-def test_difference_to_the_published_number_on_the_same_images(tmp_path):
-    save(tmp_path)
-    row = table(tmp_path).loc["FetalCLIP"]
-    assert (row["published"], row["difference"], row["n"]) == ("83.42", "+0.00", "814")
+def test_difference_to_the_published_number_on_the_same_images():
+    shown = table(row()).loc["FetalCLIP"]
+    assert (shown["published"], shown["difference"], shown["n"]) == ("83.42", "+0.00", "814")
 
 
-def test_phantoms_and_other_sizes_get_no_difference(tmp_path):
-    save(tmp_path / "a", synthetic=True)
-    assert table(tmp_path / "a").loc["FetalCLIP", "difference"] == "phantoms"
-    save(tmp_path / "b", n=161)
-    assert table(tmp_path / "b").loc["FetalCLIP", "difference"] == "other n (814)"
-    assert table(tmp_path / "a")["images"].tolist()[:2] == ["phantoms", "real"]
+@pytest.mark.parametrize(
+    ("details", "options", "difference"),
+    [
+        ({"synthetic": True}, {}, "phantoms"),
+        ({"n": 161}, {}, "other n (814)"),
+        ({}, {"deviation": "our sentences"}, "our sentences"),
+        ({"kind": "released"}, {"deviation": "our sentences"}, "+0.00"),
+    ],
+)
+def test_phantoms_and_other_protocols_get_no_difference(details, options, difference):
+    shown = table(row(**details), **options)
+    assert shown.loc["FetalCLIP", "difference"] == difference
+    assert shown["images"].tolist()[1:] == ["real"] * (len(shown) - 1)
 
 
-def test_other_sentences_are_said_in_place_of_a_difference(tmp_path):
-    save(tmp_path)
-    saved = result_files.load_results(tmp_path)
-    found = tables.comparison_table(saved, "vpr", "gestational_age/vpr", deviation="our sentences")
-    assert found.loc["FetalCLIP", "difference"] == "our sentences"
+def test_published_models_that_were_not_run_are_listed_as_such():
+    shown = table(row("phantomclip"))
+    assert shown.loc["fetalclip", "ours"] == "not run"
+    assert shown.loc["fetalclip", "difference"] == ""
+    assert shown.loc["phantomclip", "published"] == ""
 
 
-def test_published_models_that_were_not_run_are_listed_as_such(tmp_path):
-    save(tmp_path, "phantomclip")
-    found = table(tmp_path)
-    assert found.loc["fetalclip", "ours"] == "not run"
-    assert found.loc["fetalclip", "difference"] == ""
-    assert found.loc["phantomclip", "published"] == ""
+def test_what_was_measured_does_not_change_the_published_model():
+    shown = table(row(subject="released outputs", units=("image",)))
+    first = shown.loc["FetalCLIP (released outputs)"]
+    assert (first["difference"], first["95 %, patients"]) == ("+0.00", "–")
+    assert "fetalclip" not in shown.index
 
 
-def test_released_outputs_are_compared_with_their_own_model(tmp_path):
-    save(tmp_path, "FetalCLIP (released outputs)", units=("image",))
-    row = table(tmp_path).loc["FetalCLIP (released outputs)"]
-    assert row["difference"] == "+0.00"
-    assert row["95 %, patients"] == "–"
-    assert "fetalclip" not in table(tmp_path).index
+@pytest.mark.parametrize(
+    "other", [row("fetalclip-chd"), row("fetalclip", reader="logistic regression")]
+)
+def test_other_models_and_readers_are_no_published_ones(other):
+    shown = table(other)
+    assert shown.loc[other.title, ["published", "difference"]].tolist() == ["", ""]
+    assert "fetalclip" in shown.index
 
 
-def test_only_an_exact_ending_makes_a_row_one_of_a_published_model(tmp_path):
-    save(tmp_path / "a", "FetalCLIP (CHD)")
-    assert table(tmp_path / "a").loc["FetalCLIP (CHD)", "difference"] == "+0.00"
-    assert "fetalclip" not in table(tmp_path / "a").index
-    for name in ("fetalclip-chd", "fetalclip-released-outputs", "fetalclip, logistic regression"):
-        save(tmp_path / name, name)
-        row = table(tmp_path / name).loc[name]
-        assert (row["published"], row["difference"]) == ("", "")
-        assert "fetalclip" in table(tmp_path / name).index
-
-
-def test_plain_tables_and_kinds(tmp_path):
-    save(tmp_path)
-    saved = result_files.load_results(tmp_path)
+def test_plain_tables_and_kinds():
+    saved = {"FetalCLIP": row()}
     assert tables.of_kind(saved, "control") == {}
     assert tables.scores_of(saved, "vpr")["FetalCLIP"].value == 0.8342
     text = tables.plain_table({"a": {"vpr": score(0.5)}}, ["vpr"]).loc["a", "vpr"]
@@ -153,9 +159,8 @@ def test_plain_tables_and_kinds(tmp_path):
 
 def test_class_table_puts_f1_and_accuracy_side_by_side():
     names = ("five_planes/f1_macro", "five_planes/f1/brain", "five_planes/accuracy/brain")
-    scores = {name: {"patient": vars(score(0.9))} for name in names}
-    found = tables.class_table({"scores": scores})
-    assert found.loc[("five planes", "brain"), "accuracy, 95 %"] == "88.0 to 93.0 %"
-    assert found.loc[("five planes", "mean over classes"), "F1"] == "90.0 %"
-    by_class = tables.class_scores({"m": {"kind": "model", "scores": scores}}, "f1", ["brain"])
-    assert by_class["m"]["brain"].value == 0.9
+    model = Row("m", {name: {"patient": score(0.9)} for name in names})
+    shown = tables.class_table(model)
+    assert shown.loc[("five planes", "brain"), "accuracy, 95 %"] == "88.0 to 93.0 %"
+    assert shown.loc[("five planes", "mean over classes"), "F1"] == "90.0 %"
+    assert tables.class_scores({"m": model}, "f1", ["brain"])["m"]["brain"].value == 0.9

@@ -72,9 +72,8 @@ from fetalclip_nb.stats.scores import Score
 
 folder = Path(results_dir) / "{name}"
 score = Score({value}, 0.1, 0.9, {value}, n=10, groups=5)
-results.save_result(folder, "tiny", {{"vpr": {{"image": score}}}}, order=0,
-                    synthetic=True, parameters={{}}, provenance={{}})
-texts = results.render_folder(folder)
+results.save_row(folder, results.Row("tiny", {{"vpr": {{"image": score}}}}, synthetic=True))
+texts = results.render_glue(folder)
 results.write_json(folder / "glue.json", texts)
 for key, text in texts.items():
     glue(key, text, display=False)"""

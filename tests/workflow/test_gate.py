@@ -9,8 +9,10 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
 from fetalclip_nb.errors import NotebookError, ResultError
-from fetalclip_nb.workflow.gate import check_notebooks
+from fetalclip_nb.workflow import gate
 from tiny import notebook
+
+TEXTS = {"vpr": "83.4 %", "n": "814"}
 
 PICTURE = {"image/png": "aGVsbG8=", "text/plain": "<Figure size 640x480 with 1 Axes>"}
 
@@ -42,7 +44,7 @@ def execute(source: NotebookNode) -> NotebookNode:
 
 
 @pytest.fixture
-def check(tmp_path) -> Callable[..., None]:
+def check(tmp_path, monkeypatch) -> Callable[..., None]:
     """Write source and executed notebook (None: not at all), then ask the gate."""
 
     def run(executed: NotebookNode | None, render_glue=None, names=("one",)) -> None:
@@ -51,13 +53,13 @@ def check(tmp_path) -> Callable[..., None]:
         nbformat.write(source(), tmp_path / "notebooks/one.ipynb")
         if executed is not None:
             nbformat.write(executed, tmp_path / "executed/one.ipynb")
-        check_notebooks(
+        monkeypatch.setattr(gate, "render_glue", render_glue or (lambda folder: TEXTS))
+        gate.check_notebooks(
             names,
             sources=tmp_path / "notebooks",
             executed=tmp_path / "executed",
             results=tmp_path / "results",
             repository=tmp_path / "checkout",
-            render_glue=render_glue or (lambda results, name: {"vpr": "83.4 %", "n": "814"}),
         )
 
     return run
@@ -204,8 +206,8 @@ def test_warnings_that_no_page_shows_pass(check, repository):
 
 
 def test_missing_results_are_refused(check):
-    def render_glue(results, name):
-        raise ResultError("No results", where=name)
+    def render_glue(folder):
+        raise ResultError("No results", where=folder)
 
     with pytest.raises(NotebookError, match="result files cannot be read"):
         check(execute(source()), render_glue)

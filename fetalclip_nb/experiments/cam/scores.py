@@ -6,6 +6,7 @@ import numpy as np
 from scipy.integrate import trapezoid
 
 from fetalclip_nb.errors import ShapeError
+from fetalclip_nb.experiments.cam.controls import rank_correlations
 from fetalclip_nb.stats.patients import patient_means, require_one_each
 from fetalclip_nb.stats.scores import Score
 
@@ -91,6 +92,23 @@ def advantage(
             "Maps were scored on different images", expected=np.shape(one), found=np.shape(other)
         )
     return patient_means(_by_class({name: np.subtract(one, other)}, labels), patients)
+
+
+def similarity_scores(
+    maps: np.ndarray, others: np.ndarray, patients: np.ndarray
+) -> dict[str, dict[str, Score]]:
+    """Mean rank correlation between two kinds of map, with its interval over patients.
+
+    Args:
+        maps: Shape (N, S, S).
+        others: Maps of the same images, shape (N, S, S).
+        patients: Patient of each image, shape (N,).
+
+    Returns:
+        similarity, from -1 to 1.
+    """
+    found = patient_means({"similarity": rank_correlations(maps, others)}, patients)
+    return {name: {"patient": each["patient"].in_unit("")} for name, each in found.items()}
 
 
 def mean_curve(curves: np.ndarray, patients: np.ndarray) -> np.ndarray:

@@ -108,12 +108,15 @@ def cluster_scores(
         n=sizes,
         resamples=resamples,
     )
-    scores = {name: entry.score for name, entry in outcome.items()}
+    scores = {
+        name: entry.score if name.startswith("purity") else entry.score.in_unit("")
+        for name, entry in outcome.items()
+    }
     if "excess_within" in scores:
         drawn = permuted_excess(near, labels, patients, within=within, seed=seed)
         sizes = {"n": scores["excess_within"].n, "groups": scores["excess_within"].groups}
         middle = float(np.nanmedian(drawn))
-        scores["excess_within/permuted"] = interval(middle, drawn, **sizes)
+        scores["excess_within/permuted"] = interval(middle, drawn, **sizes).in_unit("")
     return scores
 
 
@@ -124,6 +127,7 @@ def gap_scores(
     *,
     k: int = 10,
     metric: str = "euclidean",
+    unit: str = "",
     resamples: int = RESAMPLES,
 ) -> dict[str, Score]:
     """How far a number, such as an age, differs between neighbours, with intervals.
@@ -134,6 +138,7 @@ def gap_scores(
         patients: Patient of each image, shape (N,), at least two.
         k: Neighbours of other patients that are looked at.
         metric: "euclidean" or "cosine".
+        unit: Of the values ("days", "px").
         resamples: Number of bootstrap resamples of patients.
 
     Returns:
@@ -163,7 +168,7 @@ def gap_scores(
         return {"gap": sums[..., 0] / sums[..., 2], "gap_chance": sums[..., 1] / sums[..., 2]}
 
     outcome = patient_scores(items, patients, statistic, resamples=resamples)
-    return {name: entry.score for name, entry in outcome.items()}
+    return {name: entry.score.in_unit(unit) for name, entry in outcome.items()}
 
 
 def strays(

@@ -5,7 +5,13 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from fetalclip_nb.models.names import UNTRAINED
-from fetalclip_nb.results.formats import format_interval, format_number, format_value
+from fetalclip_nb.results.formats import (
+    format_interval,
+    format_number,
+    format_range,
+    format_value,
+    with_interval,
+)
 from fetalclip_nb.stats.scores import Score
 
 COLUMNS = {
@@ -69,8 +75,7 @@ def others_sentence(scores: Mapping[str, Mapping[str, Score]], labelling: str) -
     parts = []
     for model, found in list(scores.items())[1:]:
         texts = [
-            f"{word} {format_value(name, found[f'{labelling}/{name}'].value)}"
-            for name, word in _WORDS.items()
+            f"{word} {format_value(found[f'{labelling}/{name}'])}" for name, word in _WORDS.items()
         ]
         parts.append(f"{model} reaches {', '.join(texts[:-1])} and {texts[-1]}")
     return f"For comparison, {'; '.join(parts)}." if parts else "No other model was run."
@@ -112,7 +117,7 @@ def separation_sentence(scores: Mapping[str, Score], name: str) -> str:
 
     >>> values = {"planes/excess": 0.8, "machine/excess_within": 0.05}
     >>> values["machine/excess_within/permuted"] = 0.0
-    >>> scores = {key: Score(v, v - 0.1, v + 0.1, v, 9, 9) for key, v in values.items()}
+    >>> scores = {key: Score(v, v - 0.1, v + 0.1, v, 9, 9, "") for key, v in values.items()}
     >>> separation_sentence(scores, "machine").split(":")[0]
     'Anatomy is separated more than the machine'
     >>> separation_sentence(scores, "operator")
@@ -132,7 +137,7 @@ def separation_sentence(scores: Mapping[str, Score], name: str) -> str:
         f"{_VERDICTS[verdict].format(name)}: the excess over chance is {_with_interval(anatomy)} "
         f"for planes and, among images of one plane, {_with_interval(other)} for the {name}, "
         f"{'' if _told(other, permuted) else 'not shown to be '}more than by chance (where "
-        f"patients exchange their {name}, 95 % of the excesses are {_range(permuted)})."
+        f"patients exchange their {name}, 95 % of the excesses are {format_interval(permuted)})."
     )
 
 
@@ -195,10 +200,9 @@ def gap_sentence(scores: Mapping[str, Score], name: str, images: str) -> str:
     for what, unit in {"age": "days", "size in the picture": "px"}.items():
         gap = f"{what.split()[0]}_gap_{unit}"
         near, chance = scores[gap], scores[gap.replace("gap", "gap_chance")]
-        interval = format_interval(gap, near.low, near.high)
         parts.append(
-            f"in {what} by {format_value(gap, near.value)} ({interval}; any other patient's head "
-            f"by {format_value(gap, chance.value)})"
+            f"in {what} by {format_value(near)} ({format_interval(near)}; any other patient's "
+            f"head by {format_value(chance)})"
         )
     return (
         f"For {name}, a head differs from the nearest heads of other patients "
@@ -211,19 +215,14 @@ def _texts(found: Mapping[str, Score], labelling: str, names: Sequence[str]) -> 
     sizes = [score.n for score in kept.values()]
     texts = {"n": f"{max(sizes):,}"} if sizes else {}
     for name, score in kept.items():
-        value, low, high = (
-            format_number(name, getattr(score, end)) for end in ("value", "low", "high")
-        )
-        text = f"{value} ({low} to {high})"
+        text = with_interval(score, " to ")
         if name.endswith("/permuted"):
-            text = f"{low} to {high}"
-        texts[COLUMNS[name]] = value if name.endswith("_chance") else text
+            text = format_range(score, " to ")
+        if name.endswith("_chance"):
+            text = format_number(score.value, score.unit)
+        texts[COLUMNS[name]] = text
     return texts
 
 
 def _with_interval(score: Score) -> str:
-    return f"{format_value('excess', score.value)} ({_range(score)})"
-
-
-def _range(score: Score) -> str:
-    return format_interval("excess", score.low, score.high)
+    return f"{format_value(score)} ({format_interval(score)})"

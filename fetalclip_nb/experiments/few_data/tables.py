@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from fetalclip_nb.results.formats import format_interval, percent_text
+from fetalclip_nb.results.formats import format_interval, with_interval
 from fetalclip_nb.results.protocol import task_results
 from fetalclip_nb.stats.scores import RunScores, Score
 
@@ -47,7 +47,7 @@ def levels_of(
 
 def size_texts(points: Mapping[int, Mapping[str, RunScores]]) -> dict[str, str]:
     """Macro F1 at each number of patients in percent, with its interval."""
-    return {f"{n} patients": percent_text(found["f1_macro"].score) for n, found in points.items()}
+    return {f"{n} patients": with_interval(found["f1_macro"].score) for n, found in points.items()}
 
 
 def largest_facts(points: Mapping[int, Mapping[str, RunScores]], task: str) -> dict[str, object]:
@@ -57,7 +57,7 @@ def largest_facts(points: Mapping[int, Mapping[str, RunScores]], task: str) -> d
     return {
         f"largest_{task}": n,
         f"largest_f1_{task}": score.value,
-        f"largest_interval_{task}": format_interval("f1", score.low, score.high),
+        f"largest_interval_{task}": format_interval(score),
     }
 
 
@@ -77,8 +77,8 @@ def heads_sentence(points: Mapping[int, RunScores], images_are: str) -> str:
     patients = "patient" if least == 1 else "patients"
     return (
         f"Heads, outlined by decoders on the same encoder: a pooled Dice coefficient of "
-        f"{percent_text(points[least].score)} % after {least} training {patients}, "
-        f"{percent_text(points[most].score)} % after {most}. The images of heads are {images_are}."
+        f"{with_interval(points[least].score)} % after {least} training {patients}, "
+        f"{with_interval(points[most].score)} % after {most}. The images of heads are {images_are}."
     )
 
 

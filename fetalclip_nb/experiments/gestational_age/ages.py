@@ -171,7 +171,7 @@ def age_scores(
             groups = None if patients is None else np.asarray(patients)[rows]
             found[f"vpr/{low:.0f}-{high:.0f}"] = scores.share(valid[rows], groups=groups)
     days = np.abs(age_days - gestational_age(hc_mm))
-    found["age_error_days"] = scores.median(days, groups=patients)
+    found["age_error_days"] = scores.median(days, groups=patients).in_unit("days")
     relative = np.abs(head_circumference(age_days) / hc_mm - 1)
     found["hc_error"] = scores.median(relative, groups=patients)
     return found

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from fetalclip_nb.results.formats import format_interval, format_value, percent_text
+from fetalclip_nb.results.formats import format_interval, format_value, with_interval
 from fetalclip_nb.stats.runs import run_scores
 from fetalclip_nb.stats.scores import RunScores, Score
 
@@ -23,7 +23,7 @@ def score_table(
         kinds: Names of scores; one that a task does not have is left empty.
     """
     rows = {
-        task: {kind: percent_text(found[kind].score) if kind in found else "" for kind in kinds}
+        task: {kind: with_interval(found[kind].score) if kind in found else "" for kind in kinds}
         for task, found in scores.items()
     }
     return pd.DataFrame.from_dict(rows, orient="index").rename(columns=_TITLES)
@@ -47,10 +47,9 @@ def chd_sentence(auroc: Score | None, images_are: str) -> str:
     """
     if auroc is None:
         return "No clips of hearts were given, so heart disease was not measured."
-    value = format_value("auroc", auroc.value)
-    interval = format_interval("auroc", auroc.low, auroc.high)
     clips = f"{auroc.n:,} clips that are {images_are}"
-    return f"The AUROC for heart disease is {value} ({interval}), on {clips}."
+    area = f"{format_value(auroc)} ({format_interval(auroc)})"
+    return f"The AUROC for heart disease is {area}, on {clips}."
 
 
 def subgroup_scores(

@@ -220,7 +220,9 @@ def _difference_scores(
             f"{name}_missed": 1 - n / images,
         }
 
-    return patient_scores(items, patients, statistic, resamples=resamples, seed=seed)
+    found = patient_scores(items, patients, statistic, resamples=resamples, seed=seed)
+    missed = f"{name}_missed"  # a share; the others are differences
+    return {key: each if key == missed else each.in_unit(unit) for key, each in found.items()}
 
 
 def _outline(mask: np.ndarray) -> np.ndarray:

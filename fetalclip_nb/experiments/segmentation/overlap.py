@@ -195,7 +195,8 @@ def distance_scores(
         return _by_structure({"hd95": ratio(sums[..., 0], sums[..., 1])}, structures)
 
     n = {f"hd95/{name}": int(defined[..., i].any(0).sum()) for i, name in enumerate(structures)}
-    return patient_scores(items, patients, statistic, n=n, resamples=resamples, seed=seed)
+    found = patient_scores(items, patients, statistic, n=n, resamples=resamples, seed=seed)
+    return {name: each.in_unit("mm") for name, each in found.items()}
 
 
 def found_table(counts: np.ndarray, structures: Sequence[str]) -> pd.DataFrame:

@@ -68,7 +68,7 @@ def limits(found: Mapping[str, RunScores]) -> dict[str, Score]:
     Returns:
         bias, low and high in mm; NaN where too few heads were measured to tell.
     """
-    unknown = Score(*[np.nan] * 4, n=0, groups=0)
+    unknown = Score(*[np.nan] * 4, n=0, groups=0, unit="mm")
     names = {name: f"hc_{name}_mm" for name in ("bias", "low", "high")}
     return {name: found[key].score if key in found else unknown for name, key in names.items()}
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from fetalclip_nb.errors import ShapeError
 from fetalclip_nb.experiments.segmentation import overlap
-from fetalclip_nb.results.formats import format_number, unit_of
+from fetalclip_nb.results.formats import with_interval
 from fetalclip_nb.stats.patients import mean_of_defined
 from fetalclip_nb.stats.scores import RunScores
 
@@ -96,10 +96,8 @@ def score_text(scores: Mapping[str, RunScores], name: str) -> str:
     if name not in scores:
         return _UNKNOWN
     score = scores[name].score
-    value, low, high = (format_number(name, v) for v in (score.value, score.low, score.high))
     # A dash between numbers that may be negative is hard to read.
-    between = "–" if unit_of(name) == "%" else " to "
-    return f"{value} ({low}{between}{high})"
+    return with_interval(score, "–" if score.unit == "%" else " to ")
 
 
 def image_table(

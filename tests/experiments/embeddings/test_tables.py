@@ -4,21 +4,25 @@ from fetalclip_nb.experiments.embeddings import tables
 from fetalclip_nb.stats.scores import Score
 
 
-def score(value, spread=0.1, n=1660):
-    return Score(value, value - spread, value + spread, value, n, 240)
+def score(value, spread=0.1, n=1660, unit=""):
+    return Score(value, value - spread, value + spread, value, n, 240, unit)
+
+
+def percent(value, n=1660):
+    return score(value, n=n, unit="%")
 
 
 SCORES = {
     "model": {
-        "planes/purity": score(0.934),
-        "planes/purity_chance": score(0.224),
+        "planes/purity": percent(0.934),
+        "planes/purity_chance": percent(0.224),
         "planes/silhouette": score(0.232, 0.01),
         "planes/ari": score(0.396, 0.02),
-        "machine/purity_within": score(0.33, n=1650),
-        "machine/purity": score(0.3),
+        "machine/purity_within": percent(0.33, n=1650),
+        "machine/purity": percent(0.3),
     },
     "twin": {
-        "planes/purity": score(0.25),
+        "planes/purity": percent(0.25),
         "planes/silhouette": score(-0.08),
         "planes/ari": score(0),
     },
@@ -126,10 +130,10 @@ def test_verdicts_of_several_labellings_share_a_sentence():
 
 def test_heads_are_compared_in_age_and_size():
     scores = {
-        "age_gap_days": score(40.3, 4),
-        "age_gap_chance_days": score(40.2, 4),
-        "size_gap_px": score(13.7, 1),
-        "size_gap_chance_px": score(93.3, 3),
+        "age_gap_days": score(40.3, 4, unit="days"),
+        "age_gap_chance_days": score(40.2, 4, unit="days"),
+        "size_gap_px": score(13.7, 1, unit="px"),
+        "size_gap_chance_px": score(93.3, 3, unit="px"),
     }
     assert tables.gap_sentence(scores, "model", "phantoms") == (
         "For model, a head differs from the nearest heads of other patients in age by 40.3 days "
