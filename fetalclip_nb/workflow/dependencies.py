@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import nbformat
+from IPython.core.inputtransformer2 import TransformerManager
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -17,7 +18,8 @@ def module_files(names: Iterable[str], package: Path = PACKAGE) -> list[Path]:
     """Source files behind modules of this package, imports inside functions included.
 
     Args:
-        names: Dotted names such as "fetalclip_nb.stats.scores"; others are ignored.
+        names: Dotted names such as "fetalclip_nb.stats.scores", or of what a module or the
+            face of a folder offers; those of other packages are ignored.
         package: Folder of the package.
 
     Returns:
@@ -26,20 +28,26 @@ def module_files(names: Iterable[str], package: Path = PACKAGE) -> list[Path]:
     >>> [path.name for path in module_files(["fetalclip_nb.growth"])]
     ['__init__.py', 'growth.py']
     """
-    found: set[Path] = set()
-    waiting = list(names)
+    files: set[Path] = set()
+    waiting, asked = set(names), set()
     while waiting:
-        for path, name in _own_files(waiting.pop(), package):
-            if path not in found:
-                found.add(path)
-                waiting.extend(_imports(path.read_text("utf-8"), _parent(path, name)))
-    return sorted(found)
+        name = waiting.pop()
+        asked.add(name)
+        wanted = set(_behind_face(name, package))
+        for path, module in _own_files(name, package):
+            if path not in files:
+                files.add(path)
+                wanted.update(_imports(path.read_text("utf-8"), _parent(path, module)))
+        waiting |= wanted - asked
+    return sorted(files)
 
 
 def notebook_files(notebook: Path, package: Path = PACKAGE) -> list[Path]:
     """Files that a notebook is computed with: itself, modules behind its imports, package data."""
     cells = nbformat.read(notebook, as_version=4).cells
-    code = "\n".join(_plain(cell.source) for cell in cells if cell.cell_type == "code")
+    # Python cannot parse IPython's own lines (%magic, !shell).
+    plain = TransformerManager().transform_cell
+    code = "".join(plain(cell.source) for cell in cells if cell.cell_type == "code")
     return [notebook, *module_files(_imports(code), package), *data_files(package)]
 
 
@@ -61,6 +69,27 @@ def _own_files(name: str, package: Path) -> Iterator[tuple[Path, str]]:
                 yield path, ".".join(parts[:end])
 
 
+def _behind_face(name: str, package: Path) -> Iterator[str]:
+    """Modules that a folder's face reads when it is imported whole, or for one of its names."""
+    folder, _, attribute = name.rpartition(".")
+    yield from (f"{name}.{room}" for room in _face(name, package))
+    for room, offered in _face(folder, package).items():
+        if attribute in offered:
+            yield f"{folder}.{room}"
+
+
+def _face(folder: str, package: Path) -> dict[str, list[str]]:
+    """Rooms of a folder to the names it offers of them, as said to `lazy_loader.attach`."""
+    path = package.parent.joinpath(*folder.split("."), "__init__.py")
+    if not path.is_file():
+        return {}
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "lazy_loader.attach":
+            said = {word.arg: ast.literal_eval(word.value) for word in node.keywords}
+            return dict.fromkeys(said.get("submodules", ()), []) | said.get("submod_attrs", {})
+    return {}
+
+
 def _parent(path: Path, name: str) -> str:
     return name if path.name == "__init__.py" else name.rpartition(".")[0]
 
@@ -73,15 +102,5 @@ def _imports(code: str, parent: str = "") -> Iterator[str]:
             ups = parent.split(".")
             base = ".".join(ups[: len(ups) - node.level + 1]) if node.level else ""
             module = ".".join(part for part in (base, node.module) if part)
-            yield module
-            yield from (f"{module}.{alias.name}" for alias in node.names)
-
-
-def _plain(code: str) -> str:
-    """Code without IPython's own lines (%magic, !shell), which Python cannot parse."""
-    lines = code.splitlines()
-    magic = [line.lstrip()[:1] in ("%", "!") for line in lines]
-    return "\n".join(
-        line[: len(line) - len(line.lstrip())] + "pass" if skip else line
-        for line, skip in zip(lines, magic, strict=True)
-    )
+            # A star stands for all that a face offers.
+            yield from (module if a.name == "*" else f"{module}.{a.name}" for a in node.names)
