@@ -86,7 +86,7 @@ def _face(folder: str, package: Path) -> dict[str, list[str]]:
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "lazy_loader.attach":
             said = {word.arg: ast.literal_eval(word.value) for word in node.keywords}
-            return dict.fromkeys(said.get("submodules", ()), []) | said.get("submod_attrs", {})
+            return {key: [] for key in said.get("submodules", ())} | said.get("submod_attrs", {})
     return {}
 
 
