@@ -14,7 +14,6 @@ from fetalclip_nb import phantoms
 from fetalclip_nb.data.images import pad_to_square
 from fetalclip_nb.data.prompts import load_age_templates, load_prompts
 from fetalclip_nb.experiments.gestational_age import ages
-from fetalclip_nb.experiments.pretraining.card import model_card
 from fetalclip_nb.experiments.pretraining.run import WEIGHTS_FILE
 from fetalclip_nb.models.model import load_model
 from fetalclip_nb.models.similarity import class_embeddings, normalise, zero_shot_logits
@@ -61,15 +60,6 @@ def test_scores_belong_to_these_weights(scores):
     data = (SHIPPED / WEIGHTS_FILE).read_bytes()
     assert scores["model"]["sha256"] == hashlib.sha256(data).hexdigest()
     assert scores["model"]["bytes"] == len(data)
-
-
-def test_card_is_written_from_the_scores(scores):
-    card = (SHIPPED / "README.md").read_text("utf-8")
-    assert card == model_card(scores)
-    changed = json.loads(json.dumps(scores))
-    changed["age"]["templates"]["vpr"]["value"] = 0.1234
-    assert "12.3" in model_card(changed)
-    assert model_card(changed) != card
 
 
 def test_new_phantoms_are_classified_from_prompts_alone(model):

@@ -2,11 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,8 +13,12 @@ from torch.nn import functional
 
 from fetalclip_nb.data.images import pad_to_square
 from fetalclip_nb.experiments.pretraining import captions
+from fetalclip_nb.experiments.pretraining.recipe import Recipe
 from fetalclip_nb.growth import AGES_DAYS, head_circumference
+from fetalclip_nb.phantoms.clips import draw_clip
+from fetalclip_nb.phantoms.cohorts import VERSION
 from fetalclip_nb.phantoms.heart import DEFECTS
+from fetalclip_nb.phantoms.picture import draw
 
 STORED_PIXELS = 128
 """Side of a stored picture; twice the model's input, so that zooming in stays sharp."""
@@ -37,13 +39,6 @@ OTHERS = tuple(plane for plane in PLANES if plane != "brain")
 AGE_RANGE = (AGES_DAYS[0], AGES_DAYS[-1] + 1)
 
 CLIP = "four-chamber clip"
-
-
-class Drawers(NamedTuple):
-    """Functions with the signatures of ``phantoms.draw`` and ``phantoms.draw_clip``."""
-
-    picture: Callable[..., object]
-    clip: Callable[..., list[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -82,38 +77,26 @@ class Pool:
             return cls(**{name: arrays[name] for name in arrays.files})
 
 
-def cached_pool(folder: Path, drawers: Drawers, *, version: int, workers: int, **size: int) -> Pool:
-    """Return the pool from ``folder``, drawing it on the first call.
-
-    Args:
-        folder: Cache folder.
-        drawers: What draws.
-        version: ``fetalclip_nb.phantoms.cohorts.VERSION``: other pictures, other file.
-        workers: Processes that draw; the pictures do not depend on it.
-        **size: heads, others, hearts and seed as `draw_pool` takes them.
-    """
-    key = json.dumps([version, size, STORED_PIXELS, PLANES, PARTS], sort_keys=True)
+def cached_pool(folder: Path, recipe: Recipe, workers: int) -> Pool:
+    """Return the pool from ``folder``, drawing it on the first call."""
+    size = {name: getattr(recipe, name) for name in ("heads", "others", "hearts", "seed")}
+    key = json.dumps([VERSION, size, STORED_PIXELS, PLANES, PARTS], sort_keys=True)
     path = Path(folder) / f"phantoms-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"
     if not path.is_file():
-        draw_pool(drawers, **size, workers=workers).save(path)
+        draw_pool(recipe, workers).save(path)
     return Pool.load(path)
 
 
-def draw_pool(
-    drawers: Drawers, *, heads: int, others: int, hearts: int, seed: int, workers: int = 1
-) -> Pool:
-    """Draw the pictures of a pool.
+def draw_pool(recipe: Recipe, workers: int = 1) -> Pool:
+    """Draw the pictures of a pool: brains, the other planes in turn, frames of clips.
 
     Args:
-        drawers: What draws.
-        heads: Brain images: sub-planes in turn, ages evenly spread.
-        others: Images of the other planes, in turn.
-        hearts: Frames of four-chamber clips, every second one with a defect, in turn.
-        seed: Seed of the pictures; patients of different seeds are different.
-        workers: Processes that draw.
+        recipe: Seed and numbers of pictures; patients of different seeds are different.
+        workers: Processes that draw; the pictures do not depend on it.
     """
-    planes = ["brain"] * heads + [OTHERS[i % len(OTHERS)] for i in range(others)] + [CLIP] * hearts
-    jobs = [(drawers, seed, index, plane) for index, plane in enumerate(planes)]
+    others = [OTHERS[i % len(OTHERS)] for i in range(recipe.others)]
+    planes = ["brain"] * recipe.heads + others + [CLIP] * recipe.hearts
+    jobs = [(recipe.seed, index, plane) for index, plane in enumerate(planes)]
     if workers == 1:
         rows = [_draw_row(job) for job in jobs]
     else:
@@ -126,12 +109,12 @@ def draw_pool(
 
 def _draw_row(job: tuple) -> tuple:
     """Draw one phantom; its randomness depends on seed and index only."""
-    drawers, seed, index, plane = job
+    seed, index, plane = job
     rng = np.random.default_rng([seed, index])
     if plane == CLIP:
-        return _heart_row(drawers, index, rng)
+        return _heart_row(index, rng)
     options = _brain_options(index, rng) if plane == "brain" else {}
-    phantom = drawers.picture(plane, rng, **options)
+    phantom = draw(plane, rng, **options)
     if plane == "other" and phantom.detail["view"] in PLANES:
         plane = phantom.detail["view"]
     brain_plane = phantom.brain_plane
@@ -147,10 +130,10 @@ def _draw_row(job: tuple) -> tuple:
     )
 
 
-def _heart_row(drawers: Drawers, index: int, rng: np.random.Generator) -> tuple:
-    """One frame of a four-chamber clip; no caption states its age or spacing."""
+def _heart_row(index: int, rng: np.random.Generator) -> tuple:
+    """A frame of a clip, every second one with a defect; no caption states age or spacing."""
     defect = DEFECTS[(index // 2) % len(DEFECTS)] if index % 2 else None
-    picture = drawers.clip(rng, frames=1, defect=defect)[0]
+    picture = draw_clip(rng, frames=1, defect=defect)[0]
     part = PARTS.index(HEARTS[defect])
     return stored_picture(picture), PLANES.index("thorax"), part, True, 0, np.nan, np.nan
 

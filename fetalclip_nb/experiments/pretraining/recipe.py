@@ -5,8 +5,6 @@ Each setting that decides what the model is. No torch: the command reads its def
 
 from dataclasses import dataclass
 
-from fetalclip_nb.errors import ParameterError
-
 
 @dataclass(frozen=True)
 class Stage:
@@ -80,7 +78,7 @@ class Recipe:
         return sum(stage.steps for stage in self.stages)
 
     def stage_at(self, step: int) -> tuple[Stage, int]:
-        """The stage of a step, and the step counted from that stage's start.
+        """The stage of a step below ``steps``, and the step counted from that stage's start.
 
         >>> Recipe(stages=(Stage(10), Stage(5, shared=True))).stage_at(12)
         (Stage(steps=5, zoom=(0.7, 1.25), shared=True, hearts=0), 2)
@@ -89,4 +87,4 @@ class Recipe:
             if step < stage.steps:
                 return stage, step
             step -= stage.steps
-        raise ParameterError("Step beyond the last stage", expected=f"below {self.steps}")
+        raise IndexError(step)

@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import subprocess
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 
 import open_clip
@@ -14,15 +12,15 @@ from torch import nn
 
 from fetalclip_nb.data.kinds import load_dataset
 from fetalclip_nb.experiments.pretraining.card import model_card
-from fetalclip_nb.experiments.pretraining.pool import Drawers, cached_pool
+from fetalclip_nb.experiments.pretraining.pool import cached_pool
 from fetalclip_nb.experiments.pretraining.recipe import Recipe
 from fetalclip_nb.experiments.pretraining.scores import HELD_OUT, age_scores, held_out_scores
 from fetalclip_nb.experiments.pretraining.training import Trainer, train
+from fetalclip_nb.files import key, whole
 from fetalclip_nb.models.model import load_model
 from fetalclip_nb.paths import SHIPPED
-from fetalclip_nb.phantoms.clips import draw_clip
 from fetalclip_nb.phantoms.cohorts import VERSION
-from fetalclip_nb.phantoms.picture import draw
+from fetalclip_nb.results.result_files import provenance
 
 CONFIG_FILE = "open_clip_config.json"
 
@@ -70,6 +68,7 @@ def run(
 
 def describe(trainer: Trainer, weights: Path, threads: int) -> dict[str, dict]:
     """Recipe, size and circumstances of a finished training."""
+    made = provenance()
     return {
         "recipe": asdict(trainer.recipe),
         "model": {
@@ -81,55 +80,27 @@ def describe(trainer: Trainer, weights: Path, threads: int) -> dict[str, dict]:
             "seconds": round(trainer.seconds),
             "threads": threads,
             "phantoms": VERSION,
-            "commit": _commit(),
-            "torch": version("torch"),
-            "open_clip_torch": version("open_clip_torch"),
+            "commit": made["commit"],
+            "torch": made["versions"]["torch"],
+            "open_clip_torch": made["versions"]["open_clip_torch"],
         },
     }
 
 
-def _commit() -> str:
-    """The checkout's commit, or "unknown" for an installed package."""
-    command = ["git", "-C", str(SHIPPED), "rev-parse", "HEAD"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
-
-
 def trained(recipe: Recipe, *, cache: Path, threads: int) -> Trainer:
-    """Draw the phantoms or read them from the cache, then train or go on with training.
-
-    Args:
-        recipe: What decides the result.
-        cache: Folder of phantoms and checkpoints.
-        threads: Threads of torch and processes that draw.
-    """
+    """Draw the phantoms or read them from the cache, then train or go on with training."""
     torch.set_num_threads(threads)
-    pool = cached_pool(
-        cache,
-        Drawers(draw, draw_clip),
-        version=VERSION,
-        heads=recipe.heads,
-        others=recipe.others,
-        hearts=recipe.hearts,
-        seed=recipe.seed,
-        workers=threads,
-    )
+    pool = cached_pool(cache, recipe, workers=threads)
     config = read_config()
     tokenizer = open_clip.get_tokenizer(f"local-dir:{SHIPPED}")
     model = new_model(config, recipe.seed)
     trainer = Trainer(model, tokenizer, config["preprocess_cfg"], pool, recipe)
-    key = json.dumps([asdict(recipe), config, VERSION], sort_keys=True)
-    train(trainer, cache / f"run-{hashlib.sha256(key.encode()).hexdigest()[:12]}.pt")
+    train(trainer, cache / f"run-{key([asdict(recipe), config, VERSION])}.pt")
     return trainer
 
 
 def export(model: nn.Module, config: dict, folder: Path) -> Path:
     """Write config and half-precision weights so that open_clip loads the folder by itself.
-
-    Args:
-        model: Trained open_clip CLIP.
-        config: Content of the config file.
-        folder: Where to write.
 
     Returns:
         The weights file.
@@ -137,8 +108,7 @@ def export(model: nn.Module, config: dict, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
     path = folder / WEIGHTS_FILE
-    temporary = path.with_suffix(".part")
     state = {name: value.half().contiguous() for name, value in model.state_dict().items()}
-    save_file(state, temporary, metadata={"format": "pt"})
-    temporary.replace(path)
+    with whole(path) as made:
+        save_file(state, made, metadata={"format": "pt"})
     return path

@@ -23,6 +23,7 @@ from fetalclip_nb.experiments.pretraining.pool import (
     log_stated_pixels,
 )
 from fetalclip_nb.experiments.pretraining.recipe import Recipe
+from fetalclip_nb.files import whole
 from fetalclip_nb.growth import gestational_age
 from fetalclip_nb.models.model import trimmed_text
 
@@ -128,7 +129,7 @@ class Trainer:
         return self.model.encode_image(((grey - self.mean) / self.std).expand(-1, 3, -1, -1))
 
     def save(self, path: Path) -> None:
-        """Write all that a resumed run needs, under a temporary name first."""
+        """Write all that a resumed run needs."""
         state = {
             "recipe": asdict(self.recipe),
             "done": self.done,
@@ -136,9 +137,8 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
-        temporary = path.with_suffix(".part")
-        torch.save(state, temporary)
-        temporary.replace(path)
+        with whole(path) as made:
+            torch.save(state, made)
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint.
@@ -170,7 +170,6 @@ def train(trainer: Trainer, checkpoint: Path, *, every: int = 200, report: int =
         every: Steps between checkpoints.
         report: Steps between lines of progress.
     """
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
     if checkpoint.is_file():
         trainer.load(checkpoint)
     trainer.model.train()
