@@ -1,26 +1,14 @@
 """Predicted classes of images, and every score that is made of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from fetalclip_nb.errors import DataError, ShapeError, listing
-from fetalclip_nb.stats.scores import (
-    Score,
-    both_units,
-    confusion_codes,
-    f1_per_class,
-    interval,
-    macro_f1,
-    macro_recall,
-    resampled_counts,
-    share,
-)
-
-_RANKS = 4  # the true class came first, second, third or later
+from fetalclip_nb.errors import DataError, listing
+from fetalclip_nb.stats.scores import Score, bootstrap, both_units, on_sums, owners, share
 
 
 @dataclass(frozen=True)
@@ -47,15 +35,10 @@ class Predictions:
         return sorted(set(self.labels.tolist()))
 
     @property
-    def codes(self) -> np.ndarray:
-        """Cell of the confusion matrix of each image's first choice, shape (N,)."""
-        return confusion_codes(self.labels, self.ranked[:, 0], len(self.classes))
-
-    @property
     def confusion(self) -> np.ndarray:
         """Counts of shape (C, C), rows are true classes."""
         c = len(self.classes)
-        return np.bincount(self.codes, minlength=c * c).reshape(c, c)
+        return np.bincount(self.labels * c + self.ranked[:, 0], minlength=c * c).reshape(c, c)
 
 
 def predict(
@@ -74,18 +57,11 @@ def predict(
 
     Raises:
         DataError: If a label has no prompts.
-        ShapeError: If sizes do not match.
     """
     unknown = sorted(set(labels) - set(classes))
     if unknown:
         raise DataError(
             "Labels without prompts", expected=", ".join(classes), found=listing(unknown)
-        )
-    if logits.shape != (len(labels), len(classes)):
-        raise ShapeError(
-            "Logits do not fit labels and classes",
-            expected=(len(labels), len(classes)),
-            found=logits.shape,
         )
     index = {name: i for i, name in enumerate(classes)}
     truth = np.array([index[label] for label in labels])
@@ -104,53 +80,67 @@ def scores(predictions: Predictions, *, by_patient: bool) -> dict[str, Score]:
         Scores by name: f1_macro, accuracy_macro, top2_macro, top3_macro, f1/CLASS,
         accuracy/CLASS. The means run over the classes that have images.
     """
-    c, present = len(predictions.classes), predictions.present
-    groups = predictions.patients if by_patient else None
-    # One draw serves all scores: an outcome is the confusion cell and the true class's rank.
-    ranks = np.minimum(_true_rank(predictions), _RANKS - 1)
-    codes = predictions.codes * _RANKS + ranks
-    n_codes = c * c * _RANKS
-    counts = resampled_counts(codes, n_codes, groups=groups).reshape(-1, c * c, _RANKS)
-    whole = np.bincount(codes, minlength=n_codes).reshape(c * c, _RANKS)
-    units = codes.size if groups is None else len(set(groups))
+    n, c, present = len(predictions.labels), len(predictions.classes), predictions.present
+    owner, units = owners(predictions.patients if by_patient else np.arange(n))
+    guesses = max(1, min(3, c - 1, predictions.ranked.shape[1]))
+    tables = choice_sums(predictions.ranked[None], predictions.labels, owner, c, guesses)
 
-    def entry(statistic: Callable[[np.ndarray], np.ndarray]) -> Score:
-        value = float(statistic(whole))
-        return interval(value, statistic(counts), n=codes.size, groups=units)
+    def statistic(true: np.ndarray, choices: np.ndarray) -> dict[str, np.ndarray]:
+        return choice_scores(true, choices, predictions.classes, present)
 
-    found = {
-        "f1_macro": entry(lambda k: macro_f1(k.sum(-1), c, present)),
-        "accuracy_macro": entry(lambda k: macro_recall(k.sum(-1), c, present)),
-    }
-    for k in (2, 3):
-        if k < min(c, predictions.ranked.shape[1] + 1):
-            found[f"top{k}_macro"] = entry(
-                lambda n, k=k: _top_recall(n, c, k)[..., present].mean(-1)
-            )
-    for i in present:
-        name = predictions.classes[i]
-        found[f"f1/{name}"] = entry(lambda k, i=i: f1_per_class(k.sum(-1), c)[..., i])
-        found[f"accuracy/{name}"] = entry(lambda k, i=i: _top_recall(k, c, 1)[..., i])
-    return found
+    found = bootstrap(on_sums(statistic, *tables), units, n)
+    return {name: each.score for name, each in found.items()}
 
 
-def _true_rank(predictions: Predictions) -> np.ndarray:
-    """Position of the true class in the ranking, 0 for the first, shape (N,)."""
-    hit = predictions.ranked == predictions.labels[:, None]
-    return np.where(hit.any(1), hit.argmax(1), predictions.ranked.shape[1])
-
-
-def _top_recall(counts: np.ndarray, c: int, k: int) -> np.ndarray:
-    """Share of each class's images with the true class among the first k, shape (..., C).
+def choice_sums(
+    ranked: np.ndarray, labels: np.ndarray, owner: np.ndarray, n_classes: int, guesses: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """What each unit (patient or image) adds to the sums that `choice_scores` are made of.
 
     Args:
-        counts: Shape (..., C * C, ranks).
-        c: Number of classes.
-        k: Number of guesses.
+        ranked: Class indices by falling probability, at least the first, shape (H, N, ranks).
+        labels: True class index of each item, shape (N,).
+        owner: Unit number of each item, shape (N,).
+        n_classes: C.
+        guesses: How many of the first choices are looked at, from 1.
+
+    Returns:
+        Items of each class, shape (P, 1, C). Items that are predicted as each class, and of
+        each class that are among the first 1, 2, ... choices, shape (P, H, C, 1 + guesses).
     """
-    by_class = counts.reshape(*counts.shape[:-2], c, c, counts.shape[-1]).sum(-2)
-    hits, total = by_class[..., :k].sum(-1), by_class.sum(-1)
-    return np.divide(hits, total, out=np.zeros(total.shape), where=total > 0)
+    predicted, truth = ranked[..., 0], np.broadcast_to(labels, ranked.shape[:2])
+    hit = ranked == labels[:, None]
+    rank = np.where(hit.any(-1), hit.argmax(-1), ranked.shape[-1])
+    choices = [sum_by(owner, predicted, n_classes)]
+    choices += [sum_by(owner, truth, n_classes, rank < k) for k in range(1, guesses + 1)]
+    true = sum_by(owner, labels[None], n_classes)
+    return true.astype(np.float32), np.stack(choices, axis=-1).astype(np.float32)
+
+
+def sum_by(
+    owner: np.ndarray, codes: np.ndarray, n_codes: int, values: np.ndarray | None = None
+) -> np.ndarray:
+    """Sum of values (or count) by unit, head and code: (P, H, n_codes) of codes (H, N)."""
+    heads, size = len(codes), owner.max() + 1
+    cells = (owner * heads + np.arange(heads)[:, None]) * n_codes + codes
+    values = None if values is None else values.ravel()
+    flat = np.bincount(cells.ravel(), values, size * heads * n_codes)
+    return flat.reshape(size, heads, n_codes)
+
+
+def choice_scores(
+    true: np.ndarray, choices: np.ndarray, classes: Sequence[str], present: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """Scores of shape (R, H) from sums of `choice_sums`; F1 is 0 where a class never occurs."""
+    predicted, *within = np.moveaxis(choices.astype(np.float64), -1, 0)
+    # A part is 0 where its whole is: 0 / 1 is the wanted 0.
+    f1 = 2 * within[0] / np.maximum(true + predicted, 1)
+    recall, *later = (hits / np.maximum(true, 1) for hits in within)
+    found = {"f1_macro": f1[..., present].mean(-1), "accuracy_macro": recall[..., present].mean(-1)}
+    found |= {f"top{k}_macro": hits[..., present].mean(-1) for k, hits in enumerate(later, 2)}
+    for i in present:
+        found |= {f"f1/{classes[i]}": f1[..., i], f"accuracy/{classes[i]}": recall[..., i]}
+    return found
 
 
 def task_scores(

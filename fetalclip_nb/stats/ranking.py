@@ -7,19 +7,20 @@ quadratic form: no resample is ever sorted. Time grows with the square of the nu
 given for every task of the paper.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 from scipy.special import logsumexp
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from fetalclip_nb.errors import DataError
+from fetalclip_nb.stats.scores import ratio
 
 GRID = np.linspace(0, 1, 101)
 """False-positive rates at which mean ROC curves are given."""
 
 _ROWS = 128  # items compared at a time: their counts stay in the processor's cache
-
-_BLOCK = 500  # resamples at a time
 
 
 def log_odds(logits: np.ndarray, chosen: int) -> np.ndarray:
@@ -39,9 +40,9 @@ def log_odds(logits: np.ndarray, chosen: int) -> np.ndarray:
 
 
 def auroc(
-    logits: np.ndarray, labels: np.ndarray, owner: np.ndarray, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """AUROC of each head, and its mean over the heads in each resample.
+    logits: np.ndarray, labels: np.ndarray, owner: np.ndarray
+) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """AUROC of each head, and its mean over the heads in resamples.
 
     Of two classes, class 1 is ranked; of more, each class that has items is ranked against
     the rest and the mean is taken.
@@ -50,53 +51,49 @@ def auroc(
         logits: Shape (H, N, C).
         labels: True class index, shape (N,); at least two classes occur.
         owner: Patient number of each item, shape (N,).
-        weights: How often each patient is drawn, shape (R, P).
 
     Returns:
-        Values of shape (H,), and means over heads of shape (R,), NaN in a resample that has
-        lost a whole class.
+        Values of shape (H,), and a function that maps how often each patient is drawn, shape
+        (R, P), to means over heads of shape (R,), NaN where a whole class is lost.
     """
     ranked = [1] if logits.shape[-1] == 2 else sorted(set(labels.tolist()))
-    values, drawn = [], []
+    values, pairs = [], []
     for chosen in ranked:
         odds, positive = log_odds(logits, chosen), labels == chosen
         values.append([roc_auc_score(positive, row) for row in odds])
-        drawn.append(_resampled(odds, positive, owner, weights))
-    return np.mean(values, axis=0), np.mean(drawn, axis=0)
+        pairs.append(_ordered_pairs(odds, positive, owner))
+
+    def resampled(weights: np.ndarray) -> np.ndarray:
+        return np.mean([_share_in_order(weights, *each) for each in pairs], axis=0)
+
+    return np.mean(values, axis=0), resampled
 
 
-def _resampled(
-    odds: np.ndarray, positive: np.ndarray, owner: np.ndarray, weights: np.ndarray
+def _share_in_order(
+    weights: np.ndarray,
+    pairs: np.ndarray,
+    above: tuple[np.ndarray, np.ndarray],
+    below: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
-    """Mean AUROC over the heads in each resample, shape (R,)."""
-    pairs, above, below = _ordered_pairs(odds, positive, owner)
-    n_above = np.bincount(owner[positive], minlength=weights.shape[1])[above]
-    n_below = np.bincount(owner[~positive], minlength=weights.shape[1])[below]
-    found = np.empty(len(weights))
-    for start in range(0, len(weights), _BLOCK):
-        block = weights[start : start + _BLOCK].astype(np.float32)
-        first, second = block[:, above], block[:, below]
-        right = np.einsum("rp,rp->r", first @ pairs, second, dtype=np.float64)
-        total = (first @ n_above) * (second @ n_below)
-        found[start : start + _BLOCK] = np.divide(
-            right, total, out=np.full(len(block), np.nan), where=total > 0
-        )
-    return found
+    """Mean AUROC over the heads in each resample, shape (R,), from `_ordered_pairs`."""
+    first, second = weights[:, above[0]], weights[:, below[0]]
+    right = np.einsum("rp,rp->r", first @ pairs, second, dtype=np.float64)
+    return ratio(right, (first @ above[1]) * (second @ below[1]))
 
 
 def _ordered_pairs(
     odds: np.ndarray, positive: np.ndarray, owner: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Mean number (over heads) of pairs in the right order, for each pair of patients.
 
     Returns:
-        Float32 of shape (patients with positive items, patients with others), and the numbers
-        of these patients.
+        Float32 of shape (patients with positive items, patients with others); numbers of the
+        patients of each side, and how many items they have there.
     """
     rows = [np.flatnonzero(side) for side in (positive, ~positive)]
     rows = [side[np.argsort(owner[side], kind="stable")] for side in rows]
-    (above, starts), (below, other_starts) = (
-        np.unique(owner[side], return_index=True) for side in rows
+    (above, starts, n_above), (below, other_starts, n_below) = (
+        np.unique(owner[side], return_index=True, return_counts=True) for side in rows
     )
     upper, lower = odds[:, rows[0]], odds[:, rows[1]]
     sums = np.empty((rows[0].size, below.size))
@@ -108,7 +105,7 @@ def _ordered_pairs(
             counts += high[:, None] >= low
         sums[start : start + _ROWS] = np.add.reduceat(counts, other_starts, axis=1)
     pairs = np.add.reduceat(sums, starts, axis=0) / (2 * len(odds))
-    return pairs.astype(np.float32), above, below
+    return pairs.astype(np.float32), (above, n_above), (below, n_below)
 
 
 def roc_points(logits: np.ndarray, labels: np.ndarray) -> pd.DataFrame:

@@ -1,11 +1,11 @@
-"""Scores and their bootstrap intervals.
+"""Scores and their intervals, from one bootstrap over patients, or over images as published.
 
-Every score here is a function of how often each outcome occurs: a confusion matrix for F1,
-the number of valid predictions for VPR, a histogram of errors in days for their median. A
-bootstrap resample is then a vector of counts, and 10,000 resamples are one array.
+A resample is how often each unit (patient or image) is drawn. What scores are made of is summed
+once over the items of each unit; the sums of many resamples are then one product of two
+matrices, drawn weights times the units' sums.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,10 @@ SEED = 42
 
 LEVEL = 0.95
 
-_BLOCK = 20  # resamples drawn at a time: small enough for the processor's cache
+_BLOCK = 50  # resamples drawn at a time: small enough for the processor's cache
+
+Statistic = Callable[..., Mapping[str, np.ndarray]]
+"""Maps weights (R, units) or sums (R, H, ...) to scores by name, each of shape (R, H)."""
 
 
 @dataclass(frozen=True)
@@ -49,160 +52,113 @@ class Score:
         return replace(self, unit=unit)
 
 
-def confusion_codes(labels: np.ndarray, ranked: np.ndarray, n_classes: int) -> np.ndarray:
-    """One number an image that says which cell of the confusion matrix it adds to.
+@dataclass(frozen=True)
+class RunScores:
+    """One score of H heads.
 
-    Args:
-        labels: True classes, integers of shape (N,).
-        ranked: Predicted classes, integers of shape (N,).
-        n_classes: Number of classes, distractors included.
-
-    Returns:
-        Integers of shape (N,): label * n_classes + prediction.
+    Attributes:
+        values: The score of each head, shape (H,).
+        score: Mean over the heads, with its interval over resampled patients.
     """
-    return np.asarray(labels) * n_classes + np.asarray(ranked)
+
+    values: np.ndarray
+    score: Score
+
+    def in_unit(self, unit: str) -> "RunScores":
+        """The same numbers, said to be in another unit."""
+        return replace(self, score=self.score.in_unit(unit))
 
 
-def f1_per_class(counts: np.ndarray, n_classes: int) -> np.ndarray:
-    """F1 of each class from flattened confusion matrices.
-
-    Args:
-        counts: Shape (..., C * C), rows of the matrix are true classes.
-        n_classes: C.
-
-    Returns:
-        F1 of shape (..., C); 0 where a class is neither present nor predicted.
-
-    >>> f1_per_class(np.array([2, 0, 1, 1]), 2).round(3).tolist()
-    [0.8, 0.667]
-    """
-    matrix = counts.reshape(*counts.shape[:-1], n_classes, n_classes)
-    hits = np.diagonal(matrix, axis1=-2, axis2=-1).astype(np.float64)
-    total = matrix.sum(-1) + matrix.sum(-2)
-    return np.divide(2 * hits, total, out=np.zeros_like(hits), where=total > 0)
+def owners(units: np.ndarray) -> tuple[np.ndarray, int]:
+    """Number of each item's unit, in the order of their names, and how many units there are."""
+    names, owner = np.unique(units, return_inverse=True)
+    if not names.size:
+        raise ShapeError("No images to score", expected="at least one", found=0)
+    return owner, names.size
 
 
-def recall_per_class(counts: np.ndarray, n_classes: int) -> np.ndarray:
-    """Share of each class's images that are predicted as it, shape (..., C)."""
-    matrix = counts.reshape(*counts.shape[:-1], n_classes, n_classes)
-    hits = np.diagonal(matrix, axis1=-2, axis2=-1).astype(np.float64)
-    total = matrix.sum(-1)
-    return np.divide(hits, total, out=np.zeros_like(hits), where=total > 0)
+def weights(units: int, *, resamples: int = RESAMPLES, seed: int = SEED) -> Iterator[np.ndarray]:
+    """How often each unit is drawn, for some resamples at a time.
 
-
-def macro_f1(counts: np.ndarray, n_classes: int, present: Sequence[int]) -> np.ndarray:
-    """Mean F1 over the classes that have images, shape (...)."""
-    return f1_per_class(counts, n_classes)[..., list(present)].mean(-1)
-
-
-def macro_recall(counts: np.ndarray, n_classes: int, present: Sequence[int]) -> np.ndarray:
-    """Mean recall ("accuracy" in the paper's tables) over the classes that have images."""
-    return recall_per_class(counts, n_classes)[..., list(present)].mean(-1)
-
-
-def resampled_counts(
-    codes: np.ndarray,
-    n_codes: int,
-    *,
-    groups: np.ndarray | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = SEED,
-) -> np.ndarray:
-    """Counts of each outcome in bootstrap resamples.
-
-    The image bootstrap draws N row numbers a resample from one generator, as the paper's
-    does, so that its intervals come out to the last digit. The patient bootstrap keeps each
-    patient's images together: the honest unit where a patient has several.
+    Numbers are drawn from one generator, a resample after the other, as the paper draws its
+    images, so that its intervals come out to the last digit.
 
     Args:
-        codes: Outcome of each image, integers of shape (N,).
-        n_codes: Number of possible outcomes.
-        groups: Patient of each image, shape (N,); None resamples images.
-        resamples: Number of resamples R.
+        units: Number of patients or images.
+        resamples: Number of resamples in all.
         seed: Seed of `numpy.random.default_rng`.
 
-    Returns:
-        Integers of shape (R, n_codes).
-
-    Raises:
-        ShapeError: If there are no images, or codes and groups differ in length.
+    Yields:
+        Whole numbers as float32 of shape (some, units).
     """
-    codes = np.asarray(codes)
-    if codes.size == 0:
-        raise ShapeError("No images to score", expected="at least one", found=0)
-    if groups is not None and len(groups) != codes.size:
-        raise ShapeError("One group an image is needed", expected=codes.size, found=len(groups))
     rng = np.random.default_rng(seed)
-    # Few outcomes occur: counting only those keeps the arrays small.
-    used, compact = np.unique(codes, return_inverse=True)
-    counts = np.zeros((resamples, n_codes), dtype=np.int32)
-    draw = _image_draws(compact, rng) if groups is None else _group_draws(compact, groups, rng)
     for start in range(0, resamples, _BLOCK):
         size = min(_BLOCK, resamples - start)
-        counts[start : start + size, used] = draw(size)
-    return counts
+        picked = rng.integers(0, units, size=(size, units))
+        picked += np.arange(size)[:, None] * units
+        times = np.bincount(picked.ravel(), minlength=size * units)
+        yield times.reshape(size, units).astype(np.float32)
 
 
-def _image_draws(codes: np.ndarray, rng: np.random.Generator) -> Callable[[int], np.ndarray]:
-    """A function that draws resamples of images: int (size, number of codes)."""
-    n, width = codes.size, codes.max() + 1
-
-    def draw(size: int) -> np.ndarray:
-        picked = codes[rng.integers(0, n, size=(size, n))]
-        picked += np.arange(size)[:, None] * width
-        return np.bincount(picked.ravel(), minlength=size * width).reshape(size, width)
-
-    return draw
-
-
-def _group_draws(
-    codes: np.ndarray, groups: np.ndarray, rng: np.random.Generator
-) -> Callable[[int], np.ndarray]:
-    """A function that draws resamples of whole groups: int (size, number of codes)."""
-    names, index = np.unique(np.asarray(groups), return_inverse=True)
-    table = np.zeros((names.size, codes.max() + 1), dtype=np.float32)
-    np.add.at(table, (index, codes), 1)
-
-    def draw(size: int) -> np.ndarray:
-        picked = rng.integers(0, names.size, size=(size, names.size))
-        picked += np.arange(size)[:, None] * names.size
-        weights = np.bincount(picked.ravel(), minlength=size * names.size)
-        # Exact in float32: every count is far below 2**24.
-        return np.rint(weights.reshape(size, -1).astype(np.float32) @ table)
-
-    return draw
-
-
-def score(
-    statistic: Callable[[np.ndarray], np.ndarray],
-    codes: np.ndarray,
-    n_codes: int,
-    *,
-    groups: np.ndarray | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = SEED,
-) -> Score:
-    """A statistic of outcome counts with its 95 % percentile interval.
+def on_sums(statistic: Statistic, *tables: np.ndarray) -> Statistic:
+    """A statistic of sums as one of weights.
 
     Args:
-        statistic: Maps counts (..., n_codes) to values (...).
-        codes: Outcome of each image, integers of shape (N,).
-        n_codes: Number of possible outcomes.
-        groups: Patient of each image, or None to resample images as published.
+        statistic: Takes the sums of each table, shape (R, ...).
+        tables: What each unit's items add to them, shape (units, ...). Float32 is exact for
+            counts below 2**24.
+    """
+
+    def of_weights(weights: np.ndarray) -> Mapping[str, np.ndarray]:
+        return statistic(*(np.tensordot(weights.astype(t.dtype), t, 1) for t in tables))
+
+    return of_weights
+
+
+def resampled(
+    statistic: Statistic, units: int, *, resamples: int = RESAMPLES, seed: int = SEED
+) -> dict[str, np.ndarray]:
+    """Means over heads in each resample, shape (resamples,), by the scores' names.
+
+    With as many units and the same seed, two models are given the same resamples.
+    """
+    parts = [
+        {name: mean_of_defined(values) for name, values in statistic(block).items()}
+        for block in weights(units, resamples=resamples, seed=seed)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def bootstrap(
+    statistic: Statistic,
+    units: int,
+    n: int,
+    *,
+    sizes: Mapping[str, int] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> dict[str, RunScores]:
+    """Scores of H heads and of their mean, every head on the same drawn units.
+
+    Args:
+        statistic: Of weights; NaN where they do not define a score.
+        units: Number of patients or images.
+        n: Number of items.
+        sizes: Items that a score is made of, by name, where these are not all n.
         resamples: Number of resamples.
-        seed: Seed.
+        seed: Seed of the draws.
 
     Returns:
-        Value, interval, mean over resamples and sizes.
+        Scores by name. Means over heads leave undefined values out; a score that no head has
+        is absent.
     """
-    codes = np.asarray(codes)
-    counts = resampled_counts(codes, n_codes, groups=groups, resamples=resamples, seed=seed)
-    return interval(
-        float(statistic(np.bincount(codes, minlength=n_codes))),
-        statistic(counts),
-        n=codes.size,
-        groups=codes.size if groups is None else len(set(groups)),
-    )
+    drawn = resampled(statistic, units, resamples=resamples, seed=seed)
+    found = {}
+    for name, (values,) in statistic(np.ones((1, units), np.float32)).items():
+        if not np.isnan(values).all():
+            size, mean = (sizes or {}).get(name, n), float(mean_of_defined(values))
+            found[name] = RunScores(values, interval(mean, drawn[name], n=size, groups=units))
+    return found
 
 
 def interval(value: float, resampled: np.ndarray, *, n: int, groups: int) -> Score:
@@ -213,32 +169,41 @@ def interval(value: float, resampled: np.ndarray, *, n: int, groups: int) -> Sco
 
 
 def share(valid: np.ndarray, *, groups: np.ndarray | None = None, **options: int) -> Score:
-    """Share of True values with its interval: VPR, top-k accuracy.
+    """Share of True values with its interval: VPR, accuracy.
+
+    Args:
+        valid: Boolean, shape (N,).
+        groups: Patient of each image, shape (N,); None resamples images.
+        options: ``resamples`` and ``seed``.
 
     >>> share(np.array([True, True, False, False])).value
     0.5
     """
-    return score(_second_share, np.asarray(valid).astype(np.int64), 2, groups=groups, **options)
+    owner, units = owners(np.arange(len(valid)) if groups is None else groups)
+    right, images = np.bincount(owner, valid), np.bincount(owner)
 
+    def statistic(weights: np.ndarray) -> dict[str, np.ndarray]:
+        return {"share": ratio(weights @ right, weights @ images)[:, None]}
 
-def _second_share(counts: np.ndarray) -> np.ndarray:
-    return counts[..., 1] / np.maximum(counts.sum(-1), 1)
+    return bootstrap(statistic, units, len(valid), **options)["share"].score
 
 
 def median(values: np.ndarray, *, groups: np.ndarray | None = None, **options: int) -> Score:
-    """Median with its interval (the lower median of an even number).
+    """Median (the lower one of an even number) with its interval; arguments as of `share`.
 
     >>> median(np.array([1.0, 5.0, 2.0])).value
     2.0
     """
-    levels, codes = np.unique(np.asarray(values, dtype=np.float64), return_inverse=True)
+    owner, units = owners(np.arange(len(values)) if groups is None else groups)
+    order = np.argsort(values)
+    rising, owner = np.asarray(values, dtype=np.float64)[order], owner[order]
 
-    def lower_median(counts: np.ndarray) -> np.ndarray:
-        running = counts.cumsum(-1)
-        half = (running[..., -1:] + 1) // 2
-        return levels[(running >= half).argmax(-1)]
+    def statistic(weights: np.ndarray) -> dict[str, np.ndarray]:
+        running = weights[:, owner].cumsum(-1)
+        half = (running[:, -1:] + 1) // 2
+        return {"median": rising[(running >= half).argmax(-1)][:, None]}
 
-    return score(lower_median, codes, levels.size, groups=groups, **options)
+    return bootstrap(statistic, units, len(values), **options)["median"].score
 
 
 def both_units(
@@ -260,18 +225,21 @@ def both_units(
     return {name: {unit: found[name] for unit, found in units.items()} for name in names}
 
 
-@dataclass(frozen=True)
-class RunScores:
-    """One score of H heads.
+def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Part over whole, NaN where the whole is 0.
 
-    Attributes:
-        values: The score of each head, shape (H,).
-        score: Mean over the heads, with its interval over resampled patients.
+    >>> ratio(np.array([1.0, 0.0]), np.array([2.0, 0.0])).tolist()
+    [0.5, nan]
     """
+    part, whole = np.broadcast_arrays(np.asarray(part, np.float64), np.asarray(whole, np.float64))
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole != 0)
 
-    values: np.ndarray
-    score: Score
 
-    def in_unit(self, unit: str) -> "RunScores":
-        """The same numbers, said to be in another unit."""
-        return replace(self, score=self.score.in_unit(unit))
+def mean_of_defined(values: np.ndarray) -> np.ndarray:
+    """Mean over the last axis of what is not NaN; NaN where nothing is left.
+
+    >>> mean_of_defined(np.array([[1.0, 3.0], [1.0, np.nan], [np.nan, np.nan]])).tolist()
+    [2.0, 1.0, nan]
+    """
+    defined = ~np.isnan(values)
+    return ratio(np.where(defined, values, 0).sum(-1), defined.sum(-1))

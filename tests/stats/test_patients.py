@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from fetalclip_nb.errors import ShapeError
 from fetalclip_nb.stats.patients import patient_means
 
 PATIENTS = np.array(["a", "b", "b", "c"])
@@ -35,10 +34,3 @@ def test_all_values_share_one_draw_of_patients():
     assert other.value == one.value and other.mean != one.mean
     once = patient_means({"a": a}, PATIENTS, resamples=1)["a"]["patient"]
     assert once.low == once.mean == once.high
-
-
-def test_sizes_must_match():
-    with pytest.raises(ShapeError, match=r"Where: x. Expected: \(4,\). Found: \(3,\)"):
-        patient_means({"x": np.zeros(3)}, PATIENTS)
-    with pytest.raises(ShapeError, match="Items and patients do not fit"):
-        patient_means({}, PATIENTS)

@@ -4,7 +4,7 @@ from sklearn.metrics import auc, roc_auc_score
 
 from fetalclip_nb.errors import DataError
 from fetalclip_nb.stats import ranking
-from fetalclip_nb.stats.patients import patient_weights
+from fetalclip_nb.stats.scores import weights
 
 
 def pairs_in_order(odds, positive, repeats):
@@ -25,12 +25,12 @@ def tied_task(heads=3, items=17, patients=6, seed=0):
 def test_ties_count_half_in_values_and_resamples():
     logits, labels, owner = tied_task()
     owner = np.unique(owner, return_inverse=True)[1]
-    weights = patient_weights(owner, resamples=25, seed=1)
-    values, drawn = ranking.auroc(logits, labels, owner, weights)
+    (drawn,) = weights(owner.max() + 1, resamples=25, seed=1)
+    values, resampled = ranking.auroc(logits, labels, owner)
     odds = logits[..., 1] - logits[..., 0]
     whole = [pairs_in_order(head, labels == 1, np.ones(17, int)) for head in odds]
     assert values == pytest.approx(whole)
-    for row, found in zip(weights, drawn, strict=True):
+    for row, found in zip(drawn.astype(int), resampled(drawn), strict=True):
         slow = [pairs_in_order(head, labels == 1, row[owner]) for head in odds]
         assert found == pytest.approx(np.mean(slow))
 
@@ -39,17 +39,17 @@ def test_resamples_without_a_class_have_no_auroc_and_do_not_spoil_the_interval()
     # Patient 0 has the only positive items: a resample without patient 0 says nothing.
     logits, labels = tied_task(items=8)[0], np.array([1, 1, 0, 0, 0, 0, 0, 0])
     owner = np.array([0, 0, 1, 1, 2, 2, 2, 3])
-    weights = np.array([[1, 1, 1, 1], [0, 2, 1, 1], [4, 0, 0, 0], [2, 1, 1, 0]])
-    _, drawn = ranking.auroc(logits, labels, owner, weights)
-    assert np.isnan(drawn).tolist() == [False, True, True, False]
+    drawn = np.array([[1, 1, 1, 1], [0, 2, 1, 1], [4, 0, 0, 0], [2, 1, 1, 0]])
+    _, resampled = ranking.auroc(logits, labels, owner)
+    assert np.isnan(resampled(drawn)).tolist() == [False, True, True, False]
 
 
 def test_every_patient_once_gives_the_mean_over_heads_however_the_rows_are_cut(monkeypatch):
     monkeypatch.setattr(ranking, "_ROWS", 4)
     logits, labels, owner = tied_task(heads=5, items=41, patients=9)
     owner = np.unique(owner, return_inverse=True)[1]
-    values, drawn = ranking.auroc(logits, labels, owner, np.ones((1, owner.max() + 1)))
-    assert drawn == pytest.approx([values.mean()])
+    values, resampled = ranking.auroc(logits, labels, owner)
+    assert resampled(np.ones((1, owner.max() + 1))) == pytest.approx([values.mean()])
 
 
 def test_log_odds_rank_as_probabilities_and_do_not_saturate():

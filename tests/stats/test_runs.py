@@ -3,72 +3,8 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import f1_score, recall_score, roc_auc_score, top_k_accuracy_score
 
-from fetalclip_nb.errors import DataError, ShapeError
-from fetalclip_nb.stats import classification, ranking, runs, scores
-from fetalclip_nb.stats import patients as patient_sums
-from fetalclip_nb.stats.patients import blocks, patient_weights
-
-
-def task(heads=2, items=29, classes=3, patients=5):
-    rng = np.random.default_rng(0)
-    logits = rng.integers(-2, 3, (heads, items, classes)).astype(np.float32)
-    owner = np.r_[np.arange(patients), rng.integers(0, patients, items - patients)]
-    return logits, rng.integers(0, classes, items), owner
-
-
-def test_sums_equal_counting_item_by_item_ties_included():
-    logits, labels, owner = task()
-    found = runs.patient_sums(logits, labels, owner)
-    true, gaps = np.zeros((5, 1, 3)), np.zeros((5, 2, 15))
-    hits, predicted, second = np.zeros((3, 5, 2, 3))
-    for i, (label, patient) in enumerate(zip(labels, owner, strict=True)):
-        true[patient, 0, label] += 1
-        for h in range(2):
-            ranked = np.argsort(-logits[h, i], kind="stable")
-            confidence = softmax(logits[h, i].astype(float), axis=-1).max()
-            predicted[patient, h, ranked[0]] += 1
-            hits[patient, h, label] += ranked[0] == label
-            second[patient, h, label] += label in ranked[:2]
-            gaps[patient, h, int(np.ceil(15 * confidence)) - 1] += confidence - (ranked[0] == label)
-    slow = {"true": true, "hits": hits, "predicted": predicted, "second": second, "gaps": gaps}
-    assert vars(found).keys() == slow.keys()
-    for name, table in slow.items():
-        assert vars(found)[name] == pytest.approx(table), name
-    for table, name in zip(runs.choice_sums(logits, labels, owner), slow, strict=False):
-        assert (table == vars(found)[name]).all()
-
-
-def test_weighted_sums_are_those_of_repeated_items():
-    logits, labels, owner = task()
-    weights = np.array([[2, 0, 1, 1, 1], [1, 1, 1, 1, 1]])
-    drawn = runs.patient_sums(logits, labels, owner).weighted(weights)
-    for row, times in enumerate(weights):
-        rows = np.repeat(np.arange(29), times[owner])
-        one = np.zeros(rows.size, dtype=np.int64)
-        slow = runs.patient_sums(logits[:, rows], labels[rows], one)
-        for name, table in vars(slow).items():
-            assert vars(drawn)[name][row] == pytest.approx(table[0])
-
-
-def test_weights_are_the_draws_of_the_other_scores_and_belong_to_patients_not_items():
-    patients = np.array(["b", "a", "c", "a", "d", "b"])
-    weights = patient_weights(patients, resamples=45, seed=7)
-    each = np.unique(patients, return_inverse=True)[1]
-    counts = scores.resampled_counts(each, 4, groups=patients, resamples=45, seed=7)
-    assert (weights * [2, 2, 1, 1] == counts).all() and (weights.sum(1) == 4).all()
-    # Other items of the same patients, in another order.
-    again = patient_weights(patients[[4, 0, 2, 1]], resamples=45, seed=7)
-    assert (again == weights).all()
-    assert (patient_weights(patients, resamples=45, seed=8) != weights).any()
-
-
-def test_blocks_hold_every_resample_once(monkeypatch):
-    monkeypatch.setattr(patient_sums, "_BLOCK", 4)
-    weights = np.arange(20).reshape(10, 2)
-    parts = list(blocks(weights))
-    assert [len(part) for part in parts] == [4, 4, 2] and parts[0].dtype == np.float32
-    assert (np.concatenate(parts) == weights).all()
-
+from fetalclip_nb.errors import ShapeError
+from fetalclip_nb.stats import classification, runs, scores
 
 NAMES = ("a", "b", "c", "d", "e")
 
@@ -140,8 +76,7 @@ def test_values_of_each_head_equal_scikit_learn(classes):
 
 @pytest.mark.parametrize("classes", [2, 4])
 def test_interval_equals_a_slow_bootstrap_of_whole_patients(classes, monkeypatch):
-    monkeypatch.setattr(patient_sums, "_BLOCK", 40)
-    monkeypatch.setattr(ranking, "_BLOCK", 50)
+    monkeypatch.setattr(scores, "_BLOCK", 40)
     logits, labels, patients = run_task(heads=2, classes=classes, items=23, patients=8, seed=4)
     found = runs.run_scores(logits, labels, patients, NAMES[:classes], resamples=130, seed=5)
     drawn = slow_bootstrap(logits, labels, patients, resamples=130, seed=5)
@@ -264,24 +199,8 @@ def test_ensemble_is_the_logarithm_of_the_mean_probability():
     assert runs.ensemble(far) == pytest.approx(np.array([[-2000.0, 0.0]]))
 
 
-@pytest.mark.parametrize(
-    "change, error, message",
-    [
-        ({"logits": np.zeros((2, 3))}, ShapeError, r"\(2, 3\).*logits\[None\]"),
-        ({"logits": np.zeros((0, 3, 2))}, ShapeError, r"wrong shape.*\(0, 3, 2\)"),
-        ({"labels": np.zeros(4, int)}, ShapeError, r"One label an item.*\(3,\).*\(4,\)"),
-        ({"patients": np.array(["x"])}, ShapeError, r"One patient an item"),
-        ({"labels": np.array([0, 1, 2])}, DataError, r"Expected: 0 to 1. Found: 2"),
-        ({"classes": ("a", "b", "c")}, ShapeError, r"One column a class.*3.*2"),
-        ({"logits": np.full((2, 3, 2), np.nan)}, ShapeError, r"not finite. Where: heads 0, 1"),
-    ],
-)
-def test_what_does_not_fit_is_refused(change, error, message):
-    good = {
-        "logits": np.zeros((2, 3, 2)),
-        "labels": np.array([0, 1, 1]),
-        "patients": np.arange(3),
-        "classes": ("a", "b"),
-    }
-    with pytest.raises(error, match=message):
-        runs.run_scores(**(good | change), resamples=2)
+def test_heads_whose_training_diverged_are_named():
+    logits = np.zeros((3, 3, 2))
+    logits[1, 2, 0] = np.nan
+    with pytest.raises(ShapeError, match="not finite. Where: heads 1"):
+        runs.run_scores(logits, np.array([0, 1, 1]), np.arange(3), ("a", "b"), resamples=2)

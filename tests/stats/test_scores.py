@@ -1,55 +1,22 @@
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score, recall_score
 
 from fetalclip_nb.errors import ShapeError
 from fetalclip_nb.stats import scores
 
 
-def random_task(n=300, classes=4, seed=0):
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, classes, n)
-    predictions = np.where(rng.random(n) < 0.7, labels, rng.integers(0, classes, n))
-    return labels, predictions
-
-
-def test_f1_and_recall_equal_scikit_learn():
-    labels, predictions = random_task()
-    counts = np.bincount(scores.confusion_codes(labels, predictions, 4), minlength=16)
-    expected = f1_score(labels, predictions, average=None)
-    assert scores.f1_per_class(counts, 4) == pytest.approx(expected)
-    expected = recall_score(labels, predictions, average="macro")
-    assert scores.macro_recall(counts, 4, range(4)) == pytest.approx(expected)
-
-
-def test_class_without_images_does_not_enter_the_mean_but_costs_recall():
-    # Two images of class 0, one of them called class 2, which has no images.
-    counts = np.bincount([0, 2, 4], minlength=9)
-    assert scores.f1_per_class(counts, 3).tolist() == pytest.approx([2 / 3, 1, 0])
-    assert scores.macro_f1(counts, 3, [0, 1]) == pytest.approx((2 / 3 + 1) / 2)
-
-
-def test_image_bootstrap_equals_one_resample_after_the_other():
-    labels, predictions = random_task(n=57)
-    codes = scores.confusion_codes(labels, predictions, 4)
-    fast = scores.resampled_counts(codes, 16, resamples=45, seed=42)
-    rng = np.random.default_rng(42)
-    for row in fast:
-        drawn = codes[rng.integers(0, len(codes), len(codes))]
-        assert row.tolist() == np.bincount(drawn, minlength=16).tolist()
-
-
-def test_patient_bootstrap_equals_one_resample_after_the_other():
-    labels, predictions = random_task(n=60)
-    codes = scores.confusion_codes(labels, predictions, 4)
-    patients = np.random.default_rng(1).integers(0, 17, 60).astype(str)
-    fast = scores.resampled_counts(codes, 16, groups=patients, resamples=45, seed=3)
+def test_weights_are_the_units_drawn_one_resample_after_the_other(monkeypatch):
+    monkeypatch.setattr(scores, "_BLOCK", 20)
+    parts = list(scores.weights(57, resamples=45, seed=3))
+    assert [len(part) for part in parts] == [20, 20, 5]
     rng = np.random.default_rng(3)
-    names = np.unique(patients)
-    for row in fast:
-        drawn = names[rng.integers(0, len(names), len(names))]
-        together = np.concatenate([codes[patients == name] for name in drawn])
-        assert row.tolist() == np.bincount(together, minlength=16).tolist()
+    for row in np.concatenate(parts):
+        assert row.tolist() == np.bincount(rng.integers(0, 57, 57), minlength=57).tolist()
+
+
+def test_weights_belong_to_units_in_the_order_of_their_names_not_to_items():
+    owner, units = scores.owners(np.array(["b", "a", "c", "a", "d", "b"]))
+    assert (owner.tolist(), units) == ([1, 0, 2, 0, 3, 1], 4)
 
 
 def test_interval_covers_the_binomial_one():
@@ -69,17 +36,24 @@ def test_patients_with_equal_images_widen_the_interval():
     assert grouped.high - grouped.low > 1.8 * (images.high - images.low)
 
 
-def test_median_and_its_interval_by_slow_bootstrap():
+@pytest.mark.parametrize("groups", [None, np.array([2, 0, 1, 1, 2, 0, 3])])
+def test_share_and_median_by_slow_bootstrap(groups):
     values = np.array([3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0])
-    found = scores.median(values, resamples=2000)
-    rng = np.random.default_rng(42)
-    slow = [np.median(values[rng.integers(0, 7, 7)]) for _ in range(2000)]
-    assert found.value == 3.0
-    assert (found.low, found.high) == tuple(np.percentile(slow, [2.5, 97.5]))
+    found = scores.median(values, groups=groups, resamples=2000)
+    above = scores.share(values > 2, groups=groups, resamples=2000)
+    owner = np.arange(7) if groups is None else groups
+    units, rng, medians, shares = owner.max() + 1, np.random.default_rng(42), [], []
+    for _ in range(2000):
+        rows = [np.flatnonzero(owner == i) for i in rng.integers(0, units, units)]
+        drawn = np.sort(values[np.concatenate(rows)])
+        medians.append(drawn[(len(drawn) - 1) // 2])
+        shares.append((drawn > 2).mean())
+    assert (found.value, above.value) == (3.0, 4 / 7)
+    for score, slow in ((found, medians), (above, shares)):
+        assert (score.low, score.high) == pytest.approx(tuple(np.percentile(slow, [2.5, 97.5])))
+        assert score.mean == pytest.approx(np.mean(slow))
 
 
-def test_no_images_and_wrong_groups_are_refused():
+def test_no_images_are_refused():
     with pytest.raises(ShapeError, match="No images"):
         scores.share(np.array([], dtype=bool))
-    with pytest.raises(ShapeError, match="One group an image"):
-        scores.share(np.array([True, False]), groups=np.array(["a"]))

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.integrate import trapezoid
 
-from fetalclip_nb.errors import ShapeError
 from fetalclip_nb.experiments.cam.controls import rank_correlations
-from fetalclip_nb.stats.patients import patient_means, require_one_each
+from fetalclip_nb.stats.patients import patient_means
 from fetalclip_nb.stats.scores import Score
 
 
@@ -54,14 +53,9 @@ def faithfulness_scores(
         insertion/all, deletion/all and difference/all (insertion minus deletion; the larger the
         better), and the same of each class (difference/brain), each with its 95 % interval over
         patients, as `Session.save` takes them.
-
-    Raises:
-        ShapeError: If sizes do not match or there is no image.
     """
     deletion, insertion = np.asarray(deletion), np.asarray(insertion)
-    measures = {"insertion": insertion, "deletion": deletion}
-    if deletion.shape == insertion.shape:
-        measures["difference"] = insertion - deletion
+    measures = {"insertion": insertion, "deletion": deletion, "difference": insertion - deletion}
     return patient_means(_by_class(measures, labels), patients)
 
 
@@ -83,14 +77,7 @@ def advantage(
 
     Returns:
         Mean of one minus other, with its 95 % interval over patients.
-
-    Raises:
-        ShapeError: If sizes do not match or there is no image.
     """
-    if np.shape(one) != np.shape(other):
-        raise ShapeError(
-            "Maps were scored on different images", expected=np.shape(one), found=np.shape(other)
-        )
     return patient_means(_by_class({name: np.subtract(one, other)}, labels), patients)
 
 
@@ -129,7 +116,6 @@ def mean_curve(curves: np.ndarray, patients: np.ndarray) -> np.ndarray:
 def _by_class(values: Mapping[str, np.ndarray], labels: np.ndarray) -> dict[str, np.ndarray]:
     """Values of all images, and of each class with NaN for the others: NAME/all, NAME/CLASS."""
     labels = np.asarray(labels)
-    require_one_each(values, labels)
     found = {}
     for name, each in values.items():
         found[f"{name}/all"] = each

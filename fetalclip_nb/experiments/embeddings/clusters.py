@@ -20,8 +20,8 @@ from fetalclip_nb.experiments.embeddings.neighbours import (
     neighbours,
     permuted_excess,
 )
-from fetalclip_nb.stats.patients import patient_scores, ratio
-from fetalclip_nb.stats.scores import RESAMPLES, Score, interval
+from fetalclip_nb.stats.patients import patient_scores
+from fetalclip_nb.stats.scores import RESAMPLES, Score, interval, ratio
 
 
 def cluster_scores(

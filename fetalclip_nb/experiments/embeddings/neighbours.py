@@ -9,7 +9,7 @@ from sklearn.metrics import pairwise_distances_chunked
 
 from fetalclip_nb.errors import ParameterError, ShapeError
 from fetalclip_nb.models.similarity import normalise
-from fetalclip_nb.stats.patients import ratio
+from fetalclip_nb.stats.scores import ratio
 
 METRICS = ("euclidean", "cosine")
 """Distances; Euclidean on un-normalised vectors is that of the published maps."""

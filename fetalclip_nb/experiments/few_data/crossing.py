@@ -50,7 +50,7 @@ def crossing(sizes: Sequence[int], curves: np.ndarray, level: np.ndarray | float
     """Read off the number of patients from which on a score stays above zero-shot.
 
     Between two sizes the score is taken to be linear in log2 of the number of patients.
-    Curves and level must come from the same resamples, row by row (`run_scores.resampled_f1`
+    Curves and level must come from the same resamples, row by row (`runs.resampled_f1`
     with one seed), or the interval is too wide.
 
     Args:

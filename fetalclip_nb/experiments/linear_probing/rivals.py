@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
 from fetalclip_nb.errors import DataError, ParameterError
 from fetalclip_nb.experiments.linear_probing.recipe import ProbeRows
-from fetalclip_nb.stats.scores import confusion_codes, macro_f1
 
 PENALTIES = tuple(10.0**power for power in range(2, -5, -1))
 
@@ -176,9 +176,7 @@ def nearest_neighbours(
     scores = {}
     for k in tried:
         guesses = _vote_logits(distances[:, :k], votes[rows[:, :k]], votes.any(0)).argmax(1)
-        codes = confusion_codes(truth, guesses, n_classes)
-        counts = np.bincount(codes, minlength=n_classes**2)
-        scores[k] = float(macro_f1(counts, n_classes, np.unique(truth)))
+        scores[k] = float(f1_score(truth, guesses, labels=np.unique(truth), average="macro"))
     return NeighbourProbe(max(tried, key=scores.__getitem__), scores, index, votes)
 
 

@@ -1,17 +1,15 @@
 """From the outlined head to its circumference in mm, and how far that is from the truth."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from fetalclip_nb.data.hc18 import COUNTED_HC_MM
-from fetalclip_nb.errors import ShapeError
 from fetalclip_nb.growth import gestational_age
-from fetalclip_nb.stats import scores
-from fetalclip_nb.stats.patients import patient_scores, ratio
-from fetalclip_nb.stats.scores import RunScores
+from fetalclip_nb.stats.patients import patient_scores
+from fetalclip_nb.stats.scores import RESAMPLES, SEED, RunScores, ratio
 
 LIMITS = 1.96
 """Standard deviations on each side of the bias: 95 % of normally distributed differences."""
@@ -53,17 +51,14 @@ def fit_ellipse(mask: np.ndarray) -> Ellipse | None:
         The ellipse; None where the mask is empty, or the ellipse would be thinner than two
         pixels or longer than the image's diagonal.
 
-    Raises:
-        ShapeError: If it is no mask.
-
     Source: Fitzgibbon, Pilu and Fisher, 10.1109/34.765658 (``cv2.fitEllipseDirect``).
     """
-    outline = _outline(np.asarray(mask))
+    outline = _outline(mask)
     if len(outline) < _FEWEST:
         return None
     (x, y), (one, two), angle = cv2.fitEllipseDirect(outline)
     # Not a number fails these comparisons too.
-    if not (min(one, two) >= 2 and max(one, two) <= np.hypot(*np.shape(mask))):
+    if not (min(one, two) >= 2 and max(one, two) <= np.hypot(*mask.shape)):
         return None
     # The angle given is that of the first axis, whichever is the longer.
     angle = angle if one >= two else angle + 90
@@ -96,25 +91,13 @@ def head_circumferences(logits: np.ndarray, sizes: np.ndarray, pixel_mm: np.ndar
         pixel_mm: Side of an image's own pixel in mm, shape (n,).
 
     Returns:
-        Float64 of shape (n,); NaN where no head was found or the size of a pixel is unknown.
-
-    Raises:
-        ShapeError: If shapes do not match or a logit is not finite.
+        As `mask_circumferences`.
     """
-    logits, sizes = np.asarray(logits), np.asarray(sizes)
-    if logits.ndim != 3 or logits.shape[1] != logits.shape[2] or sizes.shape != (len(logits), 2):
-        raise ShapeError(
-            "Logits and sizes do not fit",
-            expected="logits (n, S, S), sizes (n, 2)",
-            found=f"{logits.shape}, {sizes.shape}",
-        )
-    if not np.isfinite(logits).all():
-        raise ShapeError("Logits are not finite", expected="finite numbers")
     masks = (_full_size(one, *size) for one, size in zip(logits, sizes, strict=True))
-    return _measured(masks, pixel_mm, len(logits))
+    return mask_circumferences(masks, pixel_mm)
 
 
-def mask_circumferences(masks: Sequence[np.ndarray], pixel_mm: np.ndarray) -> np.ndarray:
+def mask_circumferences(masks: Iterable[np.ndarray], pixel_mm: np.ndarray) -> np.ndarray:
     """Head circumferences in mm, from masks of the images' own sizes.
 
     Args:
@@ -122,12 +105,11 @@ def mask_circumferences(masks: Sequence[np.ndarray], pixel_mm: np.ndarray) -> np
         pixel_mm: Side of a pixel in mm, shape (n,).
 
     Returns:
-        As `head_circumferences`.
-
-    Raises:
-        ShapeError: If there is not one pixel size a mask.
+        Float64 of shape (n,); NaN where no head was found or the size of a pixel is unknown.
     """
-    return _measured(masks, pixel_mm, len(masks))
+    ellipses = [fit_ellipse(mask) for mask in masks]
+    pixels = [np.nan if found is None else circumference(found) for found in ellipses]
+    return np.array(pixels, dtype=np.float64) * pixel_mm
 
 
 def agreement(
@@ -135,8 +117,8 @@ def agreement(
     true_mm: np.ndarray,
     patients: np.ndarray,
     *,
-    resamples: int = scores.RESAMPLES,
-    seed: int = scores.SEED,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
 ) -> dict[str, RunScores]:
     """How far measured circumferences are from the true ones, with intervals over patients.
 
@@ -155,13 +137,10 @@ def agreement(
         of agreement; absent with fewer than two images), of the measured images; hc_missed,
         the share of images that were not measured. n counts all images.
 
-    Raises:
-        ShapeError: If shapes do not match or a true value is not finite.
-
     Source: Bland and Altman, 10.1016/S0140-6736(86)90837-8.
     """
-    measured, true, patients = _pairs(measured_mm, true_mm, patients)
-    return _difference_scores(measured - true, patients, "hc", "mm", resamples, seed)
+    differences = np.atleast_2d(measured_mm) - true_mm
+    return _difference_scores(differences, patients, "hc", "mm", resamples, seed)
 
 
 def age_agreement(
@@ -169,33 +148,23 @@ def age_agreement(
     true_mm: np.ndarray,
     patients: np.ndarray,
     *,
-    resamples: int = scores.RESAMPLES,
-    seed: int = scores.SEED,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
 ) -> dict[str, RunScores]:
     """`agreement` of gestational ages: those at which the circumferences are the median.
 
     Only heads whose true circumference is 100 to 342 mm count, as in the paper's gestational
     ages. Ages are clipped to 14w0d-38w6d, which makes errors at both ends smaller.
 
-    Args:
-        measured_mm: As in `agreement`.
-        true_mm: As in `agreement`.
-        patients: As in `agreement`.
-        resamples: As in `agreement`.
-        seed: As in `agreement`.
-
     Returns:
         In days: age_mae_days, age_bias_days, age_low_days, age_high_days; age_missed. Empty
         where no head counts.
-
-    Raises:
-        ShapeError: As in `agreement`.
     """
-    measured, true, patients = _pairs(measured_mm, true_mm, patients)
-    rows = (true >= COUNTED_HC_MM[0]) & (true <= COUNTED_HC_MM[1])
+    rows = (true_mm >= COUNTED_HC_MM[0]) & (true_mm <= COUNTED_HC_MM[1])
     if not rows.any():
         return {}
-    days = gestational_age(measured[:, rows]) - gestational_age(true[rows])
+    measured_mm = np.atleast_2d(measured_mm)[:, rows]
+    days = gestational_age(measured_mm) - gestational_age(true_mm[rows])
     return _difference_scores(days, patients[rows], "age", "days", resamples, seed)
 
 
@@ -227,12 +196,6 @@ def _difference_scores(
 
 def _outline(mask: np.ndarray) -> np.ndarray:
     """Boundary pixels of the largest region, but for those at the border, int (k, 2) as x, y."""
-    if mask.ndim != 2 or mask.dtype != bool:
-        raise ShapeError(
-            "A mask is needed",
-            expected="a boolean array (height, width)",
-            found=f"{mask.dtype} {mask.shape}",
-        )
     found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     if not found:
         return np.empty((0, 2), np.int32)
@@ -248,27 +211,3 @@ def _full_size(logits: np.ndarray, width: int, height: int) -> np.ndarray:
     # Borders as `images.pad_to_square` puts them.
     left, top = (side - width) // 2, (side - height) // 2
     return square[top : top + height, left : left + width] > 0
-
-
-def _measured(masks: Iterable[np.ndarray], pixel_mm: np.ndarray, n: int) -> np.ndarray:
-    pixel_mm = np.asarray(pixel_mm, dtype=np.float64)
-    if pixel_mm.shape != (n,):
-        raise ShapeError("One pixel size an image is needed", expected=(n,), found=pixel_mm.shape)
-    ellipses = [fit_ellipse(mask) for mask in masks]
-    pixels = [np.nan if found is None else circumference(found) for found in ellipses]
-    return np.array(pixels, dtype=np.float64) * pixel_mm
-
-
-def _pairs(
-    measured: np.ndarray, true: np.ndarray, patients: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    measured = np.atleast_2d(np.asarray(measured, dtype=np.float64))
-    true, patients = np.asarray(true, dtype=np.float64), np.asarray(patients)
-    fits = measured.ndim == 2 and true.shape == patients.shape == measured.shape[1:]
-    if not fits or not np.isfinite(true).all():
-        raise ShapeError(
-            "Measured and true values do not fit",
-            expected="measured (H, n) or (n,), true and patients (n,), every true one finite",
-            found=f"measured {measured.shape}, true {true.shape}, patients {patients.shape}",
-        )
-    return measured, true, patients

@@ -3,22 +3,18 @@
 Axes: H decoders, n images, C structures, S pixels a side.
 """
 
-import threading
-import warnings
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import pandas as pd
 
-from fetalclip_nb.errors import ShapeError, listing
-from fetalclip_nb.stats import scores
-from fetalclip_nb.stats.patients import mean_of_defined, patient_scores, ratio
-from fetalclip_nb.stats.scores import RunScores
+from fetalclip_nb.stats.patients import patient_scores
+from fetalclip_nb.stats.scores import RESAMPLES, SEED, RunScores, mean_of_defined, ratio
 
 PERCENTILE = 95
 
-# Filters of warnings are the whole process's: threads would undo each other's.
-_WARNINGS = threading.Lock()
+_CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 
 def counts(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -31,15 +27,11 @@ def counts(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     Returns:
         True positives, false positives and false negatives, int64 of shape (n, C, 3).
 
-    Raises:
-        ShapeError: If the shapes differ or a mask is not boolean.
-
     >>> counts(np.array([[[[True, True]]]]), np.array([[[[True, False]]]])).tolist()
     [[[1, 1, 0]]]
     """
-    predicted, true = _masks(predicted, true)
     outcomes = (predicted & true, predicted & ~true, ~predicted & true)
-    return np.stack([np.count_nonzero(one, axis=(2, 3)) for one in outcomes], axis=-1)
+    return np.stack([np.count_nonzero(pixels, axis=(2, 3)) for pixels in outcomes], axis=-1)
 
 
 def image_dice(counts: np.ndarray) -> np.ndarray:
@@ -54,7 +46,7 @@ def image_dice(counts: np.ndarray) -> np.ndarray:
     >>> image_dice(np.array([[1, 1, 1], [0, 0, 4], [0, 5, 0]])).tolist()
     [0.5, 0.0, nan]
     """
-    hits, false, missed = np.moveaxis(np.asarray(counts), -1, 0)
+    hits, false, missed = np.moveaxis(counts, -1, 0)
     return ratio(2 * hits, np.where(hits + missed > 0, 2 * hits + false + missed, 0))
 
 
@@ -74,36 +66,25 @@ def hausdorff95(predicted: np.ndarray, true: np.ndarray, pixel_mm: np.ndarray) -
     Returns:
         Distances in mm, float64 of shape (n, C). NaN where the size of a pixel is unknown,
         nothing was outlined or the structure is absent: `found_table` counts the last two.
-
-    Raises:
-        ShapeError: If shapes do not match, a mask is not boolean or a pixel has no size.
-
-    Source: MONAI, ``compute_hausdorff_distance``.
     """
-    # Only here, because importing it takes seconds.
-    import torch
-    from monai.metrics import compute_hausdorff_distance
-
-    predicted, true = _masks(predicted, true)
-    pixel_mm = np.asarray(pixel_mm, dtype=np.float64)
-    if pixel_mm.shape != predicted.shape[:1] or (pixel_mm <= 0).any():
-        raise ShapeError(
-            "One positive pixel size an image is needed",
-            expected=f"{predicted.shape[:1]}, NaN where it is unknown",
-            found=f"{pixel_mm.shape}: {listing(pixel_mm.ravel())}",
-        )
-    both = predicted.any((2, 3)) & true.any((2, 3))
-    distances = np.full(both.shape, np.nan)
-    with _WARNINGS, warnings.catch_warnings():
-        # MONAI 1.5 warns of an option that it sets itself.
-        warnings.filterwarnings("ignore", ".*always_return_as_numpy", FutureWarning)
-        for i, c in np.argwhere(both & np.isfinite(pixel_mm)[:, None]):
-            pair = map(torch.from_numpy, _cut_to_cover(predicted[i, c], true[i, c]))
-            found = compute_hausdorff_distance(
-                *pair, include_background=True, percentile=PERCENTILE
-            )
-            distances[i, c] = found.item() * pixel_mm[i]
+    distances = np.full(predicted.shape[:2], np.nan)
+    found = predicted.any((2, 3)) & true.any((2, 3))
+    for i, c in np.argwhere(found & np.isfinite(pixel_mm)[:, None]):
+        one, other = _boundary(predicted[i, c]), _boundary(true[i, c])
+        distances[i, c] = max(_farthest(one, other), _farthest(other, one)) * pixel_mm[i]
     return distances
+
+
+def _boundary(mask: np.ndarray) -> np.ndarray:
+    """Pixels that an erosion by one pixel removes, those at the image's border too; uint8."""
+    pixels = mask.astype(np.uint8)
+    return pixels - cv2.erode(pixels, _CROSS, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+
+
+def _farthest(one: np.ndarray, other: np.ndarray) -> float:
+    """95th percentile of the distances in pixels from each pixel of one to the other's nearest."""
+    away = cv2.distanceTransform(1 - other, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return float(np.percentile(away[one > 0].astype(np.float64), PERCENTILE))
 
 
 def overlap_scores(
@@ -111,8 +92,8 @@ def overlap_scores(
     patients: np.ndarray,
     structures: Sequence[str],
     *,
-    resamples: int = scores.RESAMPLES,
-    seed: int = scores.SEED,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
 ) -> dict[str, RunScores]:
     """Dice coefficients of H decoders, with intervals over patients.
 
@@ -131,12 +112,9 @@ def overlap_scores(
         Scores from 0 to 1: dsc/STRUCTURE (pooled) and image_dsc/STRUCTURE for the structures
         that an image has, dsc and image_dsc (their means over those).
 
-    Raises:
-        ShapeError: If shapes do not match, or decoders were scored on different masks.
-
     Source: Pooled as in the paper's segmentation probing (arXiv 2502.14807).
     """
-    hits, false, missed = np.moveaxis(_counts(counts, structures), -1, 0)
+    hits, false, missed = np.moveaxis(counts, -1, 0)
     present = hits + missed > 0
     whole = 2 * hits + false + missed
     each = np.nan_to_num(image_dice(counts))
@@ -159,8 +137,8 @@ def distance_scores(
     patients: np.ndarray,
     structures: Sequence[str],
     *,
-    resamples: int = scores.RESAMPLES,
-    seed: int = scores.SEED,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
 ) -> dict[str, RunScores]:
     """Mean distances of H decoders over the images where they are defined, in mm.
 
@@ -177,17 +155,7 @@ def distance_scores(
     Returns:
         hd95/STRUCTURE for the structures that have a distance; its n counts the images that
         have one from any decoder.
-
-    Raises:
-        ShapeError: If shapes do not match.
     """
-    distances = np.asarray(distances, dtype=np.float64)
-    if distances.ndim != 3 or distances.shape[-1] != len(structures):
-        raise ShapeError(
-            "Distances have the wrong shape",
-            expected=f"decoders, images, {len(structures)} structures",
-            found=distances.shape,
-        )
     defined = ~np.isnan(distances)
     items = np.stack([np.where(defined, distances, 0), defined], axis=-1).swapaxes(0, 1)
 
@@ -210,11 +178,8 @@ def found_table(counts: np.ndarray, structures: Sequence[str]) -> pd.DataFrame:
         One row a structure: images (with the structure), not found (of these, images in which
         no pixel was outlined), absent (images without it), found where absent (of these,
         images in which any pixel was outlined).
-
-    Raises:
-        ShapeError: As in `overlap_scores`.
     """
-    hits, false, missed = np.moveaxis(_counts(counts, structures), -1, 0)
+    hits, false, missed = np.moveaxis(counts, -1, 0)
     present, outlined = hits + missed > 0, hits + false > 0
     columns = {
         "images": present[0].sum(0),
@@ -232,50 +197,3 @@ def _by_structure(found: dict[str, np.ndarray], structures: Sequence[str]) -> di
         for kind, values in found.items()
         for i, name in enumerate(structures)
     }
-
-
-def _cut_to_cover(one: np.ndarray, other: np.ndarray) -> list[np.ndarray]:
-    """Two masks (S, S) as (1, 1, height, width), cut to what either of them covers."""
-    covered = one | other
-    rows, columns = (np.flatnonzero(covered.any(axis)) for axis in (1, 0))
-    window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    # Copied: torch warns of arrays that cannot be written to.
-    return [mask[window][None, None].copy() for mask in (one, other)]
-
-
-def _masks(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    predicted, true = np.asarray(predicted), np.asarray(true)
-    if predicted.shape != true.shape or predicted.ndim != 4:
-        raise ShapeError(
-            "Predicted and true masks have the wrong shapes",
-            expected="both (images, structures, side, side)",
-            found=f"{predicted.shape} and {true.shape}",
-        )
-    if predicted.dtype != bool or true.dtype != bool:
-        raise ShapeError(
-            "Masks are not boolean",
-            expected="bool",
-            found=f"{predicted.dtype} and {true.dtype}",
-            fix="logits > 0 is a mask",
-        )
-    return predicted, true
-
-
-def _counts(counts: np.ndarray, structures: Sequence[str]) -> np.ndarray:
-    counts = np.asarray(counts)
-    if counts.ndim != 4 or counts.shape[2:] != (len(structures), 3) or 0 in counts.shape:
-        raise ShapeError(
-            "Counts have the wrong shape",
-            expected=f"decoders, images, {len(structures)} structures, 3",
-            found=counts.shape,
-            fix="add the axis of decoders: counts[None]" if counts.ndim == 3 else "",
-        )
-    true = counts[..., 0] + counts[..., 2]
-    if (true != true[0]).any():
-        other = np.flatnonzero((true != true[0]).any((1, 2)))
-        raise ShapeError(
-            "Decoders were scored on different masks",
-            where=f"decoders {listing(other)}",
-            expected="the true pixels of decoder 0",
-        )
-    return counts

@@ -8,8 +8,7 @@ import pandas as pd
 from fetalclip_nb.errors import ShapeError
 from fetalclip_nb.experiments.segmentation import overlap
 from fetalclip_nb.results.formats import with_interval
-from fetalclip_nb.stats.patients import mean_of_defined
-from fetalclip_nb.stats.scores import RunScores
+from fetalclip_nb.stats.scores import RunScores, mean_of_defined
 
 ALL = "mean over structures"
 

@@ -160,8 +160,6 @@ def test_what_does_not_fit_is_refused():
             measure(maps * np.nan, masks)
     with pytest.raises(ShapeError, match=r"Expected: images, 3 structures.*Found: \(2, 1, 4, 4\)"):
         regions.region_values(maps, masks[:, None], ["a", "b", "c"])
-    with pytest.raises(ShapeError, match=r"Expected: \(3,\). Found: \(2,\)"):
-        regions.region_scores(maps, masks[:, None], ["a"], np.array(["p", "q", "r"]))
 
 
 # some_images

@@ -3,7 +3,7 @@ import pytest
 
 from fetalclip_nb.errors import ShapeError
 from fetalclip_nb.experiments.cam import scores, tables
-from fetalclip_nb.stats.scores import Score, resampled_counts
+from fetalclip_nb.stats.scores import Score, weights
 
 LABELS = np.array(["brain", "brain", "femur", "femur"])
 PATIENTS = np.array(["a", "b", "a", "b"])
@@ -57,7 +57,7 @@ def test_intervals_are_those_of_slowly_repeated_patients():
     deletion, insertion = rng.random((2, 30))
     found = scores.faithfulness_scores(deletion, insertion, labels, patients)
     names = np.unique(patients)
-    counts = resampled_counts(np.arange(names.size), names.size, groups=names)
+    counts = np.concatenate([*weights(names.size)])
     difference, resampled = insertion - deletion, []
     for times in counts[:, np.searchsorted(names, patients)]:
         kept = times * (labels == "femur")
@@ -115,14 +115,8 @@ def test_mean_curve_has_its_interval_at_each_step():
     assert found == pytest.approx(np.array([[0, 0.5, 0.4], [0.1, 0.5, 0.7], [0.2, 0.5, 1.0]]))
 
 
-def test_sizes_that_do_not_match_are_refused():
-    with pytest.raises(ShapeError, match=r"deletion. Expected: \(4,\). Found: \(3,\)"):
-        scores.faithfulness_scores(DELETION[:3], INSERTION, LABELS, PATIENTS)
-    with pytest.raises(ShapeError, match=r"insertion/all. Expected: \(3,\). Found: \(4,\)"):
-        scores.faithfulness_scores(DELETION, INSERTION, LABELS, PATIENTS[:3])
-    with pytest.raises(ShapeError, match="scored on different images"):
-        scores.advantage(DELETION[:3], INSERTION, LABELS, PATIENTS, name="x")
-    with pytest.raises(ShapeError, match="Items and patients do not fit"):
+def test_no_images_are_refused():
+    with pytest.raises(ShapeError, match="No images to score"):
         scores.faithfulness_scores([], [], [], [])
 
 

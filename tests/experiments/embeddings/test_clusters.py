@@ -16,7 +16,7 @@ from fetalclip_nb.experiments.embeddings.neighbours import (
     neighbours,
     permuted_excess,
 )
-from fetalclip_nb.stats.patients import patient_weights
+from fetalclip_nb.stats.scores import weights
 
 
 def groups(distance, n=60, seed=0):
@@ -71,10 +71,9 @@ def test_intervals_are_those_of_repeated_images():
     vectors, labels, patients = groups(3)
     found = cluster_scores(vectors, labels, patients, k=5, resamples=40)
     pure, names = knn_purity(neighbours(vectors, patients, 5), labels), np.unique(patients)
-    weights = patient_weights(patients, resamples=40)
     means = [
         np.repeat(pure, [dict(zip(names, row, strict=True))[p] for p in patients]).mean()
-        for row in weights
+        for row in np.concatenate([*weights(names.size, resamples=40)])
     ]
     assert found["purity"].mean == pytest.approx(np.mean(means))
     assert found["purity"].low == pytest.approx(np.percentile(means, 2.5))

@@ -7,11 +7,10 @@ from scipy.special import ellipe
 
 from fetalclip_nb.data import images
 from fetalclip_nb.data.hc18 import read_hc18, read_head_mask
-from fetalclip_nb.errors import ShapeError
 from fetalclip_nb.experiments.segmentation import measurement
 from fetalclip_nb.experiments.segmentation.measurement import Ellipse
 from fetalclip_nb.growth import head_circumference
-from fetalclip_nb.stats import patients as patient_sums
+from fetalclip_nb.stats import scores as bootstrap
 
 
 def drawn(ellipse, width, height):
@@ -176,7 +175,7 @@ def test_agreement_by_hand():
 
 
 def test_agreement_equals_a_slow_bootstrap_of_whole_patients(monkeypatch):
-    monkeypatch.setattr(patient_sums, "_BLOCK", 30)
+    monkeypatch.setattr(bootstrap, "_BLOCK", 30)
     rng = np.random.default_rng(0)
     true, patients = rng.uniform(80, 340, 24), rng.integers(0, 9, 24)
     measured = true + rng.normal(1, 3, (3, 24))
@@ -211,38 +210,3 @@ def test_ages_of_circumferences_differ_by_the_days_between_them():
     assert found["age_bias_days"].values == pytest.approx([18 / 4], abs=0.01)
     assert found["age_missed"].score.n == 4
     assert measurement.age_agreement(measured[4:], true[4:], np.arange(2)) == {}
-
-
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        ({"logits": np.zeros((2, 8, 9))}, r"logits \(n, S, S\).*\(2, 8, 9\)"),
-        ({"logits": np.zeros((8, 8))}, r"do not fit.*\(8, 8\)"),
-        ({"sizes": np.ones((3, 2), int)}, r"do not fit.*\(3, 2\)"),
-        ({"logits": np.full((2, 8, 8), np.nan)}, "not finite"),
-        ({"pixel_mm": np.ones(3)}, r"One pixel size an image.*\(2,\).*\(3,\)"),
-    ],
-)
-def test_logits_that_do_not_fit_are_refused(change, message):
-    good = {"logits": np.zeros((2, 8, 8)), "sizes": np.full((2, 2), 8), "pixel_mm": np.ones(2)}
-    with pytest.raises(ShapeError, match=message):
-        measurement.head_circumferences(**(good | change))
-
-
-@pytest.mark.parametrize("mask", [np.zeros((4, 4)), np.zeros((1, 4, 4), bool)])
-def test_what_is_no_mask_is_refused(mask):
-    with pytest.raises(ShapeError, match=r"boolean array \(height, width\)"):
-        measurement.fit_ellipse(mask)
-
-
-@pytest.mark.parametrize(
-    "measured, true, patients",
-    [
-        (np.ones((2, 3)), np.ones(4), np.ones(4)),
-        (np.ones(3), np.ones(3), np.ones(2)),
-        (np.ones(3), np.array([1, np.nan, 1]), np.ones(3)),
-    ],
-)
-def test_values_that_do_not_fit_are_refused(measured, true, patients):
-    with pytest.raises(ShapeError, match="Measured and true values do not fit"):
-        measurement.agreement(measured, true, patients)
