@@ -30,7 +30,7 @@ from fetalclip_nb.experiments.segmentation.recipe import (
     as_they_are,
 )
 from fetalclip_nb.experiments.segmentation.squares import normalised
-from fetalclip_nb.experiments.segmentation.training import TrainedDecoder, dice_loss, train_decoder
+from fetalclip_nb.experiments.segmentation.training import TrainedDecoder, train_decoder
 from fetalclip_nb.models.blocks import BlockEncoder, on_grid
 from fetalclip_nb.models.model import load_model
 from fetalclip_nb.tasks.masks import MaskTask, head_task
@@ -239,7 +239,6 @@ def _mebibytes(folder: Path) -> float:
 
 def _ready(given: tuple[Epoch, int]) -> tuple[Epoch, int]:
     torch.set_num_threads(1)
-    dice_loss()  # loads what it needs
     return given
 
 

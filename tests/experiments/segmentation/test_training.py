@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from monai.losses import DiceLoss
 
 from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.experiments.segmentation import training
@@ -65,15 +66,26 @@ def test_dice_loss_by_hand():
     truth = torch.tensor([[[[1.0, 0.0]], [[0.0, 0.0]]], [[[1.0, 1.0]], [[0.0, 1.0]]]])
     first = 1 - 2 * (0.8 + 0.6 + 0.4) / (2.0 + 3.0)
     second = 1 - 2 * 0.9 / (2.0 + 1.0)
-    found = training.dice_loss()(torch.logit(probability), truth)
+    found = training.dice_loss(torch.logit(probability), truth)
     assert float(found) == pytest.approx((first + second) / 2, abs=1e-6)
+
+
+def test_dice_loss_and_its_gradient_equal_those_of_monai():
+    logits = torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    masks = (torch.rand(logits.shape, generator=torch.Generator().manual_seed(1)) < 0.3).float()
+    masks[:, 2] = 0
+    found, slow = logits.requires_grad_(), logits.detach().clone().requires_grad_()
+    loss = training.dice_loss(found, masks)
+    expected = DiceLoss(sigmoid=True, batch=True, smooth_nr=0.0, smooth_dr=1e-7)(slow, masks)
+    loss.backward(), expected.backward()
+    assert torch.equal(loss, expected) and torch.equal(found.grad, slow.grad)
 
 
 def test_absent_structure_adds_a_constant_and_no_gradient():
     logits = torch.randn(2, 2, 4, 4, requires_grad=True)
     truth = torch.zeros(2, 2, 4, 4)
     truth[:, 0, :2] = 1
-    training.dice_loss()(logits, truth).backward()
+    training.dice_loss(logits, truth).backward()
     assert logits.grad[:, 0].abs().max() > 0
     assert logits.grad[:, 1].abs().max() < 1e-6
 
@@ -95,7 +107,7 @@ def test_weights_are_those_of_the_best_epoch(toy):
     decoder.load_state_dict(trained.weights)
     blocks, images, masks = (tensor[12:16] for tensor in toy)
     with torch.no_grad():
-        loss = training.dice_loss()(decoder(blocks, images), masks)
+        loss = training.dice_loss(decoder(blocks, images), masks)
     assert float(loss) == pytest.approx(trained.losses.min(), abs=1e-5)
 
 
@@ -106,7 +118,7 @@ def test_validation_loss_weighs_batches_by_their_images(toy):
     decoder.load_state_dict(trained.weights)
     with torch.no_grad():
         parts = [
-            training.dice_loss()(decoder(toy[0][rows], toy[1][rows]), toy[2][rows])
+            training.dice_loss(decoder(toy[0][rows], toy[1][rows]), toy[2][rows])
             for rows in (slice(12, 16), slice(16, 18))
         ]
     expected = float(4 * parts[0] + 2 * parts[1]) / 6
