@@ -2,10 +2,12 @@
 
 The table of contents names the source notebooks, so that Colab and download links lead to
 them. What a page shows is the executed copy, build/<profile>/notebooks/NAME.ipynb, which is
-handed to Sphinx here. The profile is taken from the environment variable
-FETALCLIP_NB_PROFILE (a name or the path of a profile file; default: demo).
+handed to Sphinx here, its record of texts in the form that `{glue:text}` reads. The profile is
+taken from the environment variable FETALCLIP_NB_PROFILE (a name or the path of a profile file;
+default: demo).
 """
 
+import json
 import os
 import re
 import subprocess
@@ -13,12 +15,14 @@ from html import escape
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 
+from myst_nb.ext.glue import GLUE_PREFIX
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.util import logging
 from sphinx.util.fileutil import copy_asset
 
 from fetalclip_nb.profiles import Profile, load_profile
+from fetalclip_nb.results.result_files import RECORD, record_of
 
 MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2")
 _LOG = logging.getLogger(__name__)
@@ -82,10 +86,27 @@ def read_executed(app: Sphinx, docname: str, source: list[str]) -> None:
     executed = app.config.executed_notebooks / f"{PurePosixPath(docname).name}.ipynb"
     app.env.note_dependency(str(executed))
     if executed.is_file():
-        source[0] = executed.read_text("utf-8")
+        source[0] = glued(executed.read_text("utf-8"))
     else:
         shown = executed.relative_to(app.srcdir)
         _LOG.warning("no executed notebook %s; run it first", shown, location=docname)
+
+
+def glued(text: str) -> str:
+    """A notebook with an output a text, as `myst_nb.glue` makes them, in place of its record."""
+    notebook = json.loads(text)
+    for cell in notebook["cells"]:
+        texts = record_of({"cells": [cell]})
+        if texts:
+            others = [each for each in cell["outputs"] if RECORD not in each.get("data", {})]
+            cell["outputs"] = others + [_glue_output(*pair) for pair in texts.items()]
+    return json.dumps(notebook)
+
+
+def _glue_output(key: str, text: str) -> dict:
+    metadata = {"scrapbook": {"name": key, "mime_prefix": GLUE_PREFIX}}
+    data = {f"{GLUE_PREFIX}text/plain": repr(text)}
+    return {"output_type": "display_data", "data": data, "metadata": metadata}
 
 
 def drop_thebe(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:

@@ -19,6 +19,9 @@ from fetalclip_nb.stats.scores import Score
 HEADLINE = "headline"
 """Key under which the first model of a notebook is glued, whatever its name."""
 
+RECORD = "application/vnd.fetalclip-nb.texts+json"
+"""Type of the one output of a notebook that holds all texts of `render_glue`."""
+
 _VERSIONS = ("torch", "open_clip_torch", "numpy", "scikit-learn", "pandas")
 
 _SIDE_FILES = ("facts", "glue")
@@ -123,6 +126,27 @@ def render_glue(folder: Path) -> dict[str, str]:
         content = json.loads(facts.read_text("utf-8"))
         texts |= {f"facts/{key}": _fact_text(value) for key, value in content.items()}
     return texts
+
+
+def show_record(texts: Mapping[str, str]) -> None:
+    """Leave texts in the running notebook's cell, where readers see nothing of them.
+
+    One output and not one a text: a kernel on a busy machine needs seconds for hundreds.
+    """
+    from IPython.display import display
+
+    display({RECORD: dict(texts), "text/plain": ""}, raw=True)
+
+
+def record_of(notebook: Mapping) -> dict[str, str]:
+    """The texts in an executed notebook, as `show_record` left them.
+
+    Args:
+        notebook: As JSON or `nbformat` gives it.
+    """
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    records = [output.get("data", {}).get(RECORD, {}) for output in outputs]
+    return {key: text for record in records for key, text in record.items()}
 
 
 def _score_texts(key: str, row: Row, metric: str) -> dict[str, str]:

@@ -4,7 +4,6 @@ Jupyter Book builds a failed, stale or never executed notebook without a word, s
 checked here, and all problems of all notebooks are reported together.
 """
 
-import ast
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -14,12 +13,9 @@ import nbformat
 from nbformat import NotebookNode
 
 from fetalclip_nb.errors import NotebookError, ResultError, listing
-from fetalclip_nb.results.result_files import render_glue
+from fetalclip_nb.results.result_files import RECORD, record_of, render_glue
 
 INJECTED = "injected-parameters"
-
-_PASTE_ONLY = "application/papermill.record/"
-"""Prefix of myst-nb for glued values that are not displayed where they are made."""
 
 
 def check_notebooks(
@@ -46,7 +42,7 @@ def check_notebooks(
     for name in names:
         found = _problems(name, sources, executed, repository)
         if not found:
-            found = list(_glue_problems(executed / f"{name}.ipynb", results / name))
+            found = list(_text_problems(executed / f"{name}.ipynb", results / name))
         problems.extend(f"{name}: {problem}" for problem in found)
     if problems:
         raise NotebookError(
@@ -126,7 +122,9 @@ def _output_texts(cell: NotebookNode) -> Iterator[str]:
         yield output.get("text", "")
         yield "\n".join(output.get("traceback", []))
         for kind, content in output.get("data", {}).items():
-            if isinstance(content, str) and not _is_picture(kind):
+            if kind == RECORD:
+                yield from content.values()
+            elif isinstance(content, str) and not _is_picture(kind):
                 yield content
 
 
@@ -148,8 +146,8 @@ def _figure_problems(notebook: NotebookNode) -> Iterator[str]:
             yield f"{where} shows a figure without alt text (metadata mystnb.image.alt)"
 
 
-def _glue_problems(executed: Path, results: Path) -> Iterator[str]:
-    shown = dict(_glued(nbformat.read(executed, as_version=4)))
+def _text_problems(executed: Path, results: Path) -> Iterator[str]:
+    shown = record_of(nbformat.read(executed, as_version=4))
     try:
         stored = render_glue(results)
     except ResultError as error:
@@ -161,24 +159,3 @@ def _glue_problems(executed: Path, results: Path) -> Iterator[str]:
                 f"the value {key!r} is {shown.get(key, 'absent')!r} in the page and "
                 f"{stored.get(key, 'absent')!r} in the result files"
             )
-
-
-def _glued(notebook: NotebookNode) -> Iterator[tuple[str, str]]:
-    """Keys and texts of `myst_nb.glue`; glued figures and tables are left out."""
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            key = output.get("metadata", {}).get("scrapbook", {}).get("name")
-            if not key:
-                continue
-            data = {kind.removeprefix(_PASTE_ONLY): v for kind, v in output.data.items()}
-            if "text/plain" in data and not any(map(_is_picture, data)) and "text/html" not in data:
-                yield key, _unquoted(data["text/plain"])
-
-
-def _unquoted(text: str) -> str:
-    """A glued string is stored as its repr; a number or an object as it prints."""
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-    return value if isinstance(value, str) else text

@@ -150,9 +150,7 @@ class Session:
         return result_files.load_results(self.folder)
 
     def finish(self, facts: Mapping[str, object]) -> None:
-        """Save the facts and glue every text that the chapter's prose may name."""
-        from myst_nb import glue
-
+        """Save the facts and leave every text that the prose may name in the notebook."""
         result_files.save_facts(self.folder, {**facts, "device": _device_name(self.device)})
         texts = result_files.render_glue(self.folder)
         result_files.write_json(self.folder / "glue.json", texts)
@@ -160,8 +158,7 @@ class Session:
         with FileLock(f"{final}.lock"):
             shutil.rmtree(final, ignore_errors=True)
             self.folder = self.folder.rename(final)
-        for key, text in texts.items():
-            glue(key, text, display=False)
+        result_files.show_record(texts)
 
 
 def start(notebook: str, namespace: Mapping[str, object]) -> Session:

@@ -63,10 +63,9 @@ def project(folder: Path, settings: dict | None = None, **notebooks: NotebookNod
 
 
 def results_cell(name: str, value: float) -> str:
-    """Code that stores one score and glues what the result files stand for."""
+    """Code that stores one score and records what the result files stand for."""
     return f"""import shutil
 from pathlib import Path
-from myst_nb import glue
 from fetalclip_nb.results import result_files as results
 from fetalclip_nb.stats.scores import Score
 
@@ -75,8 +74,7 @@ score = Score({value}, 0.1, 0.9, {value}, n=10, groups=5)
 results.save_row(folder, results.Row("tiny", {{"vpr": {{"image": score}}}}, synthetic=True))
 texts = results.render_glue(folder)
 results.write_json(folder / "glue.json", texts)
-for key, text in texts.items():
-    glue(key, text, display=False)"""
+results.show_record(texts)"""
 
 
 def checkout(folder: Path, repository: Path) -> Path:

@@ -29,6 +29,8 @@ def test_book_shows_executed_text_and_offers_the_source(miniature):
     page = (index.parent / "notebooks/one.html").read_text()
     assert "answer 84" in page and 'alt="a line"' in page and "Fig. 1" in page
     assert "83.4 %" in (index.parent / "book/intro.html").read_text()
+    # The record of texts is no output of the page.
+    assert "headline" not in page and page.count("cell_output") == 2
     # The download is the committed notebook: no outputs in it.
     assert "answer 84" not in (index.parent / "_sources/notebooks/one.ipynb").read_text()
     assert "bd-header-announcement" not in page  # this profile is not synthetic

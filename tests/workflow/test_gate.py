@@ -9,18 +9,13 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
 from fetalclip_nb.errors import NotebookError, ResultError
+from fetalclip_nb.results.result_files import RECORD
 from fetalclip_nb.workflow import gate
 from tiny import notebook
 
 TEXTS = {"vpr": "83.4 %", "n": "814"}
 
 PICTURE = {"image/png": "aGVsbG8=", "text/plain": "<Figure size 640x480 with 1 Axes>"}
-
-
-def glued(key: str, text: str) -> NotebookNode:
-    """What `myst_nb.glue(key, text, display=False)` leaves in a notebook."""
-    data = {"application/papermill.record/text/plain": text}
-    return new_output("display_data", data=data, metadata={"scrapbook": {"name": key}})
 
 
 def source() -> NotebookNode:
@@ -38,7 +33,8 @@ def execute(source: NotebookNode) -> NotebookNode:
         cell.execution_count = count
     done.cells[3].outputs = [new_output("display_data", data=PICTURE)]
     text = new_output("stream", name="stdout", text="1 of build/demo/results\n")
-    done.cells[4].outputs = [text, glued("vpr", "83.4 %"), glued("n", "'814'")]
+    record = new_output("display_data", data={RECORD: dict(TEXTS), "text/plain": ""})
+    done.cells[4].outputs = [text, record]
     done.metadata["papermill"] = {"exception": None}
     return done
 
@@ -114,16 +110,20 @@ def shows_temporary(nb):
     nb.cells[4].outputs.append(new_output("display_data", data=data))
 
 
+def records_a_path(nb):
+    nb.cells[4].outputs[1].data[RECORD]["vpr"] = f"83.4 % in {Path.home()}/x"
+
+
 def other_value(nb):
-    nb.cells[4].outputs[1] = glued("vpr", "99.9 %")
+    nb.cells[4].outputs[1].data[RECORD]["vpr"] = "99.9 %"
 
 
 def missing_value(nb):
-    del nb.cells[4].outputs[1]
+    del nb.cells[4].outputs[1].data[RECORD]["vpr"]
 
 
 def extra_value(nb):
-    nb.cells[4].outputs.append(glued("extra", "1"))
+    nb.cells[4].outputs[1].data[RECORD]["extra"] = "1"
 
 
 def test_a_sound_notebook_passes(check):
@@ -145,6 +145,7 @@ def test_a_sound_notebook_passes(check):
         (shows_home, "In [4] shows a path of this machine"),
         (shows_packages, "In [4] shows a path of this machine (site-packages)"),
         (shows_temporary, "In [4] shows a path of this machine (/tmp)"),
+        (records_a_path, "In [4] shows a path of this machine"),
         (other_value, "'vpr' is '99.9 %' in the page and '83.4 %' in the result files"),
         (missing_value, "'vpr' is 'absent' in the page"),
         (extra_value, "'extra' is '1' in the page and 'absent' in the result files"),

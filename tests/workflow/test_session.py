@@ -4,6 +4,7 @@ import pytest
 
 from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.results import result_files
+from fetalclip_nb.results.result_files import RECORD
 from fetalclip_nb.stats.scores import Score
 from fetalclip_nb.workflow import session
 from helpers import write_heads
@@ -73,6 +74,17 @@ def test_models_may_be_called_like_baselines_side_files_and_other_rows(tmp_path)
     names = ("majority-class", "facts", "headline", "x", "x-chd", "x-nearest-neighbours")
     models = ", ".join(f"{name}=phantomclip" for name in names)
     assert session.start("02", namespace(tmp_path, models=models)).model_names == [*names]
+
+
+def test_all_texts_are_one_output_of_the_last_cell(tmp_path, monkeypatch):
+    """Hundreds of messages at once outlast papermill's patience on a busy machine."""
+    write_heads(tmp_path / "heads")
+    run = session.start("02", namespace(tmp_path))
+    run.save("m", {"vpr": {"patient": Score(0.5, 0.4, 0.6, 0.5, 6, 4)}})
+    outputs = []
+    monkeypatch.setattr("IPython.display.display", lambda data, raw: outputs.append(data))
+    run.finish({"images": 6})
+    assert outputs == [{RECORD: result_files.render_glue(run.folder), "text/plain": ""}]
 
 
 def test_a_run_leaves_the_last_whole_results_alone_until_it_finishes(tmp_path):
