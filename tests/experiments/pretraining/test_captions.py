@@ -26,12 +26,16 @@ def drawn(plane: str, part: str | None = None, n: int = 300) -> list[captions.Ca
 def test_every_plane_of_the_phantoms_has_captions():
     assert set(captions.NOUNS) == set(PLANES)
     assert set(captions.PART_NOUNS["brain"]) == set(BRAIN_PLANES)
+    assert set(captions.PART_NOUNS["thorax"]) == set(HEART_WORDS)
 
 
 def test_captions_vary_and_state_their_plane():
     texts = {caption.text for caption in drawn("femur")}
     assert len(texts) > 100
     assert all(re.search("femur|thigh", text) for text in texts)
+    assert {caption.part for caption in drawn("brain")} == {None}
+    chest = " ".join(caption.text for caption in drawn("thorax"))
+    assert "four-chamber view" in chest and "the left ventricle" in chest
 
 
 def test_brain_captions_name_the_sub_plane_in_three_of_four_cases():
@@ -40,20 +44,6 @@ def test_brain_captions_name_the_sub_plane_in_three_of_four_cases():
     assert 0.7 < len(named) / len(found) < 0.8
     assert all("cerebell" in caption.text for caption in named)
     assert not any("cerebell" in caption.text for caption in found if caption not in named)
-
-
-def test_a_brain_of_no_named_sub_plane_is_only_called_brain():
-    assert {caption.part for caption in drawn("brain")} == {None}
-
-
-def test_thorax_captions_name_the_chambers():
-    text = " ".join(caption.text for caption in drawn("thorax"))
-    assert "four-chamber view" in text
-    assert "the left ventricle" in text
-
-
-def test_every_look_of_a_heart_has_words_of_its_own():
-    assert set(HEART_WORDS) == set(captions.PART_NOUNS["thorax"])
 
 
 @pytest.mark.parametrize("part", HEART_WORDS)
@@ -100,14 +90,6 @@ def test_age_captions_use_the_evaluation_templates_and_never_the_unseen_ones():
     frames = load_age_templates()
     assert set(frames["templates"]) < set(captions.age_frames())
     assert not set(frames["unseen"]) & set(captions.age_frames())
-    assert len(frames["templates"]) == len(frames["unseen"]) == 5
-
-
-def test_every_prompt_class_has_five_sentences():
-    assert len(load_prompts("planes")) == 9
-    assert set(load_prompts("brain")) == set(BRAIN_PLANES)
-    for name in ("planes", "brain"):
-        assert {len(set(group)) for group in load_prompts(name).values()} == {5}
 
 
 def test_age_caption_states_weeks_days_and_two_decimals():

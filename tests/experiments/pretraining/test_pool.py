@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from fetalclip_nb.experiments.pretraining import captions
 from fetalclip_nb.experiments.pretraining import pool as pools
 from fetalclip_nb.experiments.pretraining.pool import (
-    BRAIN_PLANES,
     HEARTS,
     PARTS,
     PLANES,
@@ -106,9 +104,3 @@ def test_stated_size_follows_age_and_spacing():
     pixels = np.exp(log_stated_pixels(ages, spacing))
     assert pixels[0] == pytest.approx(float(head_circumference(140)) / 0.5)
     assert pixels[1] == pytest.approx(2 * pixels[0])
-
-
-def test_names_of_planes_are_those_of_the_captions():
-    assert set(PLANES) == set(captions.NOUNS)
-    assert set(BRAIN_PLANES) == set(captions.PART_NOUNS["brain"])
-    assert set(HEARTS.values()) == set(captions.PART_NOUNS["thorax"])

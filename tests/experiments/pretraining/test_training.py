@@ -18,18 +18,9 @@ from fetalclip_nb.experiments.pretraining.training import (
     plane_batch,
     train,
 )
+from helpers import TINY_CONFIG
 
-CONFIG = {
-    "embed_dim": 32,
-    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
-    "text_cfg": {
-        "context_length": 117,
-        "vocab_size": 49408,
-        "width": 32,
-        "heads": 2,
-        "layers": 1,
-    },
-}
+CONFIG = TINY_CONFIG | {"text_cfg": TINY_CONFIG["text_cfg"] | {"context_length": 117}}
 
 
 @pytest.fixture
@@ -131,19 +122,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one(new_trainer, tmp_path):
     whole = new_trainer()
     train(whole, tmp_path / "whole.pt", every=100)
 
-    class Killed(Exception):
-        pass
-
     broken = new_trainer()
-    step = broken.step
-
-    def killed_at_step_five() -> dict[str, float]:
-        if broken.done == 5:
-            raise Killed
-        return step()
-
-    broken.step = killed_at_step_five
-    with pytest.raises(Killed):
+    killed_after = iter([broken.step] * 5)
+    broken.step = lambda: next(killed_after)()
+    with pytest.raises(StopIteration):
         train(broken, tmp_path / "broken.pt", every=3)
     resumed = new_trainer()
     train(resumed, tmp_path / "broken.pt", every=3)
