@@ -14,15 +14,16 @@ LABELS = {plane.name for plane in cohorts.REAL_PLANES.values()}
 BRAINS = {"Trans-thalamic", "Trans-cerebellum", "Trans-ventricular", "Other"}
 
 
-def read_planes(root):
-    return pd.read_csv(root / "FETAL_PLANES_DB_data.csv", sep=";")
-
-
 @pytest.fixture(scope="module")
 def planes(tmp_path_factory):
     root = tmp_path_factory.mktemp("planes") / "fetal_planes"
     write_fetal_planes(root, patients=16, seed=7, workers=1)
     return root
+
+
+@pytest.fixture
+def table(planes):
+    return pd.read_csv(planes / "FETAL_PLANES_DB_data.csv", sep=";")
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +33,7 @@ def heads(tmp_path_factory):
     return root
 
 
-def test_planes_have_the_real_layout(planes):
-    table = read_planes(planes)
+def test_planes_have_the_real_layout(planes, table):
     assert list(table.columns) == HEADER
     names = {path.name for path in (planes / "Images").iterdir()}
     assert names == {f"{name}.png" for name in table["Image_name"]}
@@ -46,8 +46,7 @@ def test_planes_have_the_real_layout(planes):
     assert table.loc[brain, "Brain_plane"].isin(BRAINS).all()
 
 
-def test_a_patient_is_of_one_split_one_machine_and_one_operator(planes):
-    table = read_planes(planes)
+def test_a_patient_is_of_one_split_one_machine_and_one_operator(table):
     kinds = table.groupby("Patient_num")[["Train ", "Operator", "US_Machine"]].nunique()
     assert (kinds == 1).all(axis=None)
     assert set(table["Train "]) == {0, 1}

@@ -106,7 +106,7 @@ def stated_spacing(width: int, height: int, pixel_mm: float, zoom: float = 1.0) 
 
     >>> round(stated_spacing(800, 540, 0.14), 3)
     0.5
-    >>> round(stated_spacing(800, 540, 0.14, zoom=2.0), 3)
+    >>> round(stated_spacing(540, 800, 0.14, zoom=2.0), 3)
     0.25
     """
     return max(width, height) / INPUT_SIDE * pixel_mm / zoom

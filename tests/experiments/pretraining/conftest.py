@@ -24,16 +24,9 @@ def one_thread():
 
 @pytest.fixture(scope="package")
 def recipe():
-    return Recipe(
-        stages=(Stage(4), Stage(2, shared=True, hearts=3)),
-        heads=12,
-        others=18,
-        hearts=8,
-        plane_batch=8,
-        age_batch=4,
-        extra_ages=4,
-        age_from_step=2,
-    )
+    sizes = {"heads": 12, "others": 18, "hearts": 8, "plane_batch": 8, "age_batch": 4}
+    stages = (Stage(4), Stage(2, shared=True, hearts=3))
+    return Recipe(stages=stages, **sizes, extra_ages=4, age_from_step=2)
 
 
 def bar(plane, rng, *, brain_plane=None, age_days=140):
