@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "hc18": ["counted"],
         "images": ["read_square"],
+        "released": ["ENTRY", "released_available"],
         "kinds": ["load_dataset"],
         "own_images": ["drawn_images", "open_folder", "open_images"],
         "prompts": ["load_age_templates", "load_prompts"],

@@ -122,6 +122,11 @@ def released_predictions(
     return ReleasedPredictions(task, classes, labels, predictions)
 
 
+def released_available(folder: Path) -> bool:
+    """Whether the authors' files were downloaded (`fetalclip-nb download fetalclip-released`)."""
+    return (folder / "zero_shot_planes_db").is_dir() and (folder / "zero_shot_hc18").is_dir()
+
+
 def released_age_scores(folder: str | Path, *, check_hash: bool = True) -> ReleasedAgeScores:
     """The authors' image-to-age similarities on the HC18 training set.
 

@@ -1,15 +1,130 @@
-"""What is known of images beside their zero-shot answers.
+"""Chapter 1: planes from sentences, and what is known of images beside their answers."""
 
-The authors' released outputs through our metric code: does it give their numbers?
-"""
-
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from fetalclip_nb.data.dataset import Dataset
+from fetalclip_nb.data.fetal_planes import brain_subplanes, five_planes
 from fetalclip_nb.data.released import released_predictions
+from fetalclip_nb.models.embed import image_embeddings, text_encoder
+from fetalclip_nb.models.model import Model
+from fetalclip_nb.models.similarity import class_embeddings, normalise, zero_shot_logits
+from fetalclip_nb.stats import classification
 from fetalclip_nb.stats.classification import Predictions
+from fetalclip_nb.stats.scores import Score
+
+MAJORITY = "majority class"
+
+Prompts = Mapping[str, Mapping[str, Sequence[str]]]
+"""Task to class to sentences."""
+
+
+def plane_tasks(planes: Dataset) -> dict[str, Dataset]:
+    """Images of the two tasks: five planes, three brain sub-planes."""
+    return {"five_planes": five_planes(planes), "brain_subplanes": brain_subplanes(planes)}
+
+
+def counts(tasks: Mapping[str, Dataset]) -> pd.DataFrame:
+    """Images and patients of each class."""
+    summaries = {task: images.summary("label") for task, images in tasks.items()}
+    return pd.concat(summaries, names=["task", ""]).droplevel(1)
+
+
+def examples(tasks: Mapping[str, Dataset], most: int) -> pd.DataFrame:
+    """The first images of each class: their rows, with the column file."""
+    return pd.concat(
+        images.table.assign(file=images.paths).groupby("label").head(most).sort_values("label")
+        for images in tasks.values()
+    )
+
+
+def predictions(
+    models: Iterable[Model],
+    planes: Dataset,
+    tasks: Mapping[str, Dataset],
+    prompts: Prompts,
+    *,
+    cache_dir: Path,
+    batch_size: int,
+) -> dict[str, dict[str, Predictions]]:
+    """Answers of each model, and of always naming the first model's most frequent class.
+
+    Args:
+        models: One after the other; each is used and let go.
+        planes: All images; they are embedded once, for every chapter.
+        tasks: Images of each task.
+        prompts: Sentences of each task's classes.
+        cache_dir: Folder of embeddings.
+        batch_size: Images in a forward pass.
+
+    Returns:
+        Ranked classes by model and task; the last model is `MAJORITY`.
+
+    Raises:
+        DataError: If a label has no sentences.
+    """
+    answers: dict[str, dict[str, Predictions]] = {}
+    for model in models:
+        answers[model.name] = {}
+        embedded = image_embeddings(model, planes, cache_dir=cache_dir, batch_size=batch_size)
+        encode = text_encoder(model, cache_dir)
+        for task, images in tasks.items():
+            vectors = normalise(embedded.of(images))
+            logits = zero_shot_logits(vectors, class_embeddings(encode, prompts[task]))
+            patients = images.table["patient"].to_numpy()
+            answers[model.name][task] = classification.predict(
+                logits, images.table["label"], tuple(prompts[task]), patients
+            )
+    first = next(iter(answers.values()))
+    return answers | {MAJORITY: {task: classification.majority(first[task]) for task in tasks}}
+
+
+def plane_scores(answers: Mapping[str, Predictions]) -> dict[str, dict[str, Score]]:
+    """All scores of one model: those of each task, and the paper's mean over eight classes.
+
+    Args:
+        answers: Its ranked classes by task.
+    """
+    scores = {}
+    for task, found in answers.items():
+        scores |= classification.task_scores(found, task)
+    both = classification.joined(*answers.values())
+    return scores | classification.task_scores(both, "eight_classes", ["f1_macro"])
+
+
+def confident_mistakes(
+    answers: Mapping[str, Predictions], tasks: Mapping[str, Dataset], most: int
+) -> pd.DataFrame:
+    """The wrong answers of one model with the highest confidence, `most` of each task.
+
+    Returns:
+        Columns image (the file), true, predicted, confidence.
+    """
+    return pd.concat(
+        classification.mistakes(answers[task], images.paths, most) for task, images in tasks.items()
+    )
+
+
+def by_machine_and_operator(answers: Predictions, table: pd.DataFrame) -> dict[str, Score]:
+    """Share of right answers of each machine and each operator, patients resampled."""
+    groups = classification.subgroup_accuracy(answers, table["machine"].to_numpy())
+    operators = "operator " + table["operator"].to_numpy()
+    return groups | classification.subgroup_accuracy(answers, operators)
+
+
+def prediction_table(
+    answers: Mapping[str, Mapping[str, Predictions]], tasks: Mapping[str, Dataset]
+) -> pd.DataFrame:
+    """One row a model, task and image: true and predicted class, confidence, patient."""
+    rows = {
+        (model, task): classification.as_table(found, tasks[task].table["id"])
+        for model, of_tasks in answers.items()
+        for task, found in of_tasks.items()
+    }
+    return pd.concat(rows, names=["model", "task"]).reset_index()
+
 
 COLUMNS = ("label", "plane", "brain_plane")
 """Columns of a data set's table that name what an image shows."""
@@ -47,14 +162,6 @@ def unprompted_sentence(table: pd.DataFrame, classes: Sequence[str]) -> str:
     )
 
 
-TASKS = ("five_planes", "brain_subplanes")
-
-
-def released_available(folder: Path) -> bool:
-    """Whether the authors' files were downloaded (`fetalclip-nb download fetalclip-released`)."""
-    return (folder / "zero_shot_planes_db").is_dir() and (folder / "zero_shot_hc18").is_dir()
-
-
 def released_planes(folder: Path) -> dict[str, Predictions]:
     """FetalCLIP's first choices of both plane tasks; patients are not in the files.
 
@@ -65,7 +172,7 @@ def released_planes(folder: Path) -> dict[str, Predictions]:
         DataError, DownloadError: A file is missing, malformed or not the released one.
     """
     found = {}
-    for task in TASKS:
+    for task in ("five_planes", "brain_subplanes"):
         released = released_predictions(folder, task)
         ranked = released.predictions[:, None]
         found[task] = Predictions(released.classes, released.labels, ranked, None)

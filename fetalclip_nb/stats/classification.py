@@ -35,6 +35,11 @@ class Predictions:
         return sorted(set(self.labels.tolist()))
 
     @property
+    def right(self) -> np.ndarray:
+        """Whether each image's first choice is its true class, boolean (N,)."""
+        return self.ranked[:, 0] == self.labels
+
+    @property
     def confusion(self) -> np.ndarray:
         """Counts of shape (C, C), rows are true classes."""
         c = len(self.classes)
@@ -201,12 +206,11 @@ def subgroup_accuracy(predictions: Predictions, groups: np.ndarray) -> dict[str,
         predictions: Ranked classes.
         groups: Name of each image's subgroup (machine, operator), shape (N,).
     """
-    right = predictions.ranked[:, 0] == predictions.labels
     found = {}
     for name in sorted(set(groups)):
         rows = np.asarray(groups) == name
         patients = None if predictions.patients is None else predictions.patients[rows]
-        found[name] = share(right[rows], groups=patients)
+        found[name] = share(predictions.right[rows], groups=patients)
     return found
 
 

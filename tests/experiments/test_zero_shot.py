@@ -4,15 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fetalclip_nb.data.released import released_available
 from fetalclip_nb.experiments.gestational_age import controls
 from fetalclip_nb.experiments.gestational_age.ages import (
     age_scores,
     is_valid,
     released_ages,
-    strata_table,
 )
+from fetalclip_nb.experiments.gestational_age.tables import strata_table
 from fetalclip_nb.experiments.zero_shot import (
-    released_available,
     released_planes,
     unprompted_sentence,
 )

@@ -8,8 +8,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from fetalclip_nb.experiments.gestational_age.ages import strata_table
 from fetalclip_nb.experiments.gestational_age.figures import age_heat_map, growth_chart, strata_bars
+from fetalclip_nb.experiments.gestational_age.tables import strata_table
 from fetalclip_nb.growth import head_circumference
 from fetalclip_nb.results import figures
 from fetalclip_nb.stats import classification

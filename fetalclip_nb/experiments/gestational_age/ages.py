@@ -1,15 +1,16 @@
 """Zero-shot gestational age: which of 175 ages does the caption have to name?"""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from fetalclip_nb.data.hc18 import COUNTED_HC_MM
+from fetalclip_nb.data.dataset import Dataset
+from fetalclip_nb.data.hc18 import COUNTED_HC_MM, counted
 from fetalclip_nb.data.prompts import age_sentence
 from fetalclip_nb.data.released import released_age_scores
-from fetalclip_nb.errors import ShapeError
 from fetalclip_nb.growth import AGES_DAYS, STRATA_MM, gestational_age, head_circumference
 from fetalclip_nb.models.similarity import SCALE, normalise
 from fetalclip_nb.stats import scores
@@ -18,6 +19,43 @@ INPUT_SIDE = 224
 """Side in pixels that the paper's spacing refers to, whatever the encoder's own input."""
 
 TOP_AGES = 15
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The heads that count, and what their captions and scores need.
+
+    Attributes:
+        dataset: Heads of 100 to 342 mm.
+        hc_mm: True head circumference in mm, shape (N,).
+        patients: Patient of each image, shape (N,).
+        spacings: Pixel spacing that the captions of each image name, N strings.
+    """
+
+    dataset: Dataset
+    hc_mm: np.ndarray
+    patients: np.ndarray
+    spacings: list[str]
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row an image."""
+        return self.dataset.table
+
+
+def counted_heads(whole: Dataset) -> Heads:
+    """Heads of HC18 that the paper counts, 100 to 342 mm.
+
+    Args:
+        whole: All images, as read.
+    """
+    heads = whole.where(counted(whole))
+    table = heads.table
+    spacings = prompt_spacing(table["width"], table["height"], table["pixel_mm"])
+    return Heads(heads, table["hc_mm"].to_numpy(), table["patient"].to_numpy(), spacings)
 
 
 def prompt_spacing(width: np.ndarray, height: np.ndarray, pixel_mm: np.ndarray) -> list[str]:
@@ -78,17 +116,7 @@ def age_similarity(
 
     Returns:
         100 x cosine, float32 of shape (N, 175).
-
-    Raises:
-        ShapeError: If image and text embeddings differ in width.
     """
-    width = next(iter(texts.values())).shape[-1]
-    if image_vectors.shape != (len(spacings), width):
-        raise ShapeError(
-            "Image embeddings do not fit spacings or texts",
-            expected=(len(spacings), width),
-            found=image_vectors.shape,
-        )
     picked = slice(None) if templates is None else list(templates)
     similarity = np.empty((len(spacings), len(AGES_DAYS)), dtype=np.float32)
     spacings = np.asarray(spacings)
@@ -108,17 +136,8 @@ def predict_age(similarity: np.ndarray) -> np.ndarray:
     Returns:
         Gestational age in days, integers of shape (N,).
 
-    Raises:
-        ShapeError: If there are not 175 columns.
-
     Source: FetalCLIP repository, zero-shot HC18 post-processing.
     """
-    if similarity.ndim != 2 or similarity.shape[1] != len(AGES_DAYS):
-        raise ShapeError(
-            "One similarity for each age is needed",
-            expected=f"(N, {len(AGES_DAYS)})",
-            found=similarity.shape,
-        )
     top = np.argpartition(-similarity, TOP_AGES - 1, axis=1)[:, :TOP_AGES]
     return AGES_DAYS[np.sort(top, axis=1)[:, TOP_AGES // 2]]
 
@@ -185,48 +204,21 @@ def both_age_scores(
     return scores.both_units(lambda groups: age_scores(ages, hc_mm, groups), patients)
 
 
-def strata_table(predictors: dict[str, np.ndarray], hc_mm: np.ndarray) -> pd.DataFrame:
-    """VPR of several predictors by stratum: one row a stratum, one column a predictor.
-
-    Args:
-        predictors: Name to predicted age in days, shape (N,).
-        hc_mm: True head circumference in mm, shape (N,).
-    """
-    strata = stratum(hc_mm)
-    rows = []
-    for i, (low, high) in enumerate(STRATA_MM):
-        inside = strata == i
-        row = {"stratum": f"{low:.0f}-{high:.0f} mm", "n": int(inside.sum())}
-        for name, ages in predictors.items():
-            ages = np.broadcast_to(ages, hc_mm.shape)
-            row[name] = is_valid(ages[inside], hc_mm[inside]).mean() if inside.any() else np.nan
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def worst_heads(age_days: np.ndarray, table: pd.DataFrame, most: int) -> pd.DataFrame:
-    """The heads with the largest relative error of the circumference.
-
-    Args:
-        age_days: Predicted age in days, shape (N,).
-        table: Their rows, with ``hc_mm``.
-        most: How many.
-
-    Returns:
-        Their rows with ``predicted_hc_mm``, the median circumference at the predicted age.
-    """
-    found = table.assign(predicted_hc_mm=head_circumference(age_days))
-    error = (np.log(found["predicted_hc_mm"]) - np.log(found["hc_mm"])).abs()
-    return found.loc[error.sort_values(ascending=False).index[:most]]
-
-
 def released_ages(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """FetalCLIP's ages from its released similarities, for the heads that count.
 
     Returns:
         Predicted age in days and true head circumference in mm, each of shape (814,).
+
+    Raises:
+        DataError, DownloadError: A file is missing, malformed or not the released one.
     """
     released = released_age_scores(folder)
     low, high = COUNTED_HC_MM
     rows = (released.hc_mm >= low) & (released.hc_mm <= high)
     return predict_age(released.scores[rows]), released.hc_mm[rows]
+
+
+def released_scores(folder: Path) -> dict[str, dict[str, scores.Score]]:
+    """Scores of the released ages; patients are not in the files."""
+    return both_age_scores(*released_ages(folder), None)

@@ -1,9 +1,11 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from fetalclip_nb.errors import DataError, ShapeError
-from fetalclip_nb.experiments.gestational_age import ages, controls
+from fetalclip_nb.errors import DataError
+from fetalclip_nb.experiments.gestational_age import ages, controls, tables
 from fetalclip_nb.growth import AGES_DAYS, gestational_age, head_circumference
 from fetalclip_nb.models.similarity import normalise
 
@@ -64,7 +66,7 @@ def test_validity_includes_both_ends():
 def test_strata_partition_the_counted_heads():
     hc_mm = np.array([100, 149.9, 150, 199.9, 200, 249.9, 250, 342.0])
     assert ages.stratum(hc_mm).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-    table = ages.strata_table({"a": gestational_age(hc_mm)}, hc_mm)
+    table = tables.strata_table({"a": gestational_age(hc_mm)}, hc_mm)
     assert table["n"].sum() == 8 and (table["a"] == 1).all()
 
 
@@ -126,15 +128,9 @@ def test_sentences_stand_alone_and_average():
     assert found["frame 1"].tolist() == alone.tolist()
 
 
-def test_worst_heads_come_first():
-    table = pd.DataFrame({"hc_mm": [100.0, 200.0, 300.0]})
-    worst = ages.worst_heads(gestational_age([101.0, 120.0, 290.0]), table, 2)
-    assert worst.index.tolist() == [1, 2]
-
-
-def test_wrong_shapes_are_refused():
-    with pytest.raises(ShapeError, match=r"\(N, 175\).*\(2, 168\)"):
-        ages.predict_age(np.zeros((2, 168)))
-    texts = ages.age_embeddings(fake_encode, FRAMES, ["0.30"])
-    with pytest.raises(ShapeError, match="do not fit"):
-        ages.age_similarity(np.zeros((2, 5), np.float32), ["0.30"] * 2, texts)
+def test_worst_heads_come_first(tmp_path):
+    table = pd.DataFrame({"hc_mm": [100.0, 200.0, 300.0], "path": ["a", "b", "c"]})
+    heads = SimpleNamespace(table=table, dataset=SimpleNamespace(root=tmp_path))
+    paths, titles = tables.worst_heads(gestational_age([101.0, 120.0, 290.0]), heads, 2)
+    assert paths == [tmp_path / "b", tmp_path / "c"]
+    assert titles == ["200 mm\nas 120 mm", "300 mm\nas 290 mm"]

@@ -1,0 +1,104 @@
+"""The ages that models, baselines, controls and single sentences give to the same heads."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fetalclip_nb.data.dataset import Dataset
+from fetalclip_nb.experiments.gestational_age.ages import (
+    Heads,
+    age_embeddings,
+    age_similarity,
+    both_age_scores,
+    predict_age,
+)
+from fetalclip_nb.experiments.gestational_age.controls import (
+    best_constant_age,
+    control_ages,
+    sentence_ages,
+    spacing_only_age,
+)
+from fetalclip_nb.models.embed import black_embedding, image_embeddings, text_encoder
+from fetalclip_nb.models.model import Model
+from fetalclip_nb.models.similarity import normalise
+from fetalclip_nb.stats.scores import Score
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Predicted ages in days, shape (N,), by name, and how the models came to theirs.
+
+    Attributes:
+        similarity: Model to 100 x cosine of each head to each age, shape (N, 175).
+        ages: Model to ages.
+        baselines: What never looks at the picture.
+        controls: The headline model with the picture taken away.
+        sentences: The headline model with one sentence frame at a time.
+        constant_days: The one age that is valid for the most heads.
+    """
+
+    similarity: dict[str, np.ndarray]
+    ages: dict[str, np.ndarray]
+    baselines: dict[str, np.ndarray]
+    controls: dict[str, np.ndarray]
+    sentences: dict[str, np.ndarray]
+    constant_days: int
+
+    def scores(self, heads: Heads) -> Iterator[tuple[str, str, dict[str, dict[str, Score]]]]:
+        """Name, kind and scores of every predictor, in table order."""
+        kinds = {
+            "model": self.ages,
+            "baseline": self.baselines,
+            "control": self.controls,
+            "sentence": self.sentences,
+        }
+        for kind, predictors in kinds.items():
+            for name, days in predictors.items():
+                yield name, kind, both_age_scores(days, heads.hc_mm, heads.patients)
+
+
+def ask(
+    models: Iterable[Model],
+    whole: Dataset,
+    heads: Heads,
+    frames: Mapping[str, list[str]],
+    *,
+    cache_dir: Path,
+    batch_size: int,
+    seed: int,
+) -> Answers:
+    """Ask all models for the ages of all heads.
+
+    Args:
+        models: One after the other, the headline model first; each is used and let go.
+        whole: All images; they are embedded once, for every chapter.
+        heads: Those that count.
+        frames: Sentence frames, as given by `load_age_templates`.
+        cache_dir: Folder of embeddings.
+        batch_size: Images in a forward pass.
+        seed: Seed of the shuffled control.
+
+    Raises:
+        DataError: If the heads are of a single patient.
+    """
+    constant = best_constant_age(heads.hc_mm)
+    spacings = heads.spacings
+    baselines = {
+        "constant age": np.full(len(heads), constant),
+        "spacing only": spacing_only_age(np.array(spacings, float), heads.hc_mm, heads.patients),
+    }
+    similarity, controls, sentences = {}, {}, {}
+    for model in models:
+        embedded = image_embeddings(model, whole, cache_dir=cache_dir, batch_size=batch_size)
+        vectors = normalise(embedded.of(heads.dataset))
+        encode = text_encoder(model, cache_dir)
+        texts = age_embeddings(encode, frames["templates"], spacings)
+        similarity[model.name] = age_similarity(vectors, spacings, texts)
+        if not controls:
+            black = black_embedding(model)
+            controls = control_ages(vectors, black, spacings, texts, seed=seed)
+            sentences = sentence_ages(encode, frames, vectors, spacings)
+    ages = {name: predict_age(values) for name, values in similarity.items()}
+    return Answers(similarity, ages, baselines, controls, sentences, constant)
