@@ -1,7 +1,7 @@
 """Search: the images nearest to an image, and the images nearest to a sentence."""
 
 import textwrap
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +58,16 @@ def nearest_images(
             "similarity": similarity[order],
         }
     )
+
+
+def search_each(
+    model, dataset: Dataset, sentences: Sequence[str], *, cache_dir: Path, k: int
+) -> pd.DataFrame:
+    """The answers of `search_images` to several sentences, one after the other, with file."""
+    answers = pd.concat(
+        search_images(model, dataset, text=text, cache_dir=cache_dir, k=k) for text in sentences
+    )
+    return answers.assign(file=[dataset.root / path for path in answers["path"]])
 
 
 def search_images(

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fetalclip_nb.data.dataset import unprompted_sentence
 from fetalclip_nb.data.released import released_available
 from fetalclip_nb.experiments.gestational_age import controls
 from fetalclip_nb.experiments.gestational_age.ages import (
@@ -14,7 +15,6 @@ from fetalclip_nb.experiments.gestational_age.ages import (
 from fetalclip_nb.experiments.gestational_age.tables import strata_table
 from fetalclip_nb.experiments.zero_shot import (
     released_planes,
-    unprompted_sentence,
 )
 from fetalclip_nb.stats import classification
 

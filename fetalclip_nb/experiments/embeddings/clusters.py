@@ -175,17 +175,15 @@ def strays(
     vectors: np.ndarray,
     labels: np.ndarray,
     patients: np.ndarray,
-    count: int,
     *,
     metric: str = "euclidean",
 ) -> pd.DataFrame:
-    """The images that lie deepest among images of another label.
+    """How deep each image lies among images of another label.
 
     Args:
         vectors: Shape (N, D).
         labels: Label of each image, shape (N,).
         patients: Patient of each image, shape (N,).
-        count: Rows of the answer.
         metric: "euclidean" or "cosine".
 
     Returns:
@@ -198,7 +196,7 @@ def strays(
     """
     labels = np.asarray(labels)
     depth = silhouette_samples(vectors, labels, metric=metric)
-    rows = np.argsort(depth, kind="stable")[:count]
+    rows = np.argsort(depth, kind="stable")
     nearest = neighbours(vectors, patients, 1, metric=metric)[rows, 0]
     columns = {"row": rows, "label": labels[rows], "silhouette": depth[rows], "nearest": nearest}
     return pd.DataFrame(columns).assign(nearest_label=np.where(nearest >= 0, labels[nearest], ""))

@@ -10,13 +10,23 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from fetalclip_nb.errors import ShapeError
+from fetalclip_nb.experiments.embeddings.collection import Collection
+from fetalclip_nb.experiments.embeddings.projections import Maps
+from fetalclip_nb.growth import DAYS_PER_WEEK
 from fetalclip_nb.results.figures import COLOURS, MARKERS, WIDTH, colours
 from fetalclip_nb.stats.scores import Score
+
+PANELS = {
+    "purity": "purity (0 to 1)",
+    "silhouette": "silhouette",
+    "ari": "adjusted Rand index",
+}
+"""Scores of `cluster_panels` and the names of their axes."""
 
 _INK = 800  # area of all points of a map, in square points per square inch
 
 
-def maps(
+def panels(
     coordinates: Mapping[str, np.ndarray],
     known: Mapping[str, Sequence],
     *,
@@ -59,10 +69,21 @@ def maps(
     return figure
 
 
+def head_maps(maps: Maps, collection: Collection, *, seed: int = 0) -> Figure:
+    """UMAP of the heads that count, by age in weeks and by size in the picture."""
+    table = collection.head_table
+    points = {name: rows[collection.counted] for name, rows in maps.umaps("heads").items()}
+    known = {
+        "age (weeks)": table["days"].to_numpy() / DAYS_PER_WEEK,
+        "circumference in the picture (px)": table["pixels"].to_numpy(),
+    }
+    return panels(points, known, axes="UMAP", seed=seed)
+
+
 def cluster_panels(
     scores: Mapping[str, Mapping[str, Score]],
     labellings: Sequence[str],
-    panels: Mapping[str, str],
+    panels: Mapping[str, str] = PANELS,
 ) -> Figure:
     """One panel a score, one line a labelling, one marker a model; grey is the chance level.
 

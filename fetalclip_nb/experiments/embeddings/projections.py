@@ -1,6 +1,7 @@
 """Embeddings in two dimensions, to be looked at: principal components and UMAP."""
 
 import warnings
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -13,6 +14,67 @@ from fetalclip_nb.files import cached, key
 _LIBRARIES = ("umap-learn", "pynndescent", "scikit-learn")  # a map depends on each
 
 _FEWEST = 4  # vectors: for its first layout UMAP needs two more than it has axes
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Maps of every model and part.
+
+    Attributes:
+        umap: (Model, part) to points, float32 of shape (N, 2).
+        pca: (Model, part) to points, float32 of shape (N, 2).
+        shares: (Model, part) to the shares of the variance of both principal components.
+    """
+
+    umap: dict[tuple[str, str], np.ndarray]
+    pca: dict[tuple[str, str], np.ndarray]
+    shares: dict[tuple[str, str], np.ndarray]
+
+    def umaps(self, part: str) -> dict[str, np.ndarray]:
+        """Model to UMAP of a part: "planes", "brain" or "heads"."""
+        return {model: points for (model, of), points in self.umap.items() if of == part}
+
+    def pcas(self, part: str) -> dict[str, np.ndarray]:
+        """Model, with the shares of the variance in percent, to principal components."""
+        titles = {
+            key: f"{key[0]}\nPCA, {100 * one:.0f} and {100 * two:.0f} %"
+            for key, (one, two) in self.shares.items()
+        }
+        return {titles[key]: points for key, points in self.pca.items() if key[1] == part}
+
+    def of(self, model: str) -> dict[str, np.ndarray]:
+        """Both maps of all planes by one model, by title."""
+        key = model, "planes"
+        return {"UMAP": self.umap[key], "principal components": self.pca[key]}
+
+
+def project(
+    vectors: dict[tuple[str, str], np.ndarray],
+    cache_dir: Path,
+    *,
+    seed: int,
+    neighbours: int,
+    min_dist: float,
+) -> Maps:
+    """Both maps of every model and part; a UMAP is computed once for the same vectors.
+
+    Args:
+        vectors: (Model, part) to embeddings, shape (N, D).
+        cache_dir: Folder that all notebooks share.
+        seed: Seed of the layout.
+        neighbours: Nearest vectors whose distances UMAP keeps.
+        min_dist: Least distance of points on the UMAP.
+    """
+    umaps = {
+        key: cached_projection(rows, cache_dir, seed=seed, neighbours=neighbours, min_dist=min_dist)
+        for key, rows in vectors.items()
+    }
+    components = {key: pca(rows) for key, rows in vectors.items()}
+    return Maps(
+        umaps,
+        {key: points for key, (points, _) in components.items()},
+        {key: shares for key, (_, shares) in components.items()},
+    )
 
 
 def pca(vectors: np.ndarray, components: int = 2) -> tuple[np.ndarray, np.ndarray]:

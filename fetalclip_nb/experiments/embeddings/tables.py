@@ -1,9 +1,13 @@
 """Scores of clusters as tables and sentences of the book."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from fetalclip_nb.data.dataset import kind_of_images, unprompted_sentence
+from fetalclip_nb.experiments.embeddings.collection import Collection
 from fetalclip_nb.models.names import UNTRAINED
 from fetalclip_nb.results.formats import (
     format_interval,
@@ -12,6 +16,7 @@ from fetalclip_nb.results.formats import (
     format_value,
     with_interval,
 )
+from fetalclip_nb.results.tables import plain_table
 from fetalclip_nb.stats.scores import Score
 
 COLUMNS = {
@@ -26,6 +31,12 @@ COLUMNS = {
     "ari": "adjusted Rand index",
 }
 """Scores of `clusters.cluster_scores` and the columns that show them."""
+
+MEASURED = ("purity", "purity_chance", "silhouette", "ari")
+"""How well images of one label lie together."""
+
+WITHIN = ("purity_within", "purity_within_chance", "excess_within", "excess_within/permuted")
+"""What a label that is no anatomy can be told by among images of one plane."""
 
 GAP_COLUMNS = {
     "age_gap_days": "age, nearest (days)",
@@ -226,3 +237,113 @@ def _texts(found: Mapping[str, Score], labelling: str, names: Sequence[str]) -> 
 
 def _with_interval(score: Score) -> str:
     return f"{format_value(score)} ({format_interval(score)})"
+
+
+def by_machine(planes: pd.DataFrame) -> pd.DataFrame:
+    """Images of each plane by machine, with sums."""
+    return pd.crosstab(planes["label"], planes["machine"], margins=True, margins_name="all")
+
+
+def gap_table(heads: Mapping[str, Mapping[str, Score]]) -> pd.DataFrame:
+    """Differences between nearest heads as texts, one row a model."""
+    return plain_table(heads, list(GAP_COLUMNS)).rename(columns=GAP_COLUMNS)
+
+
+def file_sizes(folder: Path) -> pd.DataFrame:
+    """The exported files of a folder, in MB."""
+    files = sorted(folder.glob("embeddings-*"))
+    sizes = [f"{path.stat().st_size / 1e6:.1f}" for path in files]
+    return pd.DataFrame({"size (MB)": sizes}, index=[path.name for path in files])
+
+
+def answer_titles(answers: pd.DataFrame) -> list[str]:
+    """Label (the sub-plane where there is one) and cosine of each found image."""
+    rows = answers.itertuples()
+    return [f"{row.label.split(', ')[-1]}\n{row.similarity:.2f}" for row in rows]
+
+
+def stray_images(
+    strays: pd.DataFrame, paths: Sequence[Path], most: int
+) -> tuple[list[Path], list[str]]:
+    """Files and titles of images among those of another plane, then of their nearest images.
+
+    Args:
+        strays: As given by `clusters.strays`; "other" and images without neighbours are left out.
+        paths: Files of all images.
+        most: How many.
+    """
+    rows = strays[(strays["label"] != "other") & (strays["nearest"] >= 0)].head(most)
+    titles = [f"{row.label}\n{row.silhouette:.2f}" for row in rows.itertuples()]
+    titles += [f"nearest:\n{name}" for name in rows["nearest_label"]]
+    return [paths[i] for i in (*rows["row"], *rows["nearest"])], titles
+
+
+def atlas_points(
+    planes: pd.DataFrame, points: np.ndarray, predictions: pd.DataFrame
+) -> pd.DataFrame:
+    """What the atlas shows of each image.
+
+    Args:
+        planes: One row an image.
+        points: Their place on the map, shape (N, 2).
+        predictions: The model's zero-shot answers, with prediction and confidence.
+    """
+    table = pd.DataFrame(points, columns=["x", "y"]).join(predictions)
+    return table.join(planes[["id", "label", "machine", "operator"]].reset_index(drop=True))
+
+
+def map_table(
+    planes: pd.DataFrame, umap: np.ndarray, pca: np.ndarray, answers: Sequence
+) -> pd.DataFrame:
+    """One row an image: what is known, its places on both maps, the zero-shot answer."""
+    places = np.concatenate([umap, pca], axis=1).T
+    columns = dict(zip(("umap_x", "umap_y", "pca_x", "pca_y"), places, strict=True))
+    known = planes[["id", "label", "patient", "machine", "operator"]]
+    return known.assign(**columns, prediction=list(answers))
+
+
+def facts(
+    collection: Collection,
+    scores: Mapping[str, Mapping[str, Score]],
+    heads: Mapping[str, Mapping[str, Score]],
+    maps: Mapping[str, Mapping[str, Score]],
+    *,
+    k: int,
+    distance: str,
+    classes: Sequence[str],
+) -> dict[str, object]:
+    """What the chapter's prose says.
+
+    Args:
+        collection: Images.
+        scores: As given by `label_scores`.
+        heads: As given by `head_scores`.
+        maps: As given by `map_scores`, the vectors first.
+        k: Neighbours that purity looks at.
+        distance: Distance of the vectors.
+        classes: Classes that have sentences.
+    """
+    model, own = next(iter(scores.items()))
+    others = others_sentence(scores, "planes")
+    note = PHANTOMS if collection.whole.synthetic else ""
+    apart = separation_summary(own, ["machine", "operator"])
+    heads_are = kind_of_images(collection.heads) if collection.heads else ""
+    return {
+        "k": k,
+        "distance": distance,
+        "dimensions": next(iter(maps)).split()[0],
+        "images": len(collection.whole),
+        "images_are": kind_of_images(collection.whole),
+        "patients": collection.whole.table["patient"].nunique(),
+        "machines_sentence": separation_sentence(own, "machine"),
+        "operators_sentence": separation_sentence(own, "operator"),
+        "beside_sentence": f"{apart} {note}".strip(),
+        "unprompted_sentence": unprompted_sentence(collection.planes, list(classes)),
+        "others_sentence": others,
+        "others_explained": f"{others} {untrained_sentence(list(scores)[1:])}".strip(),
+        "others_brain": others_sentence(scores, "brain"),
+        "heads_sentence": gap_sentence(heads[model], model, heads_are)
+        if heads
+        else "No heads were given.",
+        "map_silhouette": f"{maps['UMAP']['planes/silhouette'].value:.2f}",
+    }

@@ -175,12 +175,12 @@ def test_strays_are_the_images_among_another_label():
     vectors, labels, patients = groups(50)
     labels[[3, 41]] = "y"  # they lie among x and z
     patients[[3, 41]] = "k"
-    found = strays(vectors, labels, patients, 2)
+    found = strays(vectors, labels, patients).head(2)
     assert set(found["row"]) == {3, 41} and (found["label"] == "y").all()
     assert (found["silhouette"] < -0.8).all() and found["silhouette"].is_monotonic_increasing
     assert dict(zip(found["row"], found["nearest_label"], strict=True)) == {3: "x", 41: "z"}
     assert (patients[found["nearest"]] != "k").all()
-    alone = strays(vectors, labels, np.full(60, "a"), 1)
+    alone = strays(vectors, labels, np.full(60, "a")).head(1)
     assert alone.loc[0, "nearest"] == -1 and alone.loc[0, "nearest_label"] == ""
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fetalclip_nb.errors import ShapeError
-from fetalclip_nb.experiments.embeddings.figures import cluster_panels, maps
+from fetalclip_nb.experiments.embeddings.figures import cluster_panels, panels
 from fetalclip_nb.results import figures
 from fetalclip_nb.stats.scores import Score
 
@@ -37,7 +37,7 @@ def test_maps_give_each_point_the_colour_of_its_text():
     planes = np.array(list("abc"))[np.arange(30) % 3]
     machines = np.where(np.arange(30) < 20, "M", "N")
     coordinates = {"model": points(), "twin": points(seed=1)}
-    figure = maps(coordinates, {"plane": planes, "machine": machines}, axes="UMAP")
+    figure = panels(coordinates, {"plane": planes, "machine": machines}, axes="UMAP")
     grid = np.array(figure.axes).reshape(2, 2)
     assert [axis.get_title() for axis in grid[0]] == ["plane", "machine"]
     assert [axis.get_ylabel() for axis in grid[:, 0]] == ["model\nUMAP", "twin\nUMAP"]
@@ -66,7 +66,7 @@ def test_no_class_is_drawn_after_all_others():
 
 def test_numbers_have_a_colour_bar_over_all_rows():
     weeks = np.linspace(14, 38, 30)
-    figure = maps({"m": points(), "t": points()}, {"age (weeks)": weeks})
+    figure = panels({"m": points(), "t": points()}, {"age (weeks)": weeks})
     above, below, bar = figure.axes
     assert bar.get_xlabel() == "age (weeks)" and bar.get_xlim() == (14, 38)
     for axis in (above, below):
@@ -77,7 +77,7 @@ def test_numbers_have_a_colour_bar_over_all_rows():
 
 def test_every_value_has_a_colour_of_its_own_however_many():
     many = np.array([f"operator {i:02d}" for i in range(30)])
-    figure = maps({"m": points()}, {"x": many})
+    figure = panels({"m": points()}, {"x": many})
     assert len(set(legend(figure.axes[0]).values())) == 30
 
 
@@ -116,10 +116,10 @@ def test_cluster_panels_show_values_intervals_and_chance():
 
 def test_wrong_sizes_are_refused():
     with pytest.raises(ShapeError, match="do not fit.*29"):
-        maps({"m": points()}, {"x": np.arange(29)})
+        panels({"m": points()}, {"x": np.arange(29)})
     with pytest.raises(ShapeError, match="do not fit"):
-        maps({"m": points(), "t": points(29)}, {"x": np.arange(30)})
+        panels({"m": points(), "t": points(29)}, {"x": np.arange(30)})
     with pytest.raises(ShapeError, match="do not fit"):
-        maps({}, {"x": np.arange(30)})
+        panels({}, {"x": np.arange(30)})
     with pytest.raises(ShapeError, match="do not fit"):
-        maps({"m": points()}, {})
+        panels({"m": points()}, {})

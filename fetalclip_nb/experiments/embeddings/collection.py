@@ -1,0 +1,113 @@
+"""What the chapter embeds: planes, brain sub-planes, heads of known circumference."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fetalclip_nb.data.dataset import Dataset
+from fetalclip_nb.data.fetal_planes import brain_subplanes, six_planes
+from fetalclip_nb.data.hc18 import counted
+from fetalclip_nb.experiments.embeddings.export import export_embeddings
+from fetalclip_nb.growth import gestational_age
+from fetalclip_nb.models.embed import image_embeddings
+from fetalclip_nb.models.model import Model
+from fetalclip_nb.results.formats import slug
+
+INPUT_SIDE = 224
+"""Side in pixels of the picture in which the size of a head is stated."""
+
+Vectors = dict[tuple[str, str], np.ndarray]
+"""(Model, part) to un-normalised embeddings (N, D); parts are "planes", "brain", "heads"."""
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Images of the chapter.
+
+    Attributes:
+        whole: The data set of planes, as read.
+        images: "planes" (with "other") and "brain" (the named sub-planes) to their images.
+        heads: All heads, as read; None where none were given.
+    """
+
+    whole: Dataset
+    images: dict[str, Dataset]
+    heads: Dataset | None
+
+    @property
+    def planes(self) -> pd.DataFrame:
+        """One row an image of any plane."""
+        return self.images["planes"].table
+
+    @property
+    def brains(self) -> pd.DataFrame:
+        """One row an image of a named brain sub-plane."""
+        return self.images["brain"].table
+
+    @property
+    def beside(self) -> list[str]:
+        """What else may tell images apart: machine, operator, where there is more than one."""
+        return [name for name in ("machine", "operator") if self.planes[name].nunique() > 1]
+
+    @property
+    def known(self) -> dict[str, np.ndarray]:
+        """Plane, machine and operator of each image, for the colours of a map."""
+        columns = {"plane": "label"} | {name: name for name in self.beside}
+        return {title: self.planes[name].to_numpy() for title, name in columns.items()}
+
+    @cached_property
+    def counted(self) -> np.ndarray:
+        """Which heads are of 100 to 342 mm, boolean."""
+        return counted(self.heads)
+
+    @property
+    def head_table(self) -> pd.DataFrame:
+        """Heads that count, with days (of the median age) and pixels (at 224 pixels)."""
+        table = self.heads.table[self.counted]
+        side = table[["width", "height"]].max(axis=1)
+        pixels = table["hc_mm"] / table["pixel_mm"] * INPUT_SIDE / side
+        return table.assign(days=gestational_age(table["hc_mm"].to_numpy()), pixels=pixels)
+
+
+def collect(planes: Dataset, heads: Dataset | None) -> Collection:
+    """Take planes, brain sub-planes and heads together."""
+    images = {"planes": six_planes(planes), "brain": brain_subplanes(planes)}
+    return Collection(planes, images, heads)
+
+
+def embed(
+    models: Iterable[Model],
+    collection: Collection,
+    *,
+    export: Path,
+    cache_dir: Path,
+    batch_size: int,
+) -> Vectors:
+    """Embed everything with each model, and write planes and brains for other programs.
+
+    Args:
+        models: One after the other; each is used and let go.
+        collection: Images.
+        export: Folder of the files embeddings-MODEL-PART.
+        cache_dir: Folder of embeddings, shared by all chapters.
+        batch_size: Images in a forward pass.
+    """
+    vectors: Vectors = {}
+    for model in models:
+        embedded = image_embeddings(
+            model, collection.whole, cache_dir=cache_dir, batch_size=batch_size
+        )
+        for part, images in collection.images.items():
+            vectors[model.name, part] = embedded.of(images)
+            stem = export / f"embeddings-{slug(model.name)}-{part}"
+            export_embeddings(stem, embedded, images)
+        if collection.heads:
+            heads = image_embeddings(
+                model, collection.heads, cache_dir=cache_dir, batch_size=batch_size
+            )
+            vectors[model.name, "heads"] = heads.of(collection.heads)
+    return vectors
