@@ -1,7 +1,7 @@
 """What all data sets have in common: a checked table, a fingerprint, a summary."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -54,7 +54,7 @@ def test_maps_give_each_point_the_colour_of_its_text():
 
 def test_no_class_is_drawn_after_all_others():
     sorted_labels = np.repeat(["a", "b"], 15)
-    draw = maps
+    draw = panels
     first, again, other = (
         draw({"m": points()}, {"x": sorted_labels}, seed=seed) for seed in (1, 1, 2)
     )
