@@ -12,10 +12,10 @@ from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.data.fetal_planes import brain_subplanes, six_planes
 from fetalclip_nb.data.hc18 import counted
 from fetalclip_nb.experiments.embeddings.export import export_embeddings
+from fetalclip_nb.files import slug
 from fetalclip_nb.growth import gestational_age
 from fetalclip_nb.models.embed import image_embeddings
 from fetalclip_nb.models.model import Model
-from fetalclip_nb.results.formats import slug
 
 INPUT_SIDE = 224
 """Side in pixels of the picture in which the size of a head is stated."""
