@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from fetalclip_nb.files import slug
 from fetalclip_nb.results.formats import (
@@ -78,6 +79,17 @@ def _comparison_row(
         "published": format_number(known.value, decimals=2) if known else "",
         "difference": _difference(row, score, known, deviation),
     }
+
+
+def sentence_table(*prompts: Mapping[str, Sequence[str]]) -> Styler:
+    """The first sentence of each class, as plain text whatever a user wrote.
+
+    Args:
+        prompts: Sets of classes with their sentences.
+    """
+    first = {name: texts[0] for classes in prompts for name, texts in classes.items()}
+    table = pd.DataFrame({"first of its sentences": first}).style.format(escape="html")
+    return table.format_index(escape="html").set_properties(**{"text-align": "left"})
 
 
 def class_table(row: Row) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -80,16 +81,24 @@ class Session:
         """Folder that the parameter NAME_root names; phantoms of this name for the word "demo"."""
         return data_folder(self.parameters[f"{name}_root"], demo=name)
 
+    @cached_property
+    def headline(self) -> Model:
+        """The first model; it stays in memory."""
+        return self._load(self.models[0])
+
     def load_models(self) -> Iterator[Model]:
-        """Load the models one after the other (at most two are in memory at a change)."""
-        for spec in self.models:
-            model = load_model(spec, device=self.device, precision=self.precision)
-            self._loaded[model.name] = {
-                "source": _portable(model.source),
-                "fingerprint": model.fingerprint,
-                "parameters": model.parameters,
-            }
-            yield model
+        """Load the models one after the other (besides the first, two are in memory at most)."""
+        yield self.headline
+        yield from map(self._load, self.models[1:])
+
+    def _load(self, spec: str) -> Model:
+        model = load_model(spec, device=self.device, precision=self.precision)
+        self._loaded[model.name] = {
+            "source": _portable(model.source),
+            "fingerprint": model.fingerprint,
+            "parameters": model.parameters,
+        }
+        return model
 
     def save(
         self,
