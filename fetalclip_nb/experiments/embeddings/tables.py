@@ -331,7 +331,7 @@ def facts(
     return {
         "k": k,
         "distance": distance,
-        "dimensions": next(iter(maps)).split()[0],
+        "dimensions": int(next(iter(maps)).split()[0]),
         "images": len(collection.whole),
         "images_are": kind_of_images(collection.whole),
         "patients": collection.whole.table["patient"].nunique(),
