@@ -107,10 +107,6 @@ def faithfulness_curves(
 
     Returns:
         Mode to float64 of shape (N, K + 1).
-
-    Raises:
-        ParameterError: See `curves`.
-        ShapeError: See `curves`.
     """
     maps = np.asarray(maps)
     draws = maps if maps.ndim == 4 else maps[None]
@@ -156,14 +152,13 @@ def curves(
         float64 of shape (N, K + 1), from none of the pixels to all of them.
 
     Raises:
-        ParameterError: An unknown mode, or no step.
-        ShapeError: If sizes do not match, there is no image, a map is not finite or a target
-            is not a column of the probabilities.
+        ParameterError: If there is no step.
+        ShapeError: If a map is not finite.
     """
     maps, targets = np.asarray(maps), np.asarray(targets)
     if maps.ndim == 2:
         maps = np.broadcast_to(maps, (len(pixels), *maps.shape))
-    _check(pixels, maps, targets, mode, steps)
+    _check(maps, steps)
     ranks = torch.from_numpy(pixel_ranks(maps, seed=seed))
     background = background.to(pixels.dtype).expand_as(pixels)
     first, later = (background, pixels) if mode == "deletion" else (pixels, background)
@@ -173,7 +168,7 @@ def curves(
         image, step = np.divmod(np.arange(start, min(start + batch_size, found.size)), steps + 1)
         is_first = ranks[image] < counts[step][:, None, None]
         shown = score(torch.where(is_first[:, None], first[image], later[image]))
-        found[image, step] = _own(shown, targets[image])
+        found[image, step] = shown[np.arange(len(image)), targets[image]]
     return found
 
 
@@ -198,34 +193,9 @@ def pixel_ranks(maps: np.ndarray, *, seed: int = 0) -> np.ndarray:
     return ranks.reshape(np.shape(maps))
 
 
-def _own(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Probability of each picture's own class, shape (n,)."""
-    classes = np.shape(probabilities)[-1]
-    if targets.min() < 0 or targets.max() >= classes:
-        raise ShapeError(
-            "Targets are not classes",
-            where="targets",
-            expected=f"0 to {classes - 1}",
-            found=f"{targets.min()} to {targets.max()}",
-        )
-    return np.asarray(probabilities, dtype=np.float64)[np.arange(len(targets)), targets]
-
-
-def _check(
-    pixels: torch.Tensor, maps: np.ndarray, targets: np.ndarray, mode: str, steps: int
-) -> None:
-    if mode not in MODES:
-        raise ParameterError(
-            "Unknown way to change pictures", where="mode", expected=" or ".join(MODES), found=mode
-        )
+def _check(maps: np.ndarray, steps: int) -> None:
     if steps < 1:
         raise ParameterError("No step to take", where="steps", expected="1 or more", found=steps)
-    if not len(pixels):
-        raise ShapeError("No images to change", where="pixels", expected="at least one", found=0)
-    size = (len(pixels), *pixels.shape[-2:])
-    for name, array, expected in (("maps", maps, size), ("targets", targets, size[:1])):
-        if array.shape != expected:
-            raise ShapeError("Sizes do not match", where=name, expected=expected, found=array.shape)
     if not np.isfinite(maps).all():
         rows = np.flatnonzero(~np.isfinite(maps).all(axis=(1, 2)))
         raise ShapeError(

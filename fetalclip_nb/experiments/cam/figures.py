@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fetalclip_nb.errors import DataError
-from fetalclip_nb.experiments.cam.overlays import WEIGHT, overlay, require_answers
+from fetalclip_nb.experiments.cam.overlays import WEIGHT, overlay
 from fetalclip_nb.experiments.cam.scores import mean_curve
 from fetalclip_nb.results.figures import COLOURS, STYLES, WIDTH, colours, structure_bars
 from fetalclip_nb.results.formats import readable
@@ -52,10 +52,8 @@ def overlay_grid(
         weight: See `overlay_files.overlay`.
 
     Raises:
-        ShapeError: If there is no image or sizes do not match.
         ParameterError: If the weight is not from 0 to 1.
     """
-    require_answers(images, maps, probabilities, classes, targets)
     shown = slice(None) if rows is None else rows
     images, maps, probabilities, targets = (
         np.asarray(part)[shown] for part in (images, maps, probabilities, targets)

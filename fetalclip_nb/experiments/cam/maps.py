@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from fetalclip_nb.data.dataset import Dataset
-from fetalclip_nb.errors import ModelError, ParameterError, ShapeError
-from fetalclip_nb.experiments.cam.probabilities import LogOdds, classifier
+from fetalclip_nb.errors import ModelError, ParameterError
+from fetalclip_nb.experiments.cam.probabilities import Classifier, LogOdds
 from fetalclip_nb.files import key
 from fetalclip_nb.models.embed import PreparedImages, image_meta
 from fetalclip_nb.models.model import Model
@@ -67,13 +67,12 @@ def cam_maps(
         The maps, and what the model says of the whole images.
 
     Raises:
-        ParameterError: Unknown method, or a batch of nothing.
-        ShapeError: Not one known class an image, or class vectors of another width.
+        ParameterError: Unknown method, a batch of nothing, or a single class.
         ModelError: If the tower has no tokens of patches or no input norm.
 
     Source: FetalCLIP (arXiv 2502.14807), class activation maps; the library grad-cam.
     """
-    _require(pixels, class_vectors, targets, method, batch_size)
+    _require(class_vectors, method, batch_size)
     tower = vision_tower(model)
     maker = _maker(model, tower, class_vectors, method, batch_size)
     maps, probabilities = [], []
@@ -102,13 +101,13 @@ def class_maps(
     Every sixteen images are kept when a run is interrupted.
 
     Args:
-        model: As in `cam_maps`.
+        model: Its image tower is a plain vision transformer.
         dataset: The images.
         class_vectors: Unit-norm rows, float32 of shape (C, D).
         targets: Number of the class that each image is mapped for.
         cache_dir: Folder that all notebooks share.
         method: One of `METHODS`.
-        batch_size: As in `cam_maps`; results do not depend on it.
+        batch_size: Masked pictures a forward pass; results do not depend on it.
 
     Returns:
         Maps in table order.
@@ -116,10 +115,10 @@ def class_maps(
     Raises:
         CacheError: If the cache holds something else than its key promises.
         ImageError: If an image cannot be decoded.
-        ModelError: As `cam_maps`, as well as ParameterError and ShapeError.
+        ModelError: If the tower has no tokens of patches or no input norm.
     """
+    _require(class_vectors, method, batch_size)
     pictures = PreparedImages(dataset, model.preprocess)
-    _require(pictures, class_vectors, targets, method, batch_size)
     vision_tower(model)
 
     def compute(rows: range) -> dict[str, np.ndarray]:
@@ -133,27 +132,14 @@ def class_maps(
     return Cams(**{name: np.array(array) for name, array in store.arrays.items()})
 
 
-def _require(
-    images: Sequence,
-    class_vectors: np.ndarray,
-    targets: Sequence[int],
-    method: str,
-    batch_size: int | None,
-) -> None:
+def _require(class_vectors: np.ndarray, method: str, batch_size: int | None) -> None:
     require_methods([method])
     if batch_size is not None and batch_size < 1:
         raise ParameterError(
             "Batches are empty", where="batch_size", expected="1 or more", found=batch_size
         )
-    unknown = [target for target in targets if not 0 <= target < len(class_vectors)]
-    if len(targets) != len(images) or not len(images) or unknown:
-        raise ShapeError(
-            "Each image is mapped for one class",
-            expected=f"{len(images)} numbers from 0 to {len(class_vectors) - 1}, at least one",
-            found=f"{len(targets)} numbers; unknown: {unknown[:10] or 'none'}",
-        )
     if len(class_vectors) < 2:
-        raise ShapeError(
+        raise ParameterError(
             "A single class has a probability of 1, wherever one looks",
             expected="at least two classes",
             found=len(class_vectors),
@@ -170,11 +156,11 @@ def _maker(
 
     layer = input_norm(tower)
     reshape = lambda tokens: tower.maps(len(tower.blocks), tokens)  # noqa: E731
-    classify = classifier(model, class_vectors)
+    classify = Classifier(model, class_vectors).eval()
     if method != "scorecam":
         kind = {"gradcam": GradCAM, "layercam": LayerCAM}[method]
         return kind(classify, [layer], reshape)
-    fast = classifier(model, class_vectors, fast_tower(model))
+    fast = Classifier(model, class_vectors, fast_tower(model)).eval()
     score = nn.Sequential(fast, nn.Softmax(dim=-1))
     size = batch_size or (32 if model.device == "cpu" else 256)
     return BatchedScoreCAM(classify, layer, reshape, score=score, batch_size=size)
@@ -188,11 +174,7 @@ def _mapped(maker: object, pixels: torch.Tensor, targets: Sequence[int]) -> np.n
 
 
 def input_norm(tower: Tower) -> nn.Module:
-    """The norm through which tokens enter the last block: ln_1 in open_clip, norm1 in timm.
-
-    Raises:
-        ModelError: If the block has neither.
-    """
+    """The norm through which tokens enter the last block: ln_1 in open_clip, norm1 in timm."""
     last = tower.blocks[-1]
     for name in ("ln_1", "norm1"):
         if hasattr(last, name):
@@ -230,9 +212,6 @@ TITLES = {"scorecam": "ScoreCAM", "gradcam": "GradCAM", "layercam": "LayerCAM"}
 def parse_methods(*texts: str) -> list[str]:
     """Methods of comma-separated lists, each once, as a notebook takes them.
 
-    Raises:
-        ParameterError: If there is none, or one does not exist.
-
     >>> parse_methods("scorecam", "gradcam, scorecam,")
     ['scorecam', 'gradcam']
     """
@@ -243,11 +222,7 @@ def parse_methods(*texts: str) -> list[str]:
 
 
 def require_methods(methods: Sequence[str]) -> None:
-    """Refuse methods that do not exist, before anything is computed.
-
-    Raises:
-        ParameterError: Naming all of them.
-    """
+    """Refuse methods that do not exist, before anything is computed."""
     unknown = [name for name in methods if name not in METHODS]
     if unknown:
         raise ParameterError(

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from fetalclip_nb.data.images import read_square
-from fetalclip_nb.errors import ParameterError, ShapeError
+from fetalclip_nb.errors import ParameterError
 
 WEIGHT = 0.5
 """Of the map's colours in the published overlays."""
@@ -55,7 +55,6 @@ def overlay(image: np.ndarray, importance: np.ndarray, weight: float = WEIGHT) -
         float64 of shape (S, S, 3), from 0 to 1.
 
     Raises:
-        ShapeError: If image and map differ in size.
         ParameterError: If the weight is not from 0 to 1.
 
     Source: Weight as published (FetalCLIP, arXiv 2502.14807); the colours are our choice.
@@ -63,10 +62,6 @@ def overlay(image: np.ndarray, importance: np.ndarray, weight: float = WEIGHT) -
     >>> overlay(np.array([[0.2, 0.6]]), np.array([[0.0, 1.0]]), weight=0).round(1).tolist()
     [[[0.2, 0.2, 0.2], [0.6, 0.6, 0.6]]]
     """
-    if np.ndim(image) != 2 or np.shape(image) != np.shape(importance):
-        raise ShapeError(
-            "Map does not fit its image", expected=np.shape(image), found=np.shape(importance)
-        )
     if not 0 <= weight <= 1:
         raise ParameterError(
             "Weight of the map is out of range", where="weight", expected="0 to 1", found=weight
@@ -106,14 +101,10 @@ def save_overlays(
         The files, in the order of the images.
 
     Raises:
-        ShapeError: If sizes do not match.
         ParameterError: If the weight is not from 0 to 1.
 
     Source: File names and weight as published (FetalCLIP, arXiv 2502.14807).
     """
-    require_answers(images, maps, probabilities, classes, targets)
-    if len(ids) != len(images):
-        raise ShapeError("One id an image is needed", expected=len(images), found=len(ids))
     names = file_names(probabilities, classes, targets, ids)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -149,37 +140,6 @@ def file_names(
             end = f"-{number}"
         found[pattern.format(base + end)] = None
     return list(found)
-
-
-def require_answers(
-    images: np.ndarray,
-    maps: np.ndarray,
-    probabilities: np.ndarray,
-    classes: Sequence[str],
-    targets: Sequence[int],
-) -> None:
-    """Refuse images, maps and answers that do not belong together.
-
-    Raises:
-        ShapeError: Naming the first that does not fit.
-    """
-    shapes = {
-        "maps": (maps, np.shape(images)),
-        "probabilities": (probabilities, (len(images), len(classes))),
-        "targets": (targets, (len(images),)),
-    }
-    if np.ndim(images) != 3 or not len(images):
-        raise ShapeError(
-            "No images to show",
-            where="images",
-            expected="images, height, width (at least one)",
-            found=np.shape(images),
-        )
-    for name, (values, shape) in shapes.items():
-        if np.shape(values) != shape:
-            raise ShapeError(
-                "Sizes do not match", where=name, expected=shape, found=np.shape(values)
-            )
 
 
 def _part(text: str, longest: int) -> str:

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from fetalclip_nb.errors import ShapeError
 from fetalclip_nb.models.model import Model
 from fetalclip_nb.models.similarity import SCALE
 from fetalclip_nb.models.tower import fast_tower
@@ -70,37 +69,11 @@ def scorer(model: Model, class_vectors: np.ndarray) -> Callable[[torch.Tensor], 
 
     Returns:
         Maps preprocessed images (N, 3, S, S) to float32 (N, C): the softmax of 100 x cosine.
-
-    Raises:
-        ShapeError: If the class vectors have another width than the model's embeddings.
     """
-    classify = classifier(model, class_vectors, fast_tower(model))
+    classify = Classifier(model, class_vectors, fast_tower(model)).eval()
 
     @torch.inference_mode()
     def score(pixels: torch.Tensor) -> np.ndarray:
         return classify(pixels.to(model.device)).softmax(-1).cpu().numpy()
 
     return score
-
-
-def classifier(
-    model: Model, class_vectors: np.ndarray, encode: nn.Module | None = None
-) -> Classifier:
-    """A model and its classes, ready to be asked.
-
-    Args:
-        model: Encoder.
-        class_vectors: Unit-norm rows, float32 of shape (C, D).
-        encode: See `Classifier`.
-
-    Raises:
-        ShapeError: If the class vectors have another width than the model's embeddings.
-    """
-    width = getattr(model.network.visual, "output_dim", None)
-    if width not in (None, class_vectors.shape[-1]):
-        raise ShapeError(
-            "Image embeddings and class vectors differ in width",
-            expected=width,
-            found=class_vectors.shape[-1],
-        )
-    return Classifier(model, class_vectors, encode).eval()

@@ -7,7 +7,6 @@ import numpy as np
 
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.data.mask_files import padded_mask, reduced_mask
-from fetalclip_nb.errors import ShapeError
 from fetalclip_nb.experiments.cam.images import some_per_class
 from fetalclip_nb.stats import scores
 from fetalclip_nb.stats.patients import patient_means
@@ -28,9 +27,6 @@ def some_images(task: MaskTask, count: int, seed: int) -> tuple[Dataset, np.ndar
 
     Returns:
         The images, and their row numbers in the task.
-
-    Raises:
-        ParameterError: If nothing is to be drawn.
     """
     labelled = task.dataset.table.assign(label=task.name, row=np.arange(len(task.dataset)))
     drawn = some_per_class(replace(task.dataset, table=labelled), [task.name], count, seed)
@@ -71,15 +67,12 @@ def pointing(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     Returns:
         float64 of shape (n,); NaN where the structure is absent.
 
-    Raises:
-        ShapeError: If sizes do not match or a map is not finite.
-
     Source: The pointing game of Zhang et al. (arXiv 1608.00507), without its tolerance.
 
     >>> pointing(np.array([[[0, 2], [2, 1]]]), np.array([[[False, True], [False, False]]])).tolist()
     [0.5]
     """
-    maps, masks = _checked(maps, masks)
+    maps = np.asarray(maps, dtype=np.float64)
     peaks = maps == maps.max(axis=(1, 2), keepdims=True)
     return _where_present((peaks & masks).sum(axis=(1, 2)) / peaks.sum(axis=(1, 2)), masks)
 
@@ -94,15 +87,12 @@ def energy(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     Returns:
         float64 of shape (n,); NaN where the structure is absent or the map is 0 everywhere.
 
-    Raises:
-        ShapeError: If sizes do not match, or a map is not finite or negative.
-
     Source: The energy-based pointing game of Wang et al., Score-CAM (arXiv 1910.01279), 4.3.
 
     >>> energy(np.array([[[0, 2], [1, 1]]]), np.array([[[False, True], [False, False]]])).tolist()
     [0.5]
     """
-    maps, masks = _checked(maps, masks)
+    maps = np.asarray(maps, dtype=np.float64)
     whole = maps.sum(axis=(1, 2))
     inside = np.where(masks, maps, 0).sum(axis=(1, 2))
     share = np.divide(inside, whole, out=np.full(len(maps), np.nan), where=whole > 0)
@@ -118,7 +108,6 @@ def area(masks: np.ndarray) -> np.ndarray:
     Returns:
         float64 of shape (n,); NaN where the structure is absent.
     """
-    masks = np.asarray(masks, dtype=bool)
     return _where_present(masks.mean(axis=(1, 2)), masks)
 
 
@@ -134,18 +123,7 @@ def region_values(
 
     Returns:
         pointing/STRUCTURE, energy/STRUCTURE and area/STRUCTURE, float64 of shape (n,).
-
-    Raises:
-        ShapeError: If sizes do not match, or a map is not finite or negative.
     """
-    masks = np.asarray(masks, dtype=bool)
-    if masks.ndim != 4 or masks.shape[1] != len(structures):
-        raise ShapeError(
-            "Masks have the wrong shape",
-            where="masks",
-            expected=f"images, {len(structures)} structures, height, width",
-            found=masks.shape,
-        )
     maps = np.broadcast_to(maps, (len(masks), *np.shape(maps)[-2:]))
     found = {}
     for name, regions in zip(structures, masks.swapaxes(0, 1), strict=True):
@@ -180,9 +158,6 @@ def region_scores(
     Returns:
         pointing/STRUCTURE, energy/STRUCTURE and area/STRUCTURE from 0 to 1, as `Session.save`
         takes them; none for a structure that no image shows.
-
-    Raises:
-        ShapeError: If sizes do not match, or a map is not finite or negative.
     """
     values = region_values(maps, masks, structures)
     return patient_means(values, patients, resamples=resamples, seed=seed)
@@ -190,22 +165,3 @@ def region_scores(
 
 def _where_present(values: np.ndarray, masks: np.ndarray) -> np.ndarray:
     return np.where(masks.any(axis=(1, 2)), values, np.nan)
-
-
-def _checked(maps: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Maps as float64 and masks as booleans, refused where they do not fit together."""
-    maps, masks = np.asarray(maps, dtype=np.float64), np.asarray(masks, dtype=bool)
-    if maps.ndim != 3 or 0 in maps.shape or maps.shape != masks.shape:
-        raise ShapeError(
-            "Maps and masks do not fit",
-            expected="one mask of the same size a map",
-            found=f"maps {maps.shape}, masks {masks.shape}",
-        )
-    if not (np.isfinite(maps) & (maps >= 0)).all():
-        raise ShapeError(
-            "Maps are no shares of importance",
-            where="maps",
-            expected="finite numbers, none below 0",
-            found=f"{maps.min()} to {maps.max()}",
-        )
-    return maps, masks

@@ -1,9 +1,8 @@
 import cv2
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
-from fetalclip_nb.errors import ParameterError, ShapeError
 from fetalclip_nb.experiments.cam import controls
 from fetalclip_nb.experiments.cam.controls import rank_correlations
 
@@ -23,8 +22,6 @@ def test_random_maps_depend_on_the_seed_and_not_on_their_number():
     assert (controls.random_maps(2, 16, 4, seed=1) == maps[:2]).all()
     assert (controls.random_maps(3, 16, 4, seed=2) != maps).any()
     assert (maps[0] != maps[1]).any()
-    with pytest.raises(ParameterError, match="Grid is too coarse. Where: grid. Expected: 2 or"):
-        controls.random_maps(3, 16, 1)
 
 
 @pytest.mark.parametrize("side", [63, 64])
@@ -57,7 +54,8 @@ def test_it_is_spearmans():
     rng = np.random.default_rng(0)
     maps = rng.random((4, 6, 6)).round(1)  # with ties, as maps that are cut off at 0 have
     others = (maps + rng.random(maps.shape)).round(1)
-    expected = [spearmanr(a.ravel(), b.ravel())[0] for a, b in zip(maps, others, strict=True)]
+    ranks = [[rankdata(one) for one in pair] for pair in zip(maps, others, strict=True)]
+    expected = [np.corrcoef(*pair)[0, 1] for pair in ranks]
     np.testing.assert_allclose(rank_correlations(maps, others), expected)
 
 
@@ -70,9 +68,3 @@ def test_a_map_that_is_the_same_everywhere_is_like_no_other():
     maps = np.stack([np.ones((3, 3)), np.arange(9).reshape(3, 3)])
     found = rank_correlations(maps, maps)
     assert np.isnan(found[0]) and found[1] == pytest.approx(1)
-
-
-@pytest.mark.parametrize("shape", [(2, 3, 3), (1, 3, 4), (0, 3, 3)])
-def test_maps_of_other_images(shape):
-    with pytest.raises(ShapeError, match="cannot be compared"):
-        rank_correlations(np.zeros((1, 3, 3)), np.zeros(shape))

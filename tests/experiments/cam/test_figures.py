@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from fetalclip_nb.errors import DataError, ShapeError
+from fetalclip_nb.errors import DataError
 from fetalclip_nb.experiments.cam.figures import (
     class_forest,
     curve_figure,
@@ -91,14 +91,6 @@ def test_rows_of_a_grid_do_not_overlap():
             width = min(one.x1, other.x1) - max(one.x0, other.x0)
             height = min(one.y1, other.y1) - max(one.y0, other.y0)
             assert width <= 1 or height <= 1
-
-
-def test_grid_refuses_what_does_not_match():
-    images, maps, probabilities = cases()
-    with pytest.raises(ShapeError, match=r"probabilities. Expected: \(3, 3\). Found: \(2, 3\)"):
-        overlay_grid(images, maps, probabilities[:2], CLASSES, [0, 0, 2])
-    with pytest.raises(ShapeError, match="No images to show"):
-        overlay_grid(images[:0], maps[:0], probabilities[:0], CLASSES, [])
 
 
 # curve_figure

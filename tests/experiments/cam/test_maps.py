@@ -12,7 +12,7 @@ from scipy.special import softmax
 from torch import nn
 
 from fetalclip_nb.data.prompts import load_prompts
-from fetalclip_nb.errors import ModelError, ParameterError, ShapeError
+from fetalclip_nb.errors import ModelError, ParameterError
 from fetalclip_nb.experiments.cam import maps, tables
 from fetalclip_nb.experiments.cam.images import pixels_of
 from fetalclip_nb.experiments.cam.score_cam import masks
@@ -179,9 +179,7 @@ def test_a_block_without_input_norm_is_refused():
     [
         ({"method": "magic"}, ParameterError, "scorecam, gradcam, layercam"),
         ({"batch_size": 0}, ParameterError, "1 or more"),
-        ({"targets": [0]}, ShapeError, "2 numbers from 0 to 2"),
-        ({"targets": [0, 3]}, ShapeError, r"\[3\]"),
-        ({"class_vectors": np.eye(3, 5)}, ShapeError, "width"),
+        ({"class_vectors": np.eye(1, 3)}, ParameterError, "at least two classes"),
     ],
     ids=str,
 )
@@ -189,11 +187,6 @@ def test_what_cannot_be_mapped(model, classes, pixels, options, error, words):
     asked = {"class_vectors": classes, "targets": [0, 1]} | options
     with pytest.raises(error, match=words):
         maps.cam_maps(model, pixels, **asked)
-
-
-def test_one_class_alone_is_refused(model, classes, pixels):
-    with pytest.raises(ShapeError, match="at least two classes"):
-        maps.cam_maps(model, pixels, classes[:1], [0, 0])
 
 
 @pytest.mark.parametrize("method", ["gradcam", "layercam"])

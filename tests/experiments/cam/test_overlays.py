@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from fetalclip_nb.data.images import read_square
-from fetalclip_nb.errors import ParameterError, ShapeError
+from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.experiments.cam import overlays
 from helpers import write_image
 
@@ -39,9 +39,7 @@ def test_equal_steps_of_the_map_become_brighter_all_along():
     assert (np.diff(luminance) > 0).all()
 
 
-def test_overlay_refuses_other_sizes_and_weights():
-    with pytest.raises(ShapeError, match=r"Map does not fit its image. Expected: \(2, 2\)"):
-        overlays.overlay(np.zeros((2, 2)), np.zeros((2, 3)))
+def test_overlay_refuses_other_weights():
     with pytest.raises(ParameterError, match="weight. Expected: 0 to 1. Found: 1.5"):
         overlays.overlay(np.zeros((2, 2)), np.zeros((2, 2)), 1.5)
 
@@ -122,20 +120,3 @@ def test_saved_files_are_the_overlays_in_the_images_order(tmp_path):
         wanted = overlays.overlay(image, importance, 0.3)
         assert saved == pytest.approx(wanted, abs=0.5 / 255 + 1e-9)
     assert (tmp_path / "kept.txt").read_text() == "mine"
-
-
-def test_what_does_not_belong_together_is_refused_before_anything_is_written(tmp_path):
-    images, maps, probabilities = cases()
-    save = overlays.save_overlays
-    rest = (CLASSES, [0, 0, 1], ["a", "b", "c"])
-    with pytest.raises(ShapeError, match=r"maps. Expected: \(3, 8, 8\). Found: \(2, 8, 8\)"):
-        save(tmp_path, images, maps[:2], probabilities, *rest)
-    with pytest.raises(ShapeError, match=r"probabilities. Expected: \(3, 2\). Found: \(3, 1\)"):
-        save(tmp_path, images, maps, probabilities[:, :1], *rest)
-    with pytest.raises(ShapeError, match=r"targets. Expected: \(3,\). Found: \(2,\)"):
-        save(tmp_path, images, maps, probabilities, CLASSES, [0, 1], ["a", "b", "c"])
-    with pytest.raises(ShapeError, match="One id an image is needed. Expected: 3. Found: 2"):
-        save(tmp_path, images, maps, probabilities, CLASSES, [0, 0, 1], ["a", "b"])
-    with pytest.raises(ShapeError, match="No images to show. Where: images"):
-        save(tmp_path, images[:0], maps[:0], probabilities[:0], CLASSES, [], [])
-    assert not any(tmp_path.iterdir())

@@ -6,7 +6,6 @@ import torch
 from scipy.special import softmax
 
 from fetalclip_nb.data.prompts import load_prompts
-from fetalclip_nb.errors import ShapeError
 from fetalclip_nb.experiments.cam import probabilities
 from fetalclip_nb.models import similarity
 from fetalclip_nb.models.model import load_model
@@ -37,8 +36,3 @@ def test_probabilities_of_the_fast_tower(model, classes, pixels):
     vectors = similarity.normalise(model.encode_images(pixels))
     known = softmax(similarity.zero_shot_logits(vectors, classes), axis=-1)
     np.testing.assert_allclose(probabilities.scorer(model, classes)(pixels), known, atol=1e-4)
-
-
-def test_classes_of_another_width(model):
-    with pytest.raises(ShapeError, match="width"):
-        probabilities.scorer(model, np.eye(3, 5))
