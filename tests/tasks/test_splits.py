@@ -1,5 +1,6 @@
 """Splits that are refused: each problem alone, all at once, and what a task may lack."""
 
+import json
 from itertools import combinations
 
 import numpy as np
@@ -190,6 +191,10 @@ def test_official_head_split_leaks_and_is_freed(folder):
     assert freed.source == "official, leak-free"
     assert freed.folds == split.folds
     assert leaking(freed) == ()
+    raw = json.loads((folder / "probing/segmentation_hc/test_id.json").read_text())
+    assert {*leaking(split)} == {patient.zfill(3) for patient in raw if len(patient) < 3}
+    named = {p for fold in split.folds for p in fold.train + fold.validation} | {*split.test}
+    assert named == {f"{i:03d}" for i in range(806)}
 
 
 def test_official_head_support_sets_leak_and_share_a_freed_test_set(folder):
