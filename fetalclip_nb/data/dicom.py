@@ -50,10 +50,8 @@ def is_dicom(path: Path | str, data: bytes | None = None) -> bool:
     return data[_MAGIC_AT : _MAGIC_AT + len(_MAGIC)] == _MAGIC
 
 
-def read_dicom(
-    path: Path | str, frame: int | None = None, *, data: bytes | None = None
-) -> Image.Image:
-    """Decode one frame of a DICOM file as grey ("L") or "RGB".
+def read_dicom(path: Path | str, *, data: bytes | None = None) -> Image.Image:
+    """Decode a DICOM file, of a clip the middle frame, as grey ("L") or "RGB".
 
     Grey values go through the file's own tables: modality, then window or table of values of
     interest, the first where there are several; without one, the range that its bits can hold
@@ -61,8 +59,6 @@ def read_dicom(
 
     Args:
         path: The file.
-        frame: Number of the frame, from 0; None for the middle one (of an even number, the
-            later one of the two).
         data: The file's bytes, where they have been read.
 
     Returns:
@@ -70,8 +66,8 @@ def read_dicom(
 
     Raises:
         DataError: If pydicom is not installed.
-        ImageError: If the file is missing, is not DICOM, is truncated, holds no picture or no
-            such frame, or is compressed in a way that cannot be decoded here.
+        ImageError: If the file is missing, is not DICOM, is truncated, holds no picture, or is
+            compressed in a way that cannot be decoded here.
 
     Source: DICOM standard (PS3.3), sections C.7.6.3, C.11.1 and C.11.2.
     """
@@ -79,7 +75,9 @@ def read_dicom(
     with _opened(path, data) as file:
         try:
             header = _header(pydicom, file)
-            number = _frame(header, frame, path)
+            if "Rows" not in header:
+                raise _without_picture(path)
+            number = int(header.get("NumberOfFrames") or 1) // 2  # of four, the third
             _require_decoder(pydicom, header, path)
             file.seek(0)
             found = pydicom.Dataset()
@@ -136,19 +134,6 @@ def _opened(path: Path | str, data: bytes | None = None) -> BinaryIO:
 def _header(pydicom, file: BinaryIO):
     tags = ["Rows", "Columns", "NumberOfFrames"]
     return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags)
-
-
-def _frame(header, frame: int | None, path: Path | str) -> int:
-    if "Rows" not in header:
-        raise _without_picture(path)
-    count = int(header.get("NumberOfFrames") or 1)
-    if frame is None:
-        return count // 2
-    if not 0 <= frame < count:
-        raise ImageError(
-            "DICOM file has no such frame", where=path, expected=f"0 to {count - 1}", found=frame
-        )
-    return frame
 
 
 def _require_decoder(pydicom, header, path: Path | str) -> None:

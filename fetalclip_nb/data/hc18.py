@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 
 from fetalclip_nb.data.dataset import Dataset, build, read_csv, require_root, to_numbers
-from fetalclip_nb.data.images import image_size, read_mask
-from fetalclip_nb.data.mask_files import fill_outline
+from fetalclip_nb.data.images import image_size
 from fetalclip_nb.errors import DataError, ImageError, listing
 
 TABLE = "training_set_pixel_size_and_HC.csv"
@@ -67,31 +66,6 @@ def counted(dataset: Dataset) -> np.ndarray:
     """Rows whose true circumference the paper counts (100 to 342 mm), boolean (N,)."""
     low, high = COUNTED_HC_MM
     return dataset.table["hc_mm"].between(low, high).to_numpy()
-
-
-def read_head_mask(dataset: Dataset, row: int) -> np.ndarray:
-    """Filled head of one image: boolean (height, width).
-
-    Args:
-        dataset: As given by `read_hc18`.
-        row: Position in the table.
-
-    Raises:
-        DataError: If the annotation is missing, empty or of another size than its image.
-    """
-    record = dataset.table.iloc[row]
-    if not record["annotation"]:
-        raise DataError("Annotation is missing", where=record["path"])
-    path = dataset.root / record["annotation"]
-    mask = read_mask(path)
-    if mask.shape != (record["height"], record["width"]):
-        raise DataError(
-            "Annotation and image differ in size",
-            where=path,
-            expected=f"{record['width']}x{record['height']}",
-            found=f"{mask.shape[1]}x{mask.shape[0]}",
-        )
-    return fill_outline(mask)
 
 
 def _annotation(root: Path, name: str) -> str:

@@ -128,11 +128,6 @@ def image_size(path: Path) -> tuple[int, int]:
         ) from None
 
 
-def read_mask(path: Path) -> np.ndarray:
-    """Read an annotation as a boolean array (height, width): any non-black pixel is True."""
-    return np.asarray(read_image(path).convert("L")) > 127
-
-
 def _without_alpha(image: Image.Image) -> Image.Image:
     if image.mode in _KEPT_MODES:
         return image

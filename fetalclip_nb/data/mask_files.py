@@ -205,17 +205,12 @@ def fill_outline(mask: np.ndarray) -> np.ndarray:
     convex.
 
     Args:
-        mask: Boolean array (height, width).
+        mask: Boolean array (height, width), not empty.
 
     Returns:
         Boolean array of the same shape, with everything inside the outermost contours.
-
-    Raises:
-        DataError: If the mask is empty.
     """
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    if not contours:
-        raise DataError("Annotation is empty", expected="an outline or a filled region")
     closed, hull = _drawn(contours, mask.shape), _hull(contours)
     if closed.sum() < CLOSED * cv2.contourArea(hull):
         closed = _drawn([hull], mask.shape)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fetalclip_nb.data.dataset import Dataset, require_known
-from fetalclip_nb.errors import DataError, ParameterError, ShapeError, listing
+from fetalclip_nb.errors import DataError, ParameterError
 from fetalclip_nb.tasks.splits import Split, named, rows_of
 
 CHD_CLASSES = ("normal", "CHD")
@@ -26,12 +26,10 @@ class Clips:
     Attributes:
         table: One row a clip: clip, patient, label, split; made for the functions of `splits`.
         frames: Rows of the data set's table, in frame order, int64 of shape (n_clips, F).
-        images: Number of images of that data set.
     """
 
     table: pd.DataFrame
     frames: np.ndarray
-    images: int
 
     def __len__(self) -> int:
         """Number of clips."""
@@ -171,7 +169,7 @@ def gather_clips(dataset: Dataset, *, frames: int) -> Clips:
     rows = [part.sort_values("number")["row"].to_numpy() for _, part in clips]
     picked = np.stack([part[_middles(len(part), frames)] for part in rows])
     found = clips[[*_SHARED]].first().reset_index()
-    return Clips(found, picked.astype(np.int64), len(table))
+    return Clips(found, picked.astype(np.int64))
 
 
 def clip_features(vectors: np.ndarray, clips: Clips) -> np.ndarray:
@@ -185,23 +183,13 @@ def clip_features(vectors: np.ndarray, clips: Clips) -> np.ndarray:
     Returns:
         Shape (n_clips, F * D), or (K, n_clips, F * D).
 
-    Raises:
-        ShapeError: If there is not one row of features for each image.
-
     Source: FetalCLIP (arXiv 2502.14807), congenital heart disease: frame embeddings are
     concatenated before the linear layer.
 
-    >>> clips = Clips(pd.DataFrame({"clip": ["a"]}), np.array([[2, 0]]), 3)
+    >>> clips = Clips(pd.DataFrame({"clip": ["a"]}), np.array([[2, 0]]))
     >>> clip_features(np.array([[0, 1], [2, 3], [4, 5]]), clips)
     array([[4, 5, 0, 1]])
     """
-    if vectors.ndim not in (2, 3) or vectors.shape[-2] != clips.images:
-        raise ShapeError(
-            "Features do not fit the clips",
-            expected=f"({clips.images}, D) or (K, {clips.images}, D)",
-            found=vectors.shape,
-            fix="gather the clips from the data set that was embedded",
-        )
     joined = vectors[..., clips.frames, :]
     # Not -1: there may be no copies, and then no size to infer it from.
     return joined.reshape(*joined.shape[:-2], joined.shape[-2] * joined.shape[-1])
@@ -212,13 +200,10 @@ def _frame_table(dataset: Dataset) -> pd.DataFrame:
     table = dataset.table
     if "clip" not in table:
         table = table.assign(clip=table["id"], frame=0)
-    missing = [name for name in (*_SHARED, "frame") if name not in table]
-    if missing:
+    if "frame" not in table:
         raise DataError(
-            "Table of clips lacks columns",
+            "Table of clips has no column frame",
             where=dataset.root,
-            expected="clip, frame, patient, label, split",
-            found=f"no {listing(missing)}",
             fix="number the frames of each clip in a column frame",
         )
     text = table["frame"].astype(str)

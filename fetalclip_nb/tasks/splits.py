@@ -17,8 +17,6 @@ import pandas as pd
 
 from fetalclip_nb.errors import DataError, ParameterError, listing
 
-SIDES = ("train", "validation", "test")
-
 
 @dataclass(frozen=True)
 class Fold:
@@ -98,8 +96,8 @@ def rows_of(table: pd.DataFrame, patients: Collection[str]) -> np.ndarray:
 def named(problem: str, names: Collection[object]) -> str:
     """A problem and whom it concerns, nothing where it concerns nobody.
 
-    >>> named("labels outside of the task", ["toe"]), named("patients on two sides", [])
-    ('labels outside of the task: toe', '')
+    >>> named("frames without a number", ["a.png"]), named("clips of two patients", [])
+    ('frames without a number: a.png', '')
     """
     return f"{problem}: {listing(names)}" if len(names) else ""
 
@@ -115,7 +113,7 @@ def require_usable(
     classes: Sequence[str],
     *,
     where: object,
-    cohort: pd.DataFrame | None = None,
+    cohort: pd.DataFrame,
     complete: bool = True,
 ) -> None:
     """Refuse a split that cannot be trained and tested on, before work starts.
@@ -125,16 +123,15 @@ def require_usable(
         table: The task's images: one row each with the columns patient and label.
         classes: The task's classes.
         where: File or data set that the message names.
-        cohort: Rows of the whole data set, where the task uses a part of it: the official brain
-            split tests patients of whom there may be no brain image. None for ``table``.
+        cohort: Rows of the whole data set, of which the task may use a part: the official brain
+            split tests patients of whom there may be no brain image.
         complete: Whether train and validation of each fold need every class. Small support
             sets cannot have all; they need an image, and the test set needs every class.
 
     Raises:
-        DataError: All problems at once: patients on two sides, patients without images,
-            classes without images, labels outside of the classes.
+        DataError: All problems at once: patients without images, classes without images.
     """
-    known = set((table if cohort is None else cohort)["patient"].astype(str))
+    known = set(cohort["patient"].astype(str))
     members = {patient for _, patients in _sides(split) for patient in patients}
     if members and not members & known:
         raise DataError(
@@ -145,9 +142,7 @@ def require_usable(
             fix="use the data set that the split was made for, or own splits",
         )
     problems = [
-        named("patients on two sides", _crossing(split)),
         named("patients of the split without images", sorted(members - known)),
-        named("labels outside of the task", sorted(set(table["label"]) - set(classes))),
         *_absences(split, table, classes, complete),
     ]
     problems = [problem for problem in problems if problem]
@@ -156,10 +151,10 @@ def require_usable(
         raise DataError(
             "Split cannot be used",
             where=where,
-            expected=f"each patient on one side, images of {', '.join(classes)} {sides}",
+            expected=f"images of {', '.join(classes)} {sides}",
             found="; ".join(problems),
             fix="correct patients, labels or split of the data set; take fewer folds if a class "
-            "has few patients; drop tested patients that are trained on with splits.leak_free",
+            "has few patients",
         )
 
 
@@ -168,11 +163,6 @@ def _sides(split: Split) -> Iterator[tuple[str, tuple[str, ...]]]:
     for i, fold in enumerate(split.folds):
         yield f"train of fold {i}", fold.train
         yield f"validation of fold {i}", fold.validation
-
-
-def _crossing(split: Split) -> list[str]:
-    within = {p for fold in split.folds for p in set(fold.train) & set(fold.validation)}
-    return sorted(within | set(leaking(split)))
 
 
 def _absences(

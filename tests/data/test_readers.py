@@ -1,7 +1,6 @@
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
 
 from fetalclip_nb.data import dataset, fetal_planes, hc18, kinds, manifest, mask_files
 from fetalclip_nb.errors import DataError, ImageError
@@ -125,16 +124,12 @@ def test_hc18_refuses_numbers_and_names_out_of_form(tmp_path):
 
 
 def test_outline_and_filled_annotation_give_the_same_head(tmp_path):
-    import cv2
-
     outline, filled = np.zeros((60, 80), np.uint8), np.zeros((60, 80), np.uint8)
     cv2.ellipse(outline, (40, 30), (25, 18), 10, 0, 360, 255, 1)
     cv2.ellipse(filled, (40, 30), (25, 18), 10, 0, 360, 255, -1)
     from_outline = mask_files.fill_outline(outline > 0)
     assert (from_outline == mask_files.fill_outline(filled > 0)).mean() > 0.995
     assert from_outline.sum() == pytest.approx(np.pi * 25 * 18, rel=0.05)
-    with pytest.raises(DataError, match="empty"):
-        mask_files.fill_outline(np.zeros((4, 4), bool))
 
 
 @pytest.mark.parametrize("cut", ["edge", "gap"])
@@ -159,29 +154,11 @@ def test_stray_pixels_do_not_open_a_closed_outline():
     assert mask_files.fill_outline(outline > 0).sum() == closed.sum() + 1
 
 
-def test_rgb_annotation_of_another_size_is_refused(tmp_path):
-    root = write_heads(tmp_path)
-    annotation = Image.new("RGB", (40, 30))
-    annotation.paste((255, 255, 255), (10, 10, 20, 20))
-    annotation.save(root / "training_set" / "001_HC_Annotation.png")
-    data = hc18.read_hc18(root)
-    assert hc18.read_head_mask(data, 0).sum() == 100
-    annotation.resize((20, 15)).save(root / "training_set" / "001_HC_Annotation.png")
-    with pytest.raises(DataError, match=r"differ in size.*40x30.*20x15"):
-        hc18.read_head_mask(hc18.read_hc18(root), 0)
-    with pytest.raises(DataError, match="Annotation is missing"):
-        hc18.read_head_mask(data, 1)
-
-
 def test_real_hc18_images_are_read(shared_data):
     data = hc18.read_hc18(shared_data / "hc18")
     assert len(data) == 196
     assert data.table["patient"].nunique() == 160
     assert not data.synthetic
-    record = data.table.iloc[10]
-    area = hc18.read_head_mask(data, 10).sum() * record["pixel_mm"] ** 2
-    # A circle has the largest area; the redrawn outlines are within 2 % of the circumference.
-    assert 0.8 < area / (record["hc_mm"] ** 2 / (4 * np.pi)) <= 1.04
 
 
 def write_manifest(root, text):

@@ -355,7 +355,7 @@ def refusal(root):
 def test_class_missing_from_a_fold_is_one_clear_error(tmp_path):
     rows = [("CHD" if i < 4 else "normal", f"p{i}", "") for i in range(30)]
     text = refusal(write_manifest(tmp_path, rows))
-    assert text.startswith(f"Split cannot be used. Where: {tmp_path}. Expected: each patient on")
+    assert text.startswith(f"Split cannot be used. Where: {tmp_path}. Expected: images of")
     assert "no image of CHD in validation of fold" in text
     assert "normal in" not in text
     assert "take fewer folds" in text

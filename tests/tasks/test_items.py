@@ -1,5 +1,6 @@
 """Clips against hand-made tables and a slow, obvious joining of frames."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from fetalclip_nb import phantoms
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.data.manifest import read_manifest
-from fetalclip_nb.errors import DataError, ParameterError, ShapeError
+from fetalclip_nb.errors import DataError, ParameterError
 from fetalclip_nb.tasks.items import (
     CHD_CLASSES,
     Clips,
@@ -70,7 +71,6 @@ def test_rows_are_positions_whatever_the_index():
     part = data.where(np.array([False, False, True, True, True, True]))
     clips = gather_clips(part, frames=2)
     assert clips.frames.tolist() == [[0, 1], [3, 2]]
-    assert clips.images == 4
 
 
 def test_clips_come_in_the_order_of_their_first_rows():
@@ -119,13 +119,6 @@ def test_features_equal_a_loop_over_clips(seed, copies):
         assert (found[..., i, :] == joined).all()
 
 
-def test_features_of_another_data_set_are_refused():
-    clips = gather_clips(dataset(clip("a", range(4))), frames=2)
-    for shape in [(5, 3), (3, 3), (4,), (4, 2, 3), (1, 1, 4, 3)]:
-        with pytest.raises(ShapeError, match=r"do not fit.*\(4, D\) or \(K, 4, D\)"):
-            clip_features(np.zeros(shape), clips)
-
-
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
@@ -157,12 +150,12 @@ def test_columns_and_parameters_are_checked():
     with pytest.raises(ParameterError, match=r"frames\. Expected: 1 or more\. Found: 0"):
         gather_clips(dataset(clip("a", [0])), frames=0)
     unnumbered = dataset([("a", "1", "x", "")], ("clip", "patient", "label", "split"))
-    with pytest.raises(DataError, match="lacks columns.*no frame"):
+    with pytest.raises(DataError, match="no column frame"):
         gather_clips(unnumbered, frames=1)
 
 
 def test_no_copies_join_to_no_copies():
-    clips = Clips(pd.DataFrame({"clip": ["a", "b"]}), np.array([[0, 1], [2, 3]]), 4)
+    clips = Clips(pd.DataFrame({"clip": ["a", "b"]}), np.array([[0, 1], [2, 3]]))
     assert clip_features(np.zeros((0, 4, 3)), clips).shape == (0, 2, 6)
 
 
@@ -247,15 +240,6 @@ def test_phantom_clips_are_labelled_as_the_task_expects():
 def test_labels_outside_of_the_task_are_refused_by_name():
     text = "Unknown label in 2 of 3 rows.*somewhere, column label.*normal, CHD.*'chd', 'VSD'"
     data = images(["chd", "normal", "VSD"], "pqr")
-    with pytest.raises(DataError, match=text):
-        image_items("chd", data, CHD_CLASSES)
-    with pytest.raises(DataError, match=text):
-        clip_items("chd", data, CHD_CLASSES, frames=1)
-
-
-def test_clips_that_cannot_be_gathered_are_refused():
-    data = clips(("m", "x", "0", "p", "CHD", ""), ("m", "x", "1", "q", "CHD", ""))
-    with pytest.raises(DataError, match="more than one patient: x"):
-        clip_items("chd", data, CHD_CLASSES, frames=2)
-    with pytest.raises(ParameterError, match="frames"):
-        clip_items("chd", data, CHD_CLASSES, frames=0)
+    for items in (image_items, partial(clip_items, frames=1)):
+        with pytest.raises(DataError, match=text):
+            items("chd", data, CHD_CLASSES)

@@ -22,15 +22,20 @@ USABLE = Split("own", ("t1", "t2"), (Fold(("1", "2"), ("3", "4")), Fold(("3", "4
 ROWS = [(name, "ab"[i % 2]) for i, name in enumerate(["t1", "t2", "1", "2", "3", "4"])]
 
 
+def check(split, rows, **options):
+    table = make_table(rows)
+    require_usable(split, table, ("a", "b"), **{"where": "m.csv", "cohort": table, **options})
+
+
 def refused(split, rows, match, **options):
     with pytest.raises(DataError, match=match) as caught:
-        require_usable(split, make_table(rows), ("a", "b"), where="m.csv", **options)
+        check(split, rows, **options)
     assert "Where: m.csv" in str(caught.value)
     return str(caught.value)
 
 
 def test_a_usable_split_passes():
-    require_usable(USABLE, make_table(ROWS), ("a", "b"), where="m.csv")
+    check(USABLE, ROWS)
 
 
 def test_class_missing_from_folds_is_named_with_its_places():
@@ -41,13 +46,6 @@ def test_class_missing_from_folds_is_named_with_its_places():
     refused(USABLE, rows, "no image of b in test")
     rows = [row for row in ROWS if row[0] != "2"] + [("2", "a")]
     refused(USABLE, rows, "no image of b in train of fold 0, validation of fold 1")
-
-
-def test_patients_on_two_sides_are_named():
-    split = Split("own", ("t1", "t2", "1"), (Fold(("1", "2"), ("3", "4")),))
-    refused(split, ROWS, r"two sides: 1\. .*leak_free")
-    split = Split("own", ("t1", "t2"), (Fold(("1", "2", "3"), ("3", "4")),))
-    refused(split, ROWS, r"two sides: 3\. ")
 
 
 def test_unknown_patients_are_named_but_another_data_set_is_said():
@@ -61,33 +59,20 @@ def test_unknown_patients_are_named_but_another_data_set_is_said():
 
 def test_patients_may_lack_images_of_a_task_but_not_of_the_data_set():
     split = Split("official", ("t1", "t2", "t3"), USABLE.folds)
-    cohort = make_table([*ROWS, ("t3", "")])
-    table = make_table(ROWS)
-    require_usable(split, table, ("a", "b"), where="m.csv", cohort=cohort)
-    refused(split, ROWS, r"without images: t3\. ", cohort=table)
+    check(split, ROWS, cohort=make_table([*ROWS, ("t3", "")]))
+    refused(split, ROWS, r"without images: t3\. ")
 
 
 def test_support_sets_may_lack_classes_but_not_images():
     split = Split("own", ("t1", "t2"), (Fold(("1",), ("4",)),))
     refused(split, ROWS, "no image of b in train of fold 0; no image of a in validation of fold 0")
-    require_usable(split, make_table(ROWS), ("a", "b"), where="m.csv", complete=False)
+    check(split, ROWS, complete=False)
     rows = [row for row in ROWS if row[0] not in ("1", "t2")]
     cohort = make_table(ROWS)
     message = "no image of b in test; no image in train of fold 0"
     text = refused(split, rows, message, complete=False, cohort=cohort)
     assert "images of a, b in test and of any class on the other sides. Found" in text
     assert "images of a, b on every side. Found" in refused(split, rows, message, cohort=cohort)
-
-
-def test_labels_outside_of_the_task_are_named():
-    refused(USABLE, [*ROWS, ("1", "toe")], r"labels outside of the task: toe\. ")
-
-
-def test_all_problems_are_in_one_message():
-    split = Split("own", ("t1", "1", "who"), (Fold(("1", "2"), ("3", "3")),))
-    rows = [*ROWS, ("2", "toe")]
-    found = "two sides: 1; .*without images: who; .*task: toe; no image of b in test, validation"
-    refused(split, rows, found)
 
 
 def test_empty_sides_are_refused():
@@ -101,7 +86,7 @@ def test_official_brain_split_on_a_data_set_with_brains_of_some_test_patients(sh
     cohort = make_table([(patient, "") for patient in [*trained, *split.test]])
     require_usable(split, table, ("a", "b"), where="planes", cohort=cohort)
     with pytest.raises(DataError, match=r"without images: .*first 10 of 496"):
-        require_usable(split, table, ("a", "b"), where="planes")
+        require_usable(split, table, ("a", "b"), where="planes", cohort=table)
 
 
 SEEDS = range(8)
@@ -305,15 +290,13 @@ def test_number_of_folds_is_free_and_leaves_the_test_set_alone():
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([("1", "a", "train"), ("1", "a", "test")], "patients in two splits: 1"),
         ([("1", "a", ""), ("2", "a", "test")], "split empty for 1 of 2 items"),
-        ([("1", "a", "dev"), ("2", "a", "test")], "unknown splits: dev"),
         ([("1", "a", "train"), ("2", "a", "validation")], "validation without train or test"),
         ([("1", "a", "test"), ("2", "a", "validation")], "validation without train or test"),
         ([("1", "a", "test"), ("2", "a", "test")], "Found: test alone"),
         (
-            [("1", "a", "train"), ("1", "a", "test"), ("2", "a", ""), ("3", "b", "x")],
-            "unknown splits: x; patients in two splits: 1; split empty for 1 of 4 items",
+            [("1", "a", "test"), ("2", "a", ""), ("3", "b", "validation")],
+            "split empty for 1 of 3 items; validation without train or test",
         ),
     ],
 )
@@ -334,8 +317,6 @@ def test_too_few_patients_for_folds():
         own_folds(patient_table(rows), seed=0)
     with pytest.raises(ParameterError, match=r"folds\. Expected: 2 or more\. Found: 1"):
         own_folds(patient_table(rows), seed=0, folds=1)
-    with pytest.raises(ParameterError, match="seed"):
-        own_folds(patient_table(rows), seed=-1)
 
 
 # Own support sets
@@ -434,7 +415,8 @@ def test_own_folds_of_well_filled_tables_pass(seed):
     table = random_table(seed)
     table = table[table["label"].isin(classes_of(table, at_least=12))]
     classes = sorted(set(table["label"]))
-    require_usable(own_folds(table, seed=seed), table, classes, where="random")
+    split = own_folds(table, seed=seed)
+    require_usable(split, table, classes, where="random", cohort=table)
 
 
 def test_rows_of_takes_any_index_and_numbers_as_patients():

@@ -6,11 +6,12 @@ from PIL import Image
 from scipy.special import ellipe
 
 from fetalclip_nb.data import images
-from fetalclip_nb.data.hc18 import read_hc18, read_head_mask
+from fetalclip_nb.data.hc18 import read_hc18
 from fetalclip_nb.experiments.segmentation import measurement
 from fetalclip_nb.experiments.segmentation.measurement import Ellipse
 from fetalclip_nb.growth import head_circumference
 from fetalclip_nb.stats import scores as bootstrap
+from fetalclip_nb.tasks.masks import head_task
 
 
 def drawn(ellipse, width, height):
@@ -85,9 +86,9 @@ def test_what_is_no_head_has_no_ellipse(region):
 @pytest.fixture(scope="module")
 def annotated(shared_data):
     """Every fourth real head: rows, filled annotations."""
-    dataset = read_hc18(shared_data / "hc18")
-    rows = range(0, len(dataset.table), 4)
-    return dataset.table.iloc[rows], [read_head_mask(dataset, row) for row in rows]
+    task = head_task(read_hc18(shared_data / "hc18"))
+    rows = range(0, len(task.areas), 4)
+    return task.dataset.table.iloc[rows], [task.read(row)[0] for row in rows]
 
 
 def moments_circumference(mask):
