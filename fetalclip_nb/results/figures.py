@@ -1,6 +1,6 @@
 """Every figure of the book, in one style: opaque white, no text smaller than 8 points."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 
@@ -121,9 +121,11 @@ def score_bars(scores: Mapping[str, Mapping[str, Score]], *, label: str) -> Figu
     classes = list(next(iter(scores.values())))
     figure, axis = plt.subplots(figsize=(WIDTH, 3.2))
     offsets = np.linspace(-0.2, 0.2, len(scores)) if len(scores) > 1 else [0.0]
-    for (model, found), offset, colour in zip(scores.items(), offsets, colours(), strict=False):
+    style = {"fmt": "o", "ms": 4, "capsize": 2}
+    for (model, row), offset, colour in zip(scores.items(), offsets, colours(), strict=False):
+        values, errors = _in_percent(row[name] for name in classes)
         x = np.arange(len(classes)) + offset
-        _points(axis, x, [found[name] for name in classes], colour, model)
+        axis.errorbar(x, values, errors, color=colour, label=model, **style)
     axis.set_xticks(range(len(classes)), classes, rotation=25, ha="right")
     axis.set(ylabel=label, ylim=(-2, 102))
     axis.grid(visible=False, axis="x")
@@ -147,20 +149,13 @@ def forest(
         reference: A score from 0 to 1 to compare with.
         counts: Whether each name is followed by its number of images or clips.
     """
-    names = [f"{name} (n = {found.n:,})" if counts else name for name, found in scores.items()]
+    names = [f"{name} (n = {score.n:,})" if counts else name for name, score in scores.items()]
     figure, axis = plt.subplots(figsize=(WIDTH, 0.36 * len(scores) + 1.1))
     y = np.arange(len(scores))[::-1]
-    for position, found in zip(y, scores.values(), strict=True):
-        axis.plot([100 * found.low, 100 * found.high], [position] * 2, color=COLOURS[0], lw=2)
-        axis.plot(100 * found.value, position, "o", color=COLOURS[0])
-        axis.annotate(
-            f"{100 * found.value:.1f}",
-            (100 * found.value, position),
-            xytext=(0, 5),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8,
-        )
+    values, errors = _in_percent(scores.values())
+    axis.errorbar(values, y, xerr=errors, fmt="o", color=COLOURS[0], elinewidth=2)
+    for value, position in zip(values, y, strict=True):
+        _write_number(axis, value, position, 5)
     if reference is not None:
         axis.axvline(100 * reference, color="black", ls="--", lw=1)
     axis.set_yticks(y, names)
@@ -169,14 +164,18 @@ def forest(
     return figure
 
 
-def _points(
-    axis: plt.Axes, x: np.ndarray, found: Sequence[Score], colour: tuple, label: str
-) -> None:
-    values = 100 * np.array([s.value for s in found])
-    ends = 100 * np.array([[s.low, s.high] for s in found])
-    below = np.maximum(values - ends[:, 0], 0)
-    above = np.maximum(ends[:, 1] - values, 0)
-    axis.errorbar(x, values, [below, above], fmt="o", ms=4, color=colour, label=label, capsize=2)
+def _in_percent(scores: Iterable[Score]) -> tuple[np.ndarray, np.ndarray]:
+    """Values (N,) and the lengths of their error bars (2, N)."""
+    ends = np.array([(each.low, each.value, each.high) for each in scores]).reshape(-1, 3)
+    low, value, high = 100 * ends.T
+    return value, np.maximum([value - low, high - value], 0)
+
+
+def _write_number(axis: plt.Axes, x: float, y: float, shift: int) -> None:
+    """A value with one decimal, so many points above its mark."""
+    axis.annotate(
+        f"{x:.1f}", (x, y), xytext=(0, shift), textcoords="offset points", ha="center", fontsize=8
+    )
 
 
 def structure_bars(scores: Mapping[str, Mapping[str, Score]], *, label: str) -> Figure:
@@ -196,20 +195,9 @@ def structure_bars(scores: Mapping[str, Mapping[str, Score]], *, label: str) -> 
         zip(scores.items(), colours(), cycle(MARKERS), strict=False)
     ):
         rows = [row for row, name in enumerate(structures) if name in found]
-        shown = [found[structures[row]] for row in rows]
-        low, value, high = (
-            100 * np.array([getattr(score, end) for score in shown])
-            for end in ("low", "value", "high")
-        )
-        axis.errorbar(
-            value,
-            np.array(rows) + (i - (len(scores) - 1) / 2) * step,
-            xerr=np.maximum([value - low, high - value], 0),
-            fmt=marker,
-            ms=5,
-            color=colour,
-            label=model,
-        )
+        values, errors = _in_percent(found[structures[row]] for row in rows)
+        y = np.array(rows) + (i - (len(scores) - 1) / 2) * step
+        axis.errorbar(values, y, xerr=errors, fmt=marker, ms=5, color=colour, label=model)
     for row in range(1, len(structures)):
         axis.axhline(row - 0.5, color="0.8", lw=0.8)
     axis.set_yticks(range(len(structures)), [readable(name) for name in structures])
@@ -220,15 +208,12 @@ def structure_bars(scores: Mapping[str, Mapping[str, Score]], *, label: str) -> 
     return figure
 
 
-def run_distribution(
-    values: Mapping[str, np.ndarray], *, xlabel: str, reference: float | None = None
-) -> Figure:
+def run_distribution(values: Mapping[str, np.ndarray], *, xlabel: str) -> Figure:
     """One row a predictor: a point a run, with their mean and the range of 95 % of them.
 
     Args:
         values: Name to the score of each run from 0 to 1, shape (H,).
         xlabel: Name of the horizontal axis, with its unit (%).
-        reference: A published value from 0 to 1, drawn as a dashed line.
     """
     figure, axis = plt.subplots(figsize=(WIDTH, 0.5 * len(values) + 1.1))
     rows = np.arange(len(values))[::-1]
@@ -239,17 +224,7 @@ def run_distribution(
         axis.plot(runs, y + scatter, "o", ms=4, mew=0, color=colour, alpha=0.45)
         axis.plot(np.percentile(runs, [2.5, 97.5]), [y - 0.3] * 2, color=colour, lw=2)
         axis.plot(runs.mean(), y - 0.3, "D", ms=5, color=colour, mec="white")
-        axis.annotate(
-            f"{runs.mean():.1f}",
-            (runs.mean(), y - 0.3),
-            xytext=(0, -11),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8,
-        )
-    if reference is not None:
-        axis.axvline(100 * reference, color="black", ls="--", lw=1, label="published")
-        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8)
+        _write_number(axis, runs.mean(), y - 0.3, -11)
     axis.set_yticks(rows, list(values))
     axis.set(xlabel=xlabel, ylim=(-0.8, len(values) - 0.6))
     figure.tight_layout()

@@ -98,9 +98,9 @@ def deviation(
     """
     kinds = dict.fromkeys(split.source for split in splits if split.source != "official")
     texts = [f"{kind} split" for kind in kinds]
-    numbers = {_ONE.get(name, name) if n == 1 else name: n
-               for name, n in given.items() if n != paper[name]}  # fmt: skip
-    return ", ".join(texts + [f"{n} {name}" for name, n in numbers.items()])
+    numbers = {name: n for name, n in given.items() if n != paper[name]}
+    texts += [f"{n} {_ONE.get(name, name) if n == 1 else name}" for name, n in numbers.items()]
+    return ", ".join(texts)
 
 
 def split_facts(split: Split) -> dict[str, object]:

@@ -6,8 +6,6 @@ from importlib import resources
 
 import yaml
 
-from fetalclip_nb.errors import ParameterError
-
 
 @dataclass(frozen=True)
 class Published:
@@ -30,47 +28,16 @@ class Published:
     errata: tuple[int, ...] = ()
 
 
-def published(task: str, model: str) -> Published | None:
-    """The published score of a model, None if nobody has published it.
-
-    Args:
-        task: "<experiment>/<data>/<metric>", one of `published_tasks`.
-        model: "clip", "biomedclip", "unimed-clip", "fetalclip" or "mobilefetalclip".
-
-    Raises:
-        ParameterError: If the task is unknown.
-
-    >>> published("gestational_age/vpr", "fetalclip").n
-    814
-    >>> published("segmentation/head/dsc", "mobilefetalclip") is None
-    True
-    """
-    return published_scores(task).get(model)
-
-
-def published_scores(task: str) -> dict[str, Published]:
-    """The published scores of a task by model.
-
-    Raises:
-        ParameterError: If the task is unknown.
-    """
-    if task not in _scores():
-        raise ParameterError(
-            "No scores are published for this task",
-            where="published.yaml",
-            expected=", ".join(published_tasks()),
-            found=task,
-        )
-    return dict(_scores()[task])
-
-
-def published_tasks() -> tuple[str, ...]:
-    """The tasks with published scores, in the order of the paper's table."""
-    return tuple(_scores())
-
-
 @cache
-def _scores() -> dict[str, dict[str, Published]]:
+def published() -> dict[str, dict[str, Published]]:
+    """Task ("<experiment>/<data>/<metric>") to model to its published score.
+
+    Models are "clip", "biomedclip", "unimed-clip", "fetalclip" and "mobilefetalclip", those
+    whose score of the task is published.
+
+    >>> published()["gestational_age/vpr"]["fetalclip"].n
+    814
+    """
     text = (resources.files(__package__) / "published.yaml").read_text("utf-8")
     return {task: _task_scores(facts) for task, facts in yaml.safe_load(text).items()}
 
@@ -92,6 +59,8 @@ def published_facts(experiment: str, model: str = "fetalclip") -> dict[str, str]
         experiment: First part of the names in published.yaml ("linear_probe").
         model: Whose scores.
     """
-    names = [name for name in published_tasks() if name.startswith(f"{experiment}/")]
-    found = {name.split("/")[1]: published(name, model) for name in names}
-    return {f"published_{task}": f"{100 * one.value:.2f} %" for task, one in found.items() if one}
+    return {
+        f"published_{task.split('/')[1]}": f"{100 * scores[model].value:.2f} %"
+        for task, scores in published().items()
+        if task.startswith(f"{experiment}/") and model in scores
+    }

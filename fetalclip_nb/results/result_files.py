@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fetalclip_nb import __version__
 from fetalclip_nb.errors import ResultError
-from fetalclip_nb.files import slug
+from fetalclip_nb.files import slug, whole
 from fetalclip_nb.paths import project_root
 from fetalclip_nb.results.formats import format_interval, format_value
 from fetalclip_nb.stats.scores import Score
@@ -96,11 +96,6 @@ def load_results(folder: Path) -> dict[str, Row]:
     return {row.title: row for row in sorted(rows, key=lambda row: row.order)}
 
 
-def save_facts(folder: Path, facts: Mapping[str, object]) -> Path:
-    """Write what the prose says of the data: counts and the like."""
-    return write_json(folder / "facts.json", dict(facts))
-
-
 def render_glue(folder: Path) -> dict[str, str]:
     """Every text that a chapter may show, made from its result files alone.
 
@@ -181,11 +176,10 @@ def provenance(**details: object) -> dict:
 
 
 def write_json(path: Path, content: object) -> Path:
-    """Write JSON under a temporary name, then rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    made.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    return made.replace(path)
+    """Write a JSON file that is whole or not there."""
+    with whole(path) as made:
+        made.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    return path
 
 
 def _read(path: Path) -> Row:

@@ -13,7 +13,7 @@ from fetalclip_nb.results.formats import (
     format_value,
     with_interval,
 )
-from fetalclip_nb.results.published import Published, published_scores
+from fetalclip_nb.results.published import Published, published
 from fetalclip_nb.results.result_files import Row
 from fetalclip_nb.stats.scores import Score
 
@@ -46,7 +46,7 @@ def comparison_table(
         with two decimals, as the paper gives them. Image intervals have a column where any are
         known.
     """
-    known = published_scores(task) if task else {}
+    known = published()[task] if task else {}
     # Another reader of a model's features is no row of the paper.
     names = {title: "" if row.reader else slug(row.model) for title, row in results.items()}
     rows = [
@@ -119,7 +119,7 @@ _CLASS_COLUMNS = {"f1": "F1", "accuracy": "accuracy"}
 def class_scores(
     results: Mapping[str, Row], kind: str, classes: Sequence[str]
 ) -> dict[str, dict[str, Score]]:
-    """Per-class scores of every trained or untrained model, for a figure.
+    """Per-class scores of every row, for a figure.
 
     Args:
         results: As given by `load_results`.
@@ -129,12 +129,15 @@ def class_scores(
     Returns:
         Title to class to score (patients resampled).
     """
-    scores = {}
-    for title, row in results.items():
-        names = {metric.rsplit("/", 1)[1]: metric for metric in row.scores if f"/{kind}/" in metric}
-        if row.kind != "baseline":
-            scores[title] = {name: row.score(names[name]) for name in classes}
-    return scores
+    return {
+        title: {
+            name: row.score(metric)
+            for name in classes
+            for metric in row.scores
+            if metric.endswith(f"/{kind}/{name}")
+        }
+        for title, row in results.items()
+    }
 
 
 def of_kind(results: Mapping[str, Row], *kinds: str) -> dict[str, Row]:

@@ -38,12 +38,13 @@ def check_notebooks(
     Raises:
         NotebookError: Naming every problem of every notebook.
     """
-    problems = []
-    for name in names:
-        found = _problems(name, sources, executed, repository)
-        if not found:
-            found = list(_text_problems(executed / f"{name}.ipynb", results / name))
-        problems.extend(f"{name}: {problem}" for problem in found)
+    problems = [
+        f"{name}: {problem}"
+        for name in names
+        for problem in _problems(
+            executed / f"{name}.ipynb", sources / f"{name}.ipynb", results / name, repository
+        )
+    ]
     if problems:
         raise NotebookError(
             f"The book cannot be built: {len(problems)} problem{'s' * (len(problems) > 1)}",
@@ -53,21 +54,20 @@ def check_notebooks(
         )
 
 
-def _problems(name: str, sources: Path, executed: Path, repository: Path) -> list[str]:
-    path = executed / f"{name}.ipynb"
+def _problems(path: Path, source: Path, results: Path, repository: Path) -> list[str]:
     if not path.is_file():
         return ["has not been executed"]
     try:
-        notebook = nbformat.read(path, as_version=4)
-        source = nbformat.read(sources / path.name, as_version=4)
+        notebook, original = (nbformat.read(each, as_version=4) for each in (path, source))
     except (OSError, nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
         return [f"cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:200]})"]
-    return [
+    problems = [
         *_execution_problems(notebook),
-        *_staleness(notebook, source),
+        *_staleness(notebook, original),
         *_path_problems(notebook, repository),
         *_figure_problems(notebook),
     ]
+    return problems or [*_text_problems(notebook, results)]
 
 
 def _execution_problems(notebook: NotebookNode) -> Iterator[str]:
@@ -146,8 +146,8 @@ def _figure_problems(notebook: NotebookNode) -> Iterator[str]:
             yield f"{where} shows a figure without alt text (metadata mystnb.image.alt)"
 
 
-def _text_problems(executed: Path, results: Path) -> Iterator[str]:
-    shown = record_of(nbformat.read(executed, as_version=4))
+def _text_problems(notebook: NotebookNode, results: Path) -> Iterator[str]:
+    shown = record_of(notebook)
     try:
         stored = render_glue(results)
     except ResultError as error:

@@ -160,7 +160,8 @@ class Session:
 
     def finish(self, facts: Mapping[str, object]) -> None:
         """Save the facts and leave every text that the prose may name in the notebook."""
-        result_files.save_facts(self.folder, {**facts, "device": _device_name(self.device)})
+        facts = {**facts, "device": _device_name(self.device)}
+        result_files.write_json(self.folder / "facts.json", facts)
         texts = result_files.render_glue(self.folder)
         result_files.write_json(self.folder / "glue.json", texts)
         final = self.folder.with_name(self.notebook)

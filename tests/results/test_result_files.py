@@ -30,7 +30,7 @@ def test_results_come_back_in_table_order(tmp_path):
     versions = result_files.provenance(device="cpu")
     rows = [row("b", order=1), row("z", parameters={"seed": 0}, provenance=versions)]
     save(tmp_path / "02.123.partial", *rows)
-    result_files.save_facts(tmp_path / "02.123.partial", {"images": 3})
+    result_files.write_json(tmp_path / "02.123.partial" / "facts.json", {"images": 3})
     saved = result_files.load_results(tmp_path / "02.123.partial")
     assert list(saved.items()) == [("z", rows[1]), ("b", rows[0])]
     assert {"torch", "open_clip_torch"} <= set(saved["z"].provenance["versions"])
@@ -57,7 +57,8 @@ def test_no_two_rows_share_a_file_whatever_a_model_is_called(tmp_path):
 
 def test_texts_are_made_of_the_files_alone(tmp_path):
     path, _ = save(tmp_path, row(), row("constant age", order=1, kind="baseline", units=("image",)))
-    result_files.save_facts(tmp_path, {"images": 1234, "share": 0.5, "word": "x"})
+    facts = {"images": 1234, "share": 0.5, "word": "x"}
+    result_files.write_json(tmp_path / "facts.json", facts)
     texts = result_files.render_glue(tmp_path)
     assert texts["headline/name"] == "FetalCLIP"
     assert texts["headline/vpr"] == texts["model_fetalclip/vpr"] == "83.4 %"
