@@ -1,8 +1,7 @@
 """Splits, runs and settings of a run, beside the paper's."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
-import numpy as np
 import pandas as pd
 
 from fetalclip_nb.stats.scores import RunScores, Score
@@ -46,17 +45,12 @@ def runs_table(
             (logistic regression: one).
         splits: Task to its split.
     """
-
-    def numbered(task: str, values: np.ndarray) -> Iterator[tuple[int, int, float]]:
-        runs = len(values) // len(splits[task].folds)
-        return ((*divmod(number, runs), float(value)) for number, value in enumerate(values))
-
-    rows = [
-        (model, task, fold, run, name, value)
-        for (model, task), found in scores.items()
-        for name, one in found.items()
-        for fold, run, value in numbered(task, one.values)
-    ]
+    rows = []
+    for (model, task), found in scores.items():
+        for name, outcome in found.items():
+            runs = len(outcome.values) // len(splits[task].folds)
+            numbered = enumerate(outcome.values.tolist())
+            rows += [(model, task, *divmod(i, runs), name, value) for i, value in numbered]
     return pd.DataFrame(rows, columns=["model", "task", "fold", "run", "score", "value"])
 
 

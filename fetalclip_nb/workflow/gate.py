@@ -84,17 +84,15 @@ def _execution_problems(notebook: NotebookNode) -> Iterator[str]:
 
 
 def _staleness(notebook: NotebookNode, source: NotebookNode) -> Iterator[str]:
-    shown = [c for c in notebook.cells if INJECTED not in c.metadata.get("tags", [])]
-    now = [c for c in source.cells if INJECTED not in c.metadata.get("tags", [])]
+    shown, now = (
+        [(c.cell_type, c.source) for c in each.cells if INJECTED not in c.metadata.get("tags", [])]
+        for each in (notebook, source)
+    )
     if len(shown) != len(now):
         yield f"is stale: executed with {len(shown)} cells, the source has {len(now)}"
-        return
-    changed = [
-        number
-        for number, (old, new) in enumerate(zip(shown, now, strict=True), 1)
-        if (old.cell_type, old.source) != (new.cell_type, new.source)
-    ]
-    if changed:
+    elif shown != now:
+        pairs = enumerate(zip(shown, now, strict=True), 1)
+        changed = [number for number, (old, new) in pairs if old != new]
         yield f"is stale: the source has another text in cell {listing(changed)}"
 
 
