@@ -78,7 +78,10 @@ class Session:
         return loaded
 
     def folder_of(self, name: str) -> Path:
-        """Folder that the parameter NAME_root names; phantoms of this name for the word "demo"."""
+        """Folder that the parameter NAME_root names; phantoms of this name for the word "demo".
+
+        It need not exist: the authors' files ("released") are shown where they are there.
+        """
         return data_folder(self.parameters[f"{name}_root"], demo=name)
 
     @cached_property

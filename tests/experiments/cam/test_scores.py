@@ -155,3 +155,10 @@ def test_class_texts_have_a_row_a_class_and_a_column_a_kind():
     assert table.to_dict() == {
         "noise": {"all": "25.0 (-50.0 to 100.0)", "brain": "50.0 (-50.0 to 100.0)"}
     }
+
+
+def test_similarity_is_an_index_without_unit():
+    maps = np.random.default_rng(0).random((4, 3, 3))
+    maps[0] = 0.5  # the same everywhere: no rank correlation
+    found = scores.similarity_scores(maps, -maps, PATIENTS)["similarity"]["patient"]
+    assert (found.value, found.n, found.unit) == (pytest.approx(-1), 3, "")

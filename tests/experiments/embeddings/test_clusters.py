@@ -54,6 +54,8 @@ def test_values_are_those_of_the_definitions():
     assert ari == pytest.approx(adjusted_rand_score(labels, clustered))
     for score in found.values():
         assert (score.n, score.groups) == (60, 10) and score.low < score.value < score.high
+    shares = {name for name, score in found.items() if score.unit == "%"}
+    assert shares == {"purity", "purity_chance"} and found["ari"].unit == ""
 
 
 def test_groups_far_apart_are_clusters_and_shuffled_labels_are_none():
@@ -161,7 +163,8 @@ def test_adjusted_rand_equals_the_librarys_also_for_many_tables():
 def test_gap_by_hand_and_against_chance():
     vectors = np.array([[0.0], [1.0], [10.0], [11.0]])
     ages, patients = np.array([100, 104, 150, 160]), np.array(["a", "b", "c", "d"])
-    found = gap_scores(vectors, ages, patients, k=1, resamples=200)
+    found = gap_scores(vectors, ages, patients, k=1, unit="days", resamples=200)
+    assert {score.unit for score in found.values()} == {"days"}
     assert found["gap"].value == pytest.approx((4 + 4 + 10 + 10) / 4)
     every = [4, 50, 60, 4, 46, 56, 50, 46, 10, 60, 56, 10]
     assert found["gap_chance"].value == pytest.approx(np.mean(every))

@@ -75,6 +75,7 @@ def test_scores_of_perfect_and_constant_predictions():
     found = ages.age_scores(np.arange(110, 260, 5), hc_mm, np.arange(30))
     assert found["vpr"].value == found["vpr"].low == 1
     assert found["age_error_days"].value == pytest.approx(0, abs=0.1)
+    assert {name for name, score in found.items() if score.unit == "days"} == {"age_error_days"}
     assert found["hc_error"].value == pytest.approx(0, abs=1e-9)
     both = ages.both_age_scores(np.array(140), hc_mm, None)
     assert set(both["vpr"]) == {"image"}
