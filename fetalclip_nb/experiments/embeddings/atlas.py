@@ -25,7 +25,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from fetalclip_nb.data.images import read_square
-from fetalclip_nb.errors import DataError, ParameterError, listing
+from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.results.figures import COLOURS
 
 COLUMNS = ("x", "y", "id", "label", "prediction")
@@ -108,13 +108,10 @@ def atlas_html(
         HTML that can stand anywhere in a page.
 
     Raises:
-        DataError: If a column is missing, there are no points, a position is not finite, or
-            paths and points differ in number.
         ParameterError: If a setting is out of range, or even the smallest thumbnails are too
             large.
         ImageError: If an image cannot be read.
     """
-    _require_points(points, paths)
     _require_settings(thumb, limit)
     rows = evenly(points["label"].astype(str).to_numpy(), limit, seed)
     # Drawn in a random order: no class lies on top because it comes last in a table.
@@ -158,30 +155,6 @@ def evenly(labels: np.ndarray, limit: int, seed: int = 0) -> np.ndarray:
     # The k-th image drawn of a label comes before any label's (k+1)-th.
     turn = pd.Series(labels[order]).groupby(labels[order]).cumcount().to_numpy()
     return np.sort(order[np.argsort(turn, kind="stable")[:limit]])
-
-
-def _require_points(points: pd.DataFrame, paths: Sequence[Path]) -> None:
-    missing = [column for column in COLUMNS if column not in points]
-    if missing:
-        raise DataError(
-            "Points lack columns",
-            where="points",
-            expected=", ".join(COLUMNS),
-            found=f"no {listing(missing)}",
-        )
-    if points.empty or len(points) != len(paths):
-        raise DataError(
-            "Points and image files do not belong together",
-            where="points, paths",
-            expected="one file a point, and at least one",
-            found=f"{len(points)} points, {len(paths)} files",
-        )
-    numbers = points[["x", "y"]].apply(pd.to_numeric, errors="coerce")
-    lost = points.loc[~np.isfinite(numbers.astype(float)).all(axis=1), "id"]
-    if len(lost):
-        raise DataError(
-            "Points have no position", where="x, y", expected="finite numbers", found=listing(lost)
-        )
 
 
 def _require_settings(thumb: int, limit: int) -> None:

@@ -70,8 +70,7 @@ def cluster_scores(
 
     Raises:
         DataError: If the labels do not differ, or all images are of one patient.
-        ParameterError: As `neighbours`.
-        ShapeError: As `neighbours`.
+        ParameterError: If k or the metric is impossible.
 
     Source: Rousseeuw, 1987 (silhouette); Hubert and Arabie, 1985 (adjusted Rand index).
     """
@@ -147,8 +146,6 @@ def gap_scores(
 
     Raises:
         DataError: If there is only one patient or a value is not finite.
-        ParameterError: As `neighbours`.
-        ShapeError: As `neighbours`.
     """
     values, owner = np.asarray(values, dtype=np.float64), codes(patients)
     if owner.max() == 0 or not np.isfinite(values).all():
@@ -189,10 +186,6 @@ def strays(
     Returns:
         Columns row, label, silhouette, nearest (row of the nearest image of another patient, -1
         for none) and nearest_label; the lowest silhouette first.
-
-    Raises:
-        ParameterError: If the metric is unknown.
-        ShapeError: As `neighbours`.
     """
     labels = np.asarray(labels)
     depth = silhouette_samples(vectors, labels, metric=metric)

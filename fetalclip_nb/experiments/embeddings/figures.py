@@ -9,7 +9,6 @@ import seaborn as sns
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from fetalclip_nb.errors import ShapeError
 from fetalclip_nb.experiments.embeddings.collection import Collection
 from fetalclip_nb.experiments.embeddings.projections import Maps
 from fetalclip_nb.growth import DAYS_PER_WEEK
@@ -43,12 +42,8 @@ def panels(
         known: Title of a column to one text or number a point, N of them.
         axes: What the axes are ("UMAP"); they have no unit and no ticks.
         seed: Seed of the drawing order.
-
-    Raises:
-        ShapeError: If points and properties differ in number, or there are none.
     """
     known = {title: np.asarray(values) for title, values in known.items()}
-    _require_points(coordinates, known)
     rows, columns = len(coordinates), len(known)
     wide = WIDTH if columns > 1 else 0.6 * WIDTH
     figure, grid = plt.subplots(
@@ -183,15 +178,3 @@ def _scale(values: np.ndarray) -> Normalize:
 
 def _is_text(values: np.ndarray) -> bool:
     return not np.issubdtype(values.dtype, np.number)
-
-
-def _require_points(coordinates: Mapping[str, np.ndarray], known: Mapping[str, np.ndarray]) -> None:
-    shapes = {name: np.shape(points) for name, points in coordinates.items()}
-    lengths = {name: len(values) for name, values in known.items()}
-    n = next(iter(lengths.values()), 0)
-    if not n or not shapes or set(shapes.values()) != {(n, 2)} or set(lengths.values()) != {n}:
-        raise ShapeError(
-            "Points and their properties do not fit",
-            expected="points of shape (N, 2), N values of each property, N at least 1",
-            found=f"{shapes}, {lengths}",
-        )

@@ -90,20 +90,12 @@ def pca(vectors: np.ndarray, components: int = 2) -> tuple[np.ndarray, np.ndarra
 
     Raises:
         ShapeError: If there are too few or no finite vectors.
-        ParameterError: If there are not so many components.
 
     >>> coordinates, share = pca(np.array([[0, 0], [2, 0], [4, 0], [6, 0]]), 1)
     >>> coordinates.ravel().tolist(), share.tolist()
     ([-3.0, -1.0, 1.0, 3.0], [1.0])
     """
     vectors = _checked(vectors)
-    if not 1 <= components <= min(vectors.shape):
-        raise ParameterError(
-            "Impossible number of components",
-            where="components",
-            expected=f"1 to {min(vectors.shape)} for vectors {vectors.shape}",
-            found=components,
-        )
     # The whole decomposition, since the approximate ones depend on chance.
     fitted = PCA(components, svd_solver="full").fit(vectors)
     share = fitted.explained_variance_ratio_.astype(np.float32)
@@ -175,10 +167,6 @@ def cached_projection(
 
     Returns:
         float32 of shape (N, 2).
-
-    Raises:
-        ShapeError: As `umap`.
-        ParameterError: As `umap`.
     """
     vectors = _checked(vectors)
     settings = {"seed": seed, "neighbours": neighbours, "min_dist": min_dist}

@@ -8,7 +8,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from fetalclip_nb.errors import ShapeError
 from fetalclip_nb.experiments.embeddings.figures import cluster_panels, panels
 from fetalclip_nb.results import figures
 from fetalclip_nb.stats.scores import Score
@@ -112,14 +111,3 @@ def test_cluster_panels_show_values_intervals_and_chance():
     assert ari.containers[0].lines[0].get_xdata() == pytest.approx([-0.2])
     assert len(ari.containers[1].lines[0].get_xdata()) == 0
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["model", "twin"]
-
-
-def test_wrong_sizes_are_refused():
-    with pytest.raises(ShapeError, match="do not fit.*29"):
-        panels({"m": points()}, {"x": np.arange(29)})
-    with pytest.raises(ShapeError, match="do not fit"):
-        panels({"m": points(), "t": points(29)}, {"x": np.arange(30)})
-    with pytest.raises(ShapeError, match="do not fit"):
-        panels({}, {"x": np.arange(30)})
-    with pytest.raises(ShapeError, match="do not fit"):
-        panels({"m": points()}, {})

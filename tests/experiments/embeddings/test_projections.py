@@ -90,8 +90,6 @@ def test_wrong_input_is_refused(tmp_path):
     with pytest.raises(ShapeError, match="1 not finite"):
         projections.cached_projection(vectors, tmp_path)
     vectors[0, 0] = 0
-    with pytest.raises(ParameterError, match="components.*1 to 10.*Found: 11"):
-        projections.pca(vectors, 11)
     for settings in ({"neighbours": 1}, {"min_dist": 1.5}):
         with pytest.raises(ParameterError, match="settings of UMAP"):
             projections.umap(vectors, **settings)
