@@ -60,7 +60,7 @@ def cams() -> dict[str, float | Measure]:
     def authors(batch_size: int = 16) -> np.ndarray:
         tower = vision_tower(model)
         layer = maps.input_norm(tower)
-        maker = ScoreCAM(again, [layer], lambda tokens: tower.maps(len(tower.blocks), tokens))
+        maker = ScoreCAM(again, [layer], lambda tokens: tower.maps(tokens))
         maker.batch_size = batch_size
         with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
             asked = [[ClassifierOutputTarget(target)] for target in targets]

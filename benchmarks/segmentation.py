@@ -139,7 +139,7 @@ class Together:
         side = self.material.side
         pixels, images, masks = self.read(pairs)
         return (
-            on_grid(self.encoder.encode(pixels), side // UPSCALING),
+            on_grid(self.encoder.encode_images(pixels), side // UPSCALING),
             normalised(images, self.material.mean, self.material.std),
             torch.from_numpy(masks),
         )

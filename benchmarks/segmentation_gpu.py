@@ -114,7 +114,7 @@ def _features(
     encoder = BlockEncoder(
         load_model(spec, device=device, precision=precision), grid=size.side // UPSCALING
     )
-    encoder.encode(torch.zeros(1, 3, *[size.vision["image_size"]] * 2))  # loads libraries
+    encoder.encode_images(torch.zeros(1, 3, *[size.vision["image_size"]] * 2))  # loads libraries
     given = {"cache_dir": cache, "batch_size": size.batch}
     computed = _measured(device, lambda: block_features(encoder, task.dataset, **given))
     return computed, gather(encoder, task, trained, side=size.side, copies=0, **given)

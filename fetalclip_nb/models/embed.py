@@ -1,9 +1,8 @@
 """Embeddings, computed once per model, data set and preparation, and kept on disk."""
 
-import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.files import cached, key, slug
 from fetalclip_nb.models.model import Model
 from fetalclip_nb.models.pixels import PixelEncoder
-from fetalclip_nb.models.store import Embeddings, cached_embeddings
+from fetalclip_nb.models.store import Embeddings, Store, stored_arrays
 
 PREPARATION = "square-1"
 """Name of the image preparation; it changes when prepared pixels change."""
@@ -38,12 +37,9 @@ def image_embeddings(
 ) -> Embeddings:
     """Embed every image of a data set, or read what an earlier run has computed.
 
-    Finished chunks of 256 images are kept when a run is interrupted; the next one goes on
-    after them. One process computes at a time (a lock per key), others wait and read.
-
     Args:
         model: Encoder.
-        dataset: A whole data set as its reader gave it (not a subset).
+        dataset: A data set or a subset of it; each has an entry of its own.
         cache_dir: Folder that all notebooks share.
         batch_size: Images a forward pass; the result does not depend on it.
         workers: Decoding processes; None for none on a CPU and up to 8 beside a GPU.
@@ -52,21 +48,12 @@ def image_embeddings(
         Embeddings in table order.
 
     Raises:
-        ParameterError: If the data set is a subset.
-        CacheError: If the cache holds something else than its key promises.
         ImageError: If an image cannot be decoded.
     """
-    if not dataset.whole:
-        # Its key is the whole's, whose next reader would miss images.
-        raise ParameterError(
-            "Embeddings of a subset are not kept",
-            where="image_embeddings",
-            expected="a whole data set, as its reader gave it",
-            found=f"{len(dataset)} images picked from {dataset.name}",
-            fix="embed the whole data set, then pick the subset's rows with Embeddings.of",
-        )
     images = PreparedImages(dataset, model.preprocess)
-    return _cached(model, images, image_meta(model, dataset), cache_dir, batch_size, workers)
+    store = stored_features(model, images, "embeddings", cache_dir, batch_size, workers)
+    vectors = np.array(store.arrays["embeddings"])
+    return Embeddings(vectors, tuple(dataset.table["id"]), store.meta)
 
 
 def augmented_embeddings(
@@ -99,7 +86,6 @@ def augmented_embeddings(
 
     Raises:
         ParameterError: If there is no copy or no image to embed.
-        CacheError: If the cache holds something else than its key promises.
         ImageError: If an image cannot be decoded.
 
     Source: Protocol of the paper's probing experiments (5 copies; few-data: 10).
@@ -114,9 +100,8 @@ def augmented_embeddings(
     vectors = []
     for copy in range(copies):
         images = PreparedImages(dataset, model.preprocess, augmentation, copy)
-        meta = image_meta(model, dataset, augmentation, copy)
-        found = _cached(model, images, meta, cache_dir, batch_size, workers)
-        vectors.append(found.vectors)
+        store = stored_features(model, images, "embeddings", cache_dir, batch_size, workers)
+        vectors.append(store.arrays["embeddings"])
     return np.stack(vectors)
 
 
@@ -190,76 +175,69 @@ class PreparedImages(torch.utils.data.Dataset):
         return self.preprocess(image)
 
 
-def _cached(
-    model: ImageEncoder,
+def stored_features(
+    encoder: ImageEncoder,
     images: PreparedImages,
-    meta: dict,
+    group: str,
     cache_dir: Path,
     batch_size: int,
     workers: int | None,
-) -> Embeddings:
-    def embed(rows: range) -> np.ndarray:
-        return _embed(model, Subset(images, rows), batch_size, workers)
+) -> Store:
+    """What an encoder makes of images, computed once and read from the disk.
 
-    return cached_embeddings(cache_dir, images.dataset.table, meta, embed)
-
-
-def _embed(model: ImageEncoder, images: Subset, batch_size: int, workers: int | None) -> np.ndarray:
-    loader = image_batches(images, model.device, batch_size=batch_size, workers=workers)
-    return np.concatenate([model.encode_images(batch) for batch in loader])
-
-
-def image_batches(
-    images: torch.utils.data.Dataset, device: str, *, batch_size: int, workers: int | None
-) -> DataLoader:
-    """Batches of images in their order, decoded in other processes where that helps.
+    A batch is stored as soon as it is computed: neither the memory needed nor what an
+    interrupted run loses depends on the number of images.
 
     Args:
-        images: `PreparedImages` or a subset of them.
-        device: The encoder's device.
-        batch_size: Images a batch; the last one may have fewer.
+        encoder: Its `encode_images` takes a batch.
+        images: N images.
+        group: Kind of features; name of the store's only array, whose rows are in table order.
+        cache_dir: Folder that all notebooks share.
+        batch_size: Images a forward pass.
         workers: Decoding processes; None for none on a CPU and up to 8 beside a GPU.
     """
+    batches = None
+
+    def compute(rows: range) -> dict[str, np.ndarray]:
+        nonlocal batches
+        if batches is None:  # the first rows asked for: a run that goes on begins later
+            todo = Subset(images, range(rows.start, len(images)))
+            batches = _batches(todo, encoder.device, batch_size, workers)
+        return {group: encoder.encode_images(next(batches))}
+
+    meta = image_meta(encoder, images.dataset, images.augmentation, images.copy)
+    return stored_arrays(cache_dir, group, meta, len(images), compute, chunk=batch_size)
+
+
+def _batches(
+    images: torch.utils.data.Dataset, device: str, batch_size: int, workers: int | None
+) -> Iterator[torch.Tensor]:
     on_gpu = device.startswith("cuda")
     if workers is None:
         workers = min(8, os.cpu_count() or 1) if on_gpu else 0
-    return DataLoader(
+    loader = DataLoader(
         images,
         batch_size=batch_size,
         num_workers=workers,
         pin_memory=on_gpu,
         worker_init_fn=use_one_thread,
     )
+    return iter(loader)
 
 
 def image_meta(
-    model: ImageEncoder, dataset: Dataset, augmentation: Augmentation | None = None, copy: int = 0
+    encoder: ImageEncoder, dataset: Dataset, augmentation: Augmentation | None = None, copy: int = 0
 ) -> dict:
     """What a cache has to know of encoded images: encoder, preparation, data set, augmentation."""
-    if augmentation is None:
-        return _meta(model, dataset)
-    return _augmented_meta(model, dataset, augmentation, copy)
-
-
-def _meta(model: ImageEncoder, dataset: Dataset) -> dict:
     return {
-        "model": model.name,
-        "model_fingerprint": model.fingerprint,
-        "preprocess": re.sub(r" at 0x[0-9a-f]+", "", repr(model.preprocess)),
+        "model": encoder.name,
+        "model_fingerprint": encoder.fingerprint,
+        "preprocess": re.sub(r" at 0x[0-9a-f]+", "", repr(encoder.preprocess)),
         "preparation": PREPARATION,
-        "precision": model.precision,
+        "precision": encoder.precision,
         "dataset": dataset.name,
         "dataset_fingerprint": dataset.fingerprint,
-        "augmentation": None,
+        "images": key(dataset.table["id"].tolist()),  # a subset shares the whole's fingerprint
+        "augmentation": augmentation and {**augmentation.settings, "copy": copy},
         "package": __version__,
     }
-
-
-def _augmented_meta(
-    model: ImageEncoder, dataset: Dataset, augmentation: Augmentation, copy: int
-) -> dict:
-    # A subset shares the whole's fingerprint; its ids tell the two apart.
-    ids = "\n".join(dataset.table["id"])
-    images = hashlib.sha256(ids.encode()).hexdigest()[:16]
-    changes = {**augmentation.settings, "copy": copy}
-    return {**_meta(model, dataset), "augmentation": changes, "images": images}

@@ -1,7 +1,4 @@
-"""The plain vision transformer in an image encoder, whichever library built it.
-
-An image encoder for thousands of forward passes: the same numbers, less work.
-"""
+"""The plain vision transformer in an image encoder, and a copy of it that does less work."""
 
 import copy
 from collections.abc import Sequence
@@ -36,30 +33,10 @@ class Tower:
     width: int
     batch_first: bool = True
 
-    def maps(self, block: int, tokens: torch.Tensor) -> torch.Tensor:
-        """Tokens of the patches alone, where the patches are.
-
-        Args:
-            block: Number of the block, for the message.
-            tokens: What the block has given.
-
-        Returns:
-            float32 of shape (N, width, grid, grid).
-
-        Raises:
-            ModelError: If there is not one token a patch beside class and registers.
-        """
+    def maps(self, tokens: torch.Tensor) -> torch.Tensor:
+        """A block's tokens of the patches alone, where these are: (N, width, grid, grid)."""
         if not self.batch_first:
             tokens = tokens.transpose(0, 1)
-        expected = (self.prefix + self.grid**2, self.width)
-        if tuple(tokens.shape[1:]) != expected:
-            raise ModelError(
-                "Block does not give one token a patch",
-                where=f"{self.name}, block {block}",
-                expected=f"(images, {expected[0]}, {expected[1]})",
-                found=tuple(tokens.shape),
-                fix="use a plain vision transformer",
-            )
         patches = tokens[:, self.prefix :].float().transpose(1, 2)
         return patches.unflatten(2, (self.grid, self.grid))
 
@@ -96,8 +73,7 @@ def _unusable(model: Model, found: str) -> ModelError:
         expected="open_clip's VisionTransformer, or a timm trunk with blocks, num_prefix_tokens "
         "and a square grid of patches",
         found=found,
-        fix="features of blocks need a ViT (phantomclip, clip, biomedclip, fetalclip, ...): leave "
-        "this model out, or what is segmented",
+        fix="maps need a ViT (phantomclip, clip, biomedclip, fetalclip, ...): leave this model out",
     )
 
 

@@ -155,15 +155,14 @@ def _maker(
     from fetalclip_nb.experiments.cam.score_cam import BatchedScoreCAM
 
     layer = input_norm(tower)
-    reshape = lambda tokens: tower.maps(len(tower.blocks), tokens)  # noqa: E731
     classify = Classifier(model, class_vectors).eval()
     if method != "scorecam":
         kind = {"gradcam": GradCAM, "layercam": LayerCAM}[method]
-        return kind(classify, [layer], reshape)
+        return kind(classify, [layer], tower.maps)
     fast = Classifier(model, class_vectors, fast_tower(model)).eval()
     score = nn.Sequential(fast, nn.Softmax(dim=-1))
     size = batch_size or (32 if model.device == "cpu" else 256)
-    return BatchedScoreCAM(classify, layer, reshape, score=score, batch_size=size)
+    return BatchedScoreCAM(classify, layer, tower.maps, score=score, batch_size=size)
 
 
 def _mapped(maker: object, pixels: torch.Tensor, targets: Sequence[int]) -> np.ndarray:
@@ -195,9 +194,7 @@ def _meta(
     targets: Sequence[int],
     method: str,
 ) -> dict:
-    # Ids tell a part of a data set from the whole, whose fingerprint it shares.
-    ids, numbers = dataset.table["id"].tolist(), np.asarray(targets, np.int64)
-    asked = key(ids, numbers, np.asarray(class_vectors, np.float32))
+    asked = key([int(target) for target in targets], np.asarray(class_vectors, np.float32))
     made = {"maps": method, "made": MADE, "library": version("grad-cam")}
     return {**image_meta(model, dataset), **made, "asked": asked}
 

@@ -1,6 +1,5 @@
 """What a decoder sees beside the encoder's features, and what it must outline."""
 
-import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from fetalclip_nb.data.augmentation import Augmentation, augmented, augmented_ma
 from fetalclip_nb.data.images import read_square
 from fetalclip_nb.data.mask_files import padded_mask, reduced_mask
 from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.files import key
 from fetalclip_nb.models.store import Store, stored_arrays
 from fetalclip_nb.tasks.masks import MaskTask
 
@@ -55,8 +55,8 @@ def task_squares(
         uint8 of shape (n, C, side * side / 8): see `unpack`.
 
     Raises:
-        ParameterError: If the side is not a positive multiple of 8, or no row is asked for.
-        CacheError: If the cache holds something else than its key promises, or the disk is full.
+        ParameterError: If the side is not a positive multiple of 8.
+        CacheError: If the disk is full.
         ImageError: If an image cannot be decoded.
 
     Source: Protocol of the paper's segmentation probing; it does not say how masks are reduced.
@@ -125,7 +125,6 @@ def _square(
 def _meta(
     task: MaskTask, side: int, augmentation: Augmentation | None, copy: int, kept: np.ndarray
 ) -> dict:
-    ids = "\n".join(task.dataset.table["id"].iloc[kept])
     changes = augmentation and {**augmentation.settings, "copy": copy}
     return {
         "task": task.name,
@@ -133,6 +132,6 @@ def _meta(
         "fingerprint": task.fingerprint,
         "side": side,
         "augmentation": changes,
-        "images": hashlib.sha256(ids.encode()).hexdigest()[:16],
+        "images": key(task.dataset.table["id"].iloc[kept].tolist()),
         "package": __version__,
     }

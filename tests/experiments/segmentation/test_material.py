@@ -68,7 +68,7 @@ def slow_row(task, encoder, side, row, which, seed=5):
         masks = augmented_masks(np.stack(masks) > 0, Augmentation(seed=seed), **settings)
     shares = [share_of_cells(mask, side) for mask in masks]
     pixels = encoder.preprocess(image)[None]
-    blocks = torch.from_numpy(encoder.encode(pixels)).float()[0].permute(0, 3, 1, 2)
+    blocks = torch.from_numpy(encoder.encode_images(pixels)).float()[0].permute(0, 3, 1, 2)
     grid = (side // 16, side // 16)
     blocks = functional.interpolate(blocks, grid, mode="bilinear", align_corners=False)
     small = np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC))
@@ -210,7 +210,7 @@ def test_what_was_computed_is_read(trunks, encoder, copied, folder, monkeypatch)
     def fails(*_):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(BlockEncoder, "encode", fails)
+    monkeypatch.setattr(BlockEncoder, "encode_images", fails)
     monkeypatch.setattr(squares_module, "_square", fails)
     kept = trained_patients(trunks)
     again = gather(encoder, trunks, kept, side=SIDE, copies=COPIES, cache_dir=folder, seed=5)

@@ -214,11 +214,6 @@ def test_sides_that_bytes_cannot_hold_are_refused(task, tmp_path, side):
     assert not list(tmp_path.iterdir())
 
 
-def test_no_row_is_refused(task, tmp_path):
-    with pytest.raises(ParameterError, match="Nothing to store"):
-        task_squares(task, SIDE, cache_dir=tmp_path, rows=np.zeros(4, dtype=bool))
-
-
 def test_images_that_have_gone_are_named(tmp_path):
     task = write(tmp_path / "own")
     (tmp_path / "own" / "1.png").unlink()
