@@ -8,14 +8,7 @@ BINS = 15
 
 
 def first_choice(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The predicted class and the probability that is claimed for it.
-
-    Args:
-        logits: Shape (..., C).
-
-    Returns:
-        Class index and probability (0 to 1), both of shape (...).
-    """
+    """The predicted class and the probability that is claimed for it, of logits (..., C)."""
     predicted = logits.argmax(-1)
     return predicted, softmax(logits.astype(np.float64), axis=-1).max(-1)
 
@@ -45,7 +38,7 @@ def expected_error(gaps: np.ndarray, items: np.ndarray | int) -> np.ndarray:
 
 
 def reliability(logits: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
-    """Claimed and true accuracy in each bin of confidence, all heads' predictions pooled.
+    """Claimed and true accuracy in each bin of confidence, all runs' predictions pooled.
 
     Args:
         logits: Shape (H, N, C).

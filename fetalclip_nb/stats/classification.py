@@ -125,12 +125,12 @@ def choice_sums(
 def sum_by(
     owner: np.ndarray, codes: np.ndarray, n_codes: int, values: np.ndarray | None = None
 ) -> np.ndarray:
-    """Sum of values (or count) by unit, head and code: (P, H, n_codes) of codes (H, N)."""
-    heads, size = len(codes), owner.max() + 1
-    cells = (owner * heads + np.arange(heads)[:, None]) * n_codes + codes
+    """Sum of values (or count) by unit, run and code: (P, H, n_codes) of codes (H, N)."""
+    runs, size = len(codes), owner.max() + 1
+    cells = (owner * runs + np.arange(runs)[:, None]) * n_codes + codes
     values = None if values is None else values.ravel()
-    flat = np.bincount(cells.ravel(), values, size * heads * n_codes)
-    return flat.reshape(size, heads, n_codes)
+    flat = np.bincount(cells.ravel(), values, size * runs * n_codes)
+    return flat.reshape(size, runs, n_codes)
 
 
 def choice_scores(

@@ -17,19 +17,18 @@ def patient_scores(
     resamples: int = scores.RESAMPLES,
     seed: int = scores.SEED,
 ) -> dict[str, RunScores]:
-    """Scores of H heads and of their mean, every head on the same drawn patients.
+    """Scores of H runs and of their mean, every run on the same drawn patients.
+
+    Means over runs leave undefined values out; a score that no run has is absent.
 
     Args:
-        items: What each of N items adds to the sums of each head, float of shape (N, H, ...).
+        items: What each of N items adds to the sums of each run, float of shape (N, H, ...).
         patients: Patient of each item, shape (N,).
         statistic: Maps sums of shape (R, H, ...) to scores by name, each of shape (R, H); NaN
             where the sums do not define one.
         n: Items that a score is made of, by name, where these are not all N.
         resamples: Number of bootstrap resamples.
         seed: Seed of the patient draws.
-
-    Returns:
-        As `scores.bootstrap`.
     """
     owner, units = scores.owners(patients)
     # float64: sums of pixels go beyond what float32 counts exactly.

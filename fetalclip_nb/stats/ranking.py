@@ -3,7 +3,7 @@
 AUROC is the share of (item of the class, other item) pairs that are in the right order, a tie
 counting half. Pairs add up by pairs of patients, so that a bootstrap of patients is a
 quadratic form: no resample is ever sorted. Time grows with the square of the number of items
-(25 heads, six classes, 5,271 images, 10,000 resamples: a few seconds), so that intervals are
+(25 runs, six classes, 5,271 images, 10,000 resamples: a few seconds), so that intervals are
 given for every task of the paper.
 """
 
@@ -22,18 +22,15 @@ GRID = np.linspace(0, 1, 101)
 
 _ROWS = 128  # items compared at a time: their counts stay in the processor's cache
 
+_Sides = list[tuple[np.ndarray, np.ndarray]]
+"""Patients with items of the class, and with others: their numbers and numbers of items."""
+
 
 def log_odds(logits: np.ndarray, chosen: int) -> np.ndarray:
     """Logarithm of p / (1 - p) for one class.
 
     It ranks as the probability does, without the ties that probabilities near 1 round to.
-
-    Args:
-        logits: Shape (..., C).
-        chosen: Index of the class.
-
-    Returns:
-        Shape (...).
+    Logits have the shape (..., C), the result (...).
     """
     logits = logits.astype(np.float64)
     return logits[..., chosen] - logsumexp(np.delete(logits, chosen, axis=-1), axis=-1)
@@ -42,7 +39,7 @@ def log_odds(logits: np.ndarray, chosen: int) -> np.ndarray:
 def auroc(
     logits: np.ndarray, labels: np.ndarray, owner: np.ndarray
 ) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-    """AUROC of each head, and its mean over the heads in resamples.
+    """AUROC of each run, and its mean over the runs in resamples.
 
     Of two classes, class 1 is ranked; of more, each class that has items is ranked against
     the rest and the mean is taken.
@@ -54,7 +51,7 @@ def auroc(
 
     Returns:
         Values of shape (H,), and a function that maps how often each patient is drawn, shape
-        (R, P), to means over heads of shape (R,), NaN where a whole class is lost.
+        (R, P), to means over runs of shape (R,), NaN where a whole class is lost.
     """
     ranked = [1] if logits.shape[-1] == 2 else sorted(set(labels.tolist()))
     values, pairs = [], []
@@ -69,27 +66,17 @@ def auroc(
     return np.mean(values, axis=0), resampled
 
 
-def _share_in_order(
-    weights: np.ndarray,
-    pairs: np.ndarray,
-    above: tuple[np.ndarray, np.ndarray],
-    below: tuple[np.ndarray, np.ndarray],
-) -> np.ndarray:
-    """Mean AUROC over the heads in each resample, shape (R,), from `_ordered_pairs`."""
-    first, second = weights[:, above[0]], weights[:, below[0]]
+def _share_in_order(weights: np.ndarray, pairs: np.ndarray, sides: _Sides) -> np.ndarray:
+    """Mean AUROC over the runs in each resample, shape (R,), from `_ordered_pairs`."""
+    first, second = (weights[:, patients] for patients, _ in sides)
     right = np.einsum("rp,rp->r", first @ pairs, second, dtype=np.float64)
-    return ratio(right, (first @ above[1]) * (second @ below[1]))
+    return ratio(right, (first @ sides[0][1]) * (second @ sides[1][1]))
 
 
 def _ordered_pairs(
     odds: np.ndarray, positive: np.ndarray, owner: np.ndarray
-) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Mean number (over heads) of pairs in the right order, for each pair of patients.
-
-    Returns:
-        Float32 of shape (patients with positive items, patients with others); numbers of the
-        patients of each side, and how many items they have there.
-    """
+) -> tuple[np.ndarray, _Sides]:
+    """Mean number (over runs) of pairs in the right order by pairs of patients, float32."""
     rows = [np.flatnonzero(side) for side in (positive, ~positive)]
     rows = [side[np.argsort(owner[side], kind="stable")] for side in rows]
     (above, starts, n_above), (below, other_starts, n_below) = (
@@ -98,26 +85,26 @@ def _ordered_pairs(
     upper, lower = odds[:, rows[0]], odds[:, rows[1]]
     sums = np.empty((rows[0].size, below.size))
     for start in range(0, rows[0].size, _ROWS):
-        # Each head adds 2 for a right pair and 1 for a tie.
+        # Each run adds 2 for a right pair and 1 for a tie.
         counts = np.zeros((len(upper[0, start : start + _ROWS]), rows[1].size), dtype=np.int32)
         for high, low in zip(upper[:, start : start + _ROWS], lower, strict=True):
             counts += high[:, None] > low
             counts += high[:, None] >= low
         sums[start : start + _ROWS] = np.add.reduceat(counts, other_starts, axis=1)
     pairs = np.add.reduceat(sums, starts, axis=0) / (2 * len(odds))
-    return pairs.astype(np.float32), (above, n_above), (below, n_below)
+    return pairs.astype(np.float32), [(above, n_above), (below, n_below)]
 
 
 def roc_points(logits: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
-    """The mean ROC curve over heads on a fixed grid, with the heads' spread.
+    """The mean ROC curve over runs on a fixed grid, with the runs' spread.
 
     Args:
         logits: Shape (H, N, 2).
         labels: True class, 0 or 1, shape (N,).
 
     Returns:
-        101 rows with the columns false_positive_rate, true_positive_rate (mean over heads),
-        low and high (2.5th and 97.5th percentile over heads), all from 0 to 1.
+        101 rows with the columns false_positive_rate, true_positive_rate (mean over runs),
+        low and high (2.5th and 97.5th percentile over runs), all from 0 to 1.
 
     Raises:
         DataError: If there are not two classes, or one has no items.

@@ -1,4 +1,4 @@
-"""Scores of many heads on the same test items: spread over runs, interval over patients.
+"""Scores of many runs (probes, decoders) on the same items: their spread, interval over patients.
 
 Folds and runs say how much training varies, resampled patients how much the test set says.
 """
@@ -24,13 +24,13 @@ def run_scores(
     resamples: int = scores.RESAMPLES,
     seed: int = scores.SEED,
 ) -> dict[str, RunScores]:
-    """All scores of H heads, and intervals of their means when whole patients are resampled.
+    """All scores of H runs, and intervals of their means when whole patients are resampled.
 
-    Every head is scored on the same drawn patients. The means over classes run over the
-    classes that have items; F1 is 0 where a class is neither present nor predicted.
+    Every run is scored on the same drawn patients. Means over classes are of those
+    that have items; F1 is 0 where a class is neither present nor predicted.
 
     Intervals are percentile intervals but for ece. On n items it is never 0, however well
-    calibrated the heads are: chance moves each bin, and no sign survives. A resample adds its
+    calibrated the runs are: chance moves each bin, and no sign survives. A resample adds its
     own chance to that, so that its ece is too large and the percentiles may lie above the
     value. The basic interval mirrors them at the value and takes this off.
 
@@ -48,12 +48,12 @@ def run_scores(
         of each class against the rest; absent where all items are of one class).
 
     Raises:
-        ShapeError: If a logit is not finite, as of a head whose training diverged.
+        ShapeError: If a logit is not finite, as those of a training that diverged.
     """
     if not np.isfinite(logits).all():
-        heads = np.flatnonzero(~np.isfinite(logits).all((1, 2)))
+        runs = np.flatnonzero(~np.isfinite(logits).all((1, 2)))
         raise ShapeError(
-            "Logits are not finite", where=f"heads {listing(heads)}", expected="finite numbers"
+            "Logits are not finite", where=f"runs {listing(runs)}", expected="finite numbers"
         )
     present = sorted(set(labels.tolist()))
     owner, units = scores.owners(patients)
@@ -88,7 +88,7 @@ def resampled_f1(
     resamples: int = scores.RESAMPLES,
     seed: int = scores.SEED,
 ) -> np.ndarray:
-    """Mean macro F1 of H heads in each bootstrap resample of the patients.
+    """Mean macro F1 of H runs in each bootstrap resample of the patients.
 
     Two models (or a probe and zero-shot, H = 1) on the same patients with the same seed are
     given the same resamples, so that their replicates can be compared one by one.
@@ -97,11 +97,8 @@ def resampled_f1(
         logits: Shape (H, N, C); a class may have no items.
         labels: True class index of each item, shape (N,).
         patients: Patient of each item, shape (N,).
-        resamples: Number of resamples R.
+        resamples: Number of values to return.
         seed: Seed of the patient draws.
-
-    Returns:
-        Shape (R,).
     """
     present, n_classes = sorted(set(labels.tolist())), logits.shape[-1]
     owner, units = scores.owners(patients)
@@ -115,7 +112,7 @@ def resampled_f1(
 
 
 def ensemble(logits: np.ndarray) -> np.ndarray:
-    """Logarithm of the heads' mean probability.
+    """Logarithm of the runs' mean probability.
 
     Args:
         logits: Shape (H, N, C).

@@ -16,8 +16,6 @@ RESAMPLES = 10_000
 
 SEED = 42
 
-LEVEL = 0.95
-
 _BLOCK = 50  # resamples drawn at a time: small enough for the processor's cache
 
 Statistic = Callable[..., Mapping[str, np.ndarray]]
@@ -54,11 +52,11 @@ class Score:
 
 @dataclass(frozen=True)
 class RunScores:
-    """One score of H heads.
+    """One score of H runs.
 
     Attributes:
-        values: The score of each head, shape (H,).
-        score: Mean over the heads, with its interval over resampled patients.
+        values: The score of each run, shape (H,).
+        score: Mean over the runs, with its interval over resampled patients.
     """
 
     values: np.ndarray
@@ -103,10 +101,8 @@ def weights(units: int, *, resamples: int = RESAMPLES, seed: int = SEED) -> Iter
 def on_sums(statistic: Statistic, *tables: np.ndarray) -> Statistic:
     """A statistic of sums as one of weights.
 
-    Args:
-        statistic: Takes the sums of each table, shape (R, ...).
-        tables: What each unit's items add to them, shape (units, ...). Float32 is exact for
-            counts below 2**24.
+    Tables say what each unit's items add to a sum, shape (units, ...); the statistic takes one
+    array of sums a table, shape (R, ...). Float32 is exact for counts below 2**24.
     """
 
     def of_weights(weights: np.ndarray) -> Mapping[str, np.ndarray]:
@@ -118,7 +114,7 @@ def on_sums(statistic: Statistic, *tables: np.ndarray) -> Statistic:
 def resampled(
     statistic: Statistic, units: int, *, resamples: int = RESAMPLES, seed: int = SEED
 ) -> dict[str, np.ndarray]:
-    """Means over heads in each resample, shape (resamples,), by the scores' names.
+    """Means over runs in each resample, shape (resamples,), by the scores' names.
 
     With as many units and the same seed, two models are given the same resamples.
     """
@@ -138,7 +134,9 @@ def bootstrap(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> dict[str, RunScores]:
-    """Scores of H heads and of their mean, every head on the same drawn units.
+    """Scores of H runs and of their mean, every run on the same drawn units.
+
+    Means over runs leave undefined values out; a score that no run has is absent.
 
     Args:
         statistic: Of weights; NaN where they do not define a score.
@@ -147,10 +145,6 @@ def bootstrap(
         sizes: Items that a score is made of, by name, where these are not all n.
         resamples: Number of resamples.
         seed: Seed of the draws.
-
-    Returns:
-        Scores by name. Means over heads leave undefined values out; a score that no head has
-        is absent.
     """
     drawn = resampled(statistic, units, resamples=resamples, seed=seed)
     found = {}
@@ -163,8 +157,7 @@ def bootstrap(
 
 def interval(value: float, resampled: np.ndarray, *, n: int, groups: int) -> Score:
     """Percentile interval (2.5 % to 97.5 %) of resampled values, shape (R,)."""
-    tail = 100 * (1 - LEVEL) / 2
-    low, high = np.nanpercentile(resampled, [tail, 100 - tail])
+    low, high = np.nanpercentile(resampled, [2.5, 97.5])
     return Score(value, float(low), float(high), float(np.nanmean(resampled)), int(n), int(groups))
 
 

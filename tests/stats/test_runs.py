@@ -202,5 +202,5 @@ def test_ensemble_is_the_logarithm_of_the_mean_probability():
 def test_heads_whose_training_diverged_are_named():
     logits = np.zeros((3, 3, 2))
     logits[1, 2, 0] = np.nan
-    with pytest.raises(ShapeError, match="not finite. Where: heads 1"):
+    with pytest.raises(ShapeError, match="not finite. Where: runs 1"):
         runs.run_scores(logits, np.array([0, 1, 1]), np.arange(3), ("a", "b"), resamples=2)
