@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import pandas as pd
+import torch
 
 from fetalclip_nb.stats.patients import patient_scores
 from fetalclip_nb.stats.scores import RESAMPLES, SEED, RunScores, mean_of_defined, ratio
@@ -84,7 +85,8 @@ def _boundary(mask: np.ndarray) -> np.ndarray:
 def _farthest(one: np.ndarray, other: np.ndarray) -> float:
     """95th percentile of the distances in pixels from each pixel of one to the other's nearest."""
     away = cv2.distanceTransform(1 - other, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return float(np.percentile(away[one > 0].astype(np.float64), PERCENTILE))
+    # torch's percentile, as MONAI's: both interpolate in float32.
+    return float(torch.quantile(torch.from_numpy(away[one > 0]), PERCENTILE / 100))
 
 
 def overlap_scores(
