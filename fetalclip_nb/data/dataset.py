@@ -32,7 +32,6 @@ class Dataset:
         synthetic: True if phantoms are among the images; their numbers are never compared with
             the paper.
         fingerprint: 16 hexadecimal digits over table and image bytes.
-        whole: False where rows were picked: the fingerprint is that of more than the table.
     """
 
     name: str
@@ -40,7 +39,6 @@ class Dataset:
     table: pd.DataFrame
     synthetic: bool
     fingerprint: str
-    whole: bool = True
 
     def __len__(self) -> int:
         """Number of images."""
@@ -54,10 +52,9 @@ class Dataset:
     def where(self, rows: np.ndarray) -> "Dataset":
         """The same data set with a subset of rows (boolean mask of shape (N,)).
 
-        The fingerprint stays the whole's: embeddings are computed for the whole and rows
-        are picked from them.
+        The fingerprint stays the whole's: who keys a cache by it adds the ids.
         """
-        return replace(self, table=self.table[np.asarray(rows, dtype=bool)], whole=False)
+        return replace(self, table=self.table[np.asarray(rows, dtype=bool)])
 
     def summary(self, *columns: str) -> pd.DataFrame:
         """Images and patients by the values of some columns."""

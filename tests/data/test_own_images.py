@@ -41,7 +41,7 @@ def test_images_alone_are_a_data_set_without_labels(tmp_path):
         write_image(tmp_path / name, seed=len(name))
     (tmp_path / "notes.txt").write_text("not an image")
     found = open_folder(str(tmp_path))
-    assert kind_of(tmp_path) == "" and found.name == "folder" and found.whole
+    assert kind_of(tmp_path) == "" and found.name == "folder"
     assert list(found.table["path"]) == ["a.png", "b.png", "deep/er/c.png"]
     assert found.table["patient"].is_unique and not found.table["label"].any()
     assert all(path.is_file() for path in found.paths)
@@ -229,7 +229,7 @@ def test_files_and_patterns_become_a_data_set_without_labels(tmp_path):
     found = open_images("b/3.png, a/*.png,")
     assert found.table["id"].tolist() == ["a/1.png", "a/2.png", "b/3.png"]
     assert found.paths == [tmp_path / name for name in found.table["id"]]
-    assert found.table["patient"].nunique() == 3 and not found.synthetic and found.whole
+    assert found.table["patient"].nunique() == 3 and not found.synthetic
     assert set(found.table["label"]) == {""}
     assert open_images("c/4.png").table["id"].tolist() == ["4.png"]
 
@@ -286,6 +286,5 @@ def test_a_few_images_are_drawn_with_the_seed_and_stay_in_order(tmp_path):
     again = [drawn_images(found, 2, seed=3).table["id"].tolist() for _ in range(2)]
     assert again[0] == again[1] and len(again[0]) == 2
     assert len(drawn_images(found, 99, seed=0)) == 6
-    assert not drawn_images(found, 6, seed=0).whole
     with pytest.raises(ParameterError, match="count.*at least 1.*Found: 0"):
         drawn_images(found, 0, seed=0)

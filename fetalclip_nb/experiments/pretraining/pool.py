@@ -1,7 +1,5 @@
 """Phantom images for pretraining: drawn once, kept as one array, drawn on in augmented batches."""
 
-import hashlib
-import json
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from torch.nn import functional
 from fetalclip_nb.data.images import pad_to_square
 from fetalclip_nb.experiments.pretraining import captions
 from fetalclip_nb.experiments.pretraining.recipe import Recipe
+from fetalclip_nb.files import cached, key
 from fetalclip_nb.growth import AGES_DAYS, head_circumference
 from fetalclip_nb.phantoms.clips import draw_clip
 from fetalclip_nb.phantoms.cohorts import VERSION
@@ -64,11 +63,8 @@ class Pool:
     spacing_mm: np.ndarray
 
     def save(self, path: Path) -> None:
-        """Write the arrays to one file, under a temporary name first."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.stem}.part.npz")
-        np.savez(temporary, **vars(self))
-        temporary.replace(path)
+        """Write the arrays to one file (.npz)."""
+        np.savez(path, **vars(self))
 
     @classmethod
     def load(cls, path: Path) -> "Pool":
@@ -80,11 +76,13 @@ class Pool:
 def cached_pool(folder: Path, recipe: Recipe, workers: int) -> Pool:
     """Return the pool from ``folder``, drawing it on the first call."""
     size = {name: getattr(recipe, name) for name in ("heads", "others", "hearts", "seed")}
-    key = json.dumps([VERSION, size, STORED_PIXELS, PLANES, PARTS], sort_keys=True)
-    path = Path(folder) / f"phantoms-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"
-    if not path.is_file():
-        draw_pool(recipe, workers).save(path)
-    return Pool.load(path)
+    name = f"phantoms-{key([VERSION, size, STORED_PIXELS, PLANES, PARTS])}.npz"
+    return cached(
+        Path(folder) / name,
+        lambda: draw_pool(recipe, workers),
+        Pool.load,
+        lambda path, pool: pool.save(path),
+    )
 
 
 def draw_pool(recipe: Recipe, workers: int = 1) -> Pool:

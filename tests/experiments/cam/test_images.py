@@ -22,7 +22,7 @@ def test_some_of_each_class_are_of_different_patients():
         counts = picked.table.groupby("label").agg(n=("id", "size"), p=("patient", "nunique"))
         assert counts.loc["a"].tolist() == [3, 3]
         assert counts.loc["b"].tolist() == [2, 1]
-        assert picked.table["id"].is_monotonic_increasing and not picked.whole
+        assert picked.table["id"].is_monotonic_increasing
 
 
 def test_prompts_that_lack_a_class():
