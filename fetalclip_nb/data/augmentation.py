@@ -101,14 +101,8 @@ def augmented_masks(
 ) -> np.ndarray:
     """Regions of an image after the shift and rotation that `augmented` applies to it.
 
-    Args:
-        masks: Boolean, shape (C, height, width), of the image as `augmented` is given it.
-        augmentation: As for the image.
-        name: As for the image.
-        copy: As for the image.
-
-    Returns:
-        Boolean of the same shape; what comes in from outside belongs to no region.
+    ``masks`` are boolean, shape (C, height, width), of the image as `augmented` is given it, and
+    come back so; what comes in from outside belongs to no region.
     """
     draw = _draw(augmentation, name, copy)
     grey = [Image.fromarray(mask.astype(np.uint8) * 255) for mask in masks]

@@ -70,9 +70,6 @@ def build(name: str, root: Path, table: pd.DataFrame) -> Dataset:
         root: Folder that ``table.path`` is relative to.
         table: Rows with at least id, path and patient.
 
-    Returns:
-        The finished data set.
-
     Raises:
         DataError: If the table is empty, an id occurs twice, or images are missing or
             broken (all of them are counted, the first ten are named).
@@ -89,14 +86,14 @@ def build(name: str, root: Path, table: pd.DataFrame) -> Dataset:
     return Dataset(name, root, table, _drawn(root, table["path"]), fingerprint)
 
 
-def require_root(root: Path | str, kind: str) -> Path:
+def require_root(root: Path | str, layout: str) -> Path:
     """The data set's folder, or an error that says how to get it."""
     path = Path(root).expanduser()
     if not path.is_dir():
         raise DataError(
-            "Data folder is missing",
+            "Not a folder" if path.exists() else "Data folder is missing",
             where=path,
-            expected=f"a folder in the {kind} layout",
+            expected=f"a folder with {layout}",
             fix="name the folder that holds the data set, or run `fetalclip-nb data --profile "
             "demo` for phantoms",
         )
@@ -139,9 +136,22 @@ def require_known(values: pd.Series, known: tuple[str, ...], *, column: str, whe
         raise DataError(
             f"Unknown {column} in {len(unknown)} of {len(values)} rows",
             where=f"{where}, column {column}",
-            expected=", ".join(known),
+            expected=", ".join(value or "empty" for value in known),
             found=listing(dict.fromkeys(repr(value) for value in unknown)),
             fix="correct the table or pick the matching data set kind",
+        )
+
+
+def require_disjoint(table: pd.DataFrame, where: Path) -> None:
+    """Refuse patients with images in two splits; where none is named, "" counts as no split.
+
+    Raises:
+        DataError: Naming the first ten of them.
+    """
+    splits = table[table["split"] != ""].groupby("patient")["split"].nunique()
+    if (splits > 1).any():
+        raise DataError(
+            "Patients occur in two splits", where=where, found=listing(splits[splits > 1].index)
         )
 
 

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fetalclip_nb.data.dataset import Dataset, build, read_csv, require_known, require_root
+from fetalclip_nb.data.dataset import (
+    Dataset,
+    build,
+    read_csv,
+    require_disjoint,
+    require_known,
+    require_root,
+)
 from fetalclip_nb.errors import DataError, listing
 
 TABLE = "FETAL_PLANES_DB_data.csv"
@@ -69,13 +76,7 @@ def read_fetal_planes(root: Path | str) -> Dataset:
         plane=raw["Plane"].map(PLANES),
         brain_plane=raw["Brain_plane"].map(BRAIN_PLANES),
     )
-    crossing = table.groupby("patient")["split"].nunique()
-    if (crossing > 1).any():
-        raise DataError(
-            "Patients occur in both train and test",
-            where=where,
-            found=listing(crossing[crossing > 1].index),
-        )
+    require_disjoint(table, where)
     return build("fetal_planes", root, table)
 
 
@@ -94,29 +95,17 @@ def _patients(names, numbers, where: Path):
 
 
 def five_planes(dataset: Dataset) -> Dataset:
-    """The zero-shot task's rows: five planes, "Other" left out, with a ``label`` column.
-
-    Raises:
-        DataError: If a plane has no image.
-    """
+    """The zero-shot task's rows: five planes, "Other" left out, with a ``label`` column."""
     return _labelled(dataset, "plane", FIVE_PLANES)
 
 
 def six_planes(dataset: Dataset) -> Dataset:
-    """The probing task's rows: all images, with a ``label`` column of six planes.
-
-    Raises:
-        DataError: If a plane has no image.
-    """
+    """The probing task's rows: all images, with a ``label`` column of six planes."""
     return _labelled(dataset, "plane", SIX_PLANES)
 
 
 def brain_subplanes(dataset: Dataset) -> Dataset:
-    """Brain images of the three named sub-planes, with a ``label`` column.
-
-    Raises:
-        DataError: If a sub-plane has no image.
-    """
+    """Brain images of the three named sub-planes, with a ``label`` column."""
     return _labelled(dataset, "brain_plane", BRAIN_SUBPLANES)
 
 

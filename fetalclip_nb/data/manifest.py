@@ -2,7 +2,14 @@
 
 from pathlib import Path
 
-from fetalclip_nb.data.dataset import Dataset, build, read_csv, to_numbers
+from fetalclip_nb.data.dataset import (
+    Dataset,
+    build,
+    read_csv,
+    require_disjoint,
+    require_known,
+    to_numbers,
+)
 from fetalclip_nb.errors import DataError, listing
 
 SPLITS = ("train", "validation", "test", "")
@@ -22,7 +29,7 @@ def read_manifest(path: Path | str, *, labels: tuple[str, ...] = ()) -> Dataset:
         path: A CSV with the columns image (path relative to the CSV's folder), label,
             patient and, where known, split ("train", "validation" or "test"), mask (path of
             a segmentation), mask_STRUCTURE (paths of the masks of each structure, as
-            `mask_tasks.structure_task` reads them), pixel_mm and hc_mm (in mm, for every image
+            `masks.structure_task` reads them), pixel_mm and hc_mm (in mm, for every image
             or none); or a folder that holds a ``manifest.csv``.
         labels: Labels that the task knows; empty for "any".
 
@@ -52,28 +59,15 @@ def read_manifest(path: Path | str, *, labels: tuple[str, ...] = ()) -> Dataset:
         )
     _require_filled(raw, path)
     _require_inside(raw["image"], path, "image")
-    wrong_splits = raw.get("split", raw["image"] * 0)
-    if "split" in raw and not wrong_splits.isin(SPLITS).all():
-        raise DataError(
-            "Unknown split",
-            where=f"{path}, column split",
-            expected="train, validation, test or empty",
-            found=listing(wrong_splits[~wrong_splits.isin(SPLITS)].unique()),
-        )
-    unknown = raw.loc[~raw["label"].isin(labels), "label"] if labels else []
-    if len(unknown):
-        raise DataError(
-            f"Unknown label in {len(unknown)} of {len(raw)} rows",
-            where=f"{path}, column label",
-            expected=", ".join(labels),
-            found=listing(dict.fromkeys(unknown)),
-            fix="rename the labels or leave these rows out",
-        )
+    if "split" in raw:
+        require_known(raw["split"], SPLITS, column="split", where=path)
+    if labels:
+        require_known(raw["label"], labels, column="label", where=path)
     table = raw.rename(columns={"image": "path"})
     table.insert(0, "id", table["path"])
     if "split" not in table:
         table["split"] = ""
-    _require_disjoint(table, path)
+    require_disjoint(table, path)
     _require_masks(table, path)
     for column in _NUMBERS:
         if column in table:
@@ -97,15 +91,6 @@ def _require_inside(paths, manifest: Path, column: str) -> None:
             where=f"{manifest}, column {column}",
             expected="paths relative to the folder of the manifest, without '..'",
             found=listing(outside),
-        )
-
-
-def _require_disjoint(table, path: Path) -> None:
-    named = table[table["split"] != ""]
-    sides = named.groupby("patient")["split"].nunique()
-    if (sides > 1).any():
-        raise DataError(
-            "Patients occur in two splits", where=path, found=listing(sides[sides > 1].index)
         )
 
 

@@ -63,13 +63,10 @@ class MaskReader:
     decode: Callable[[bytes, tuple[str, ...]], list[np.ndarray | Flaw]]
 
     def __call__(self, row: int) -> np.ndarray:
-        """Regions of one image: bool (C, height, width).
-
-        Args:
-            row: Position in the data set's table.
+        """Regions of the image in a row of the table: bool (C, height, width).
 
         Raises:
-            DataError: A mask is missing, damaged, of another size or not of two values.
+            DataError: The mask of this row has changed since it was checked.
         """
         found = self.inspect(row)
         for name, region in found:

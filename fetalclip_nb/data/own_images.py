@@ -1,9 +1,4 @@
-"""A folder as a data set: in a layout that is known, or images alone.
-
-A notebook's images, named in one line: a data set, a folder, files or patterns.
-
-From the words of a command line to image files and to classes.
-"""
+"""A user's own images, in one line: a data set in a known layout, a folder, files or patterns."""
 
 import glob
 import os
@@ -14,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fetalclip_nb.data.dataset import Dataset, build
+from fetalclip_nb.data.dataset import Dataset, build, require_root
 from fetalclip_nb.data.dicom import DECODERS, DICOM_SUFFIXES, NOT_DECODED, is_dicom
 from fetalclip_nb.data.images import verify_image
 from fetalclip_nb.data.kinds import kind_of, load_dataset
@@ -36,35 +31,19 @@ def open_folder(folder: Path | str) -> Dataset:
         DataError: If the folder is missing or holds no image, or what its reader finds wrong.
         ImageError: If images are damaged; all are named.
     """
-    root = _require_folder(Path(folder).expanduser())
+    known = "FETAL_PLANES_DB, HC18, FASS, FOCUS or a manifest.csv, or a plain folder of images"
+    root = require_root(folder, known)
     kind = kind_of(root)
     return load_dataset(kind, root) if kind else unlabelled("folder", root, image_files([root]))
-
-
-def _require_folder(path: Path) -> Path:
-    if not path.is_dir():
-        raise DataError(
-            "Not a folder" if path.exists() else "Data folder is missing",
-            where=path,
-            expected="a folder: FETAL_PLANES_DB, HC18, FASS, FOCUS, one with a manifest.csv, or a "
-            "plain folder of images",
-            found="a file" if path.exists() else "",
-            fix="name the folder that the images lie in",
-        )
-    return path.resolve()
 
 
 def unlabelled(name: str, root: Path, files: Sequence[Path]) -> Dataset:
     """Images alone as a data set: none has a label, each counts as a patient of its own.
 
     Args:
-        name: Kind of data set, one of `datasets.table.PLAIN`.
+        name: Kind of data set, one of `dataset.PLAIN`.
         root: Folder that all of them lie in.
         files: The images; their paths below ``root`` become their ids.
-
-    Raises:
-        DataError: If there is none, or some are missing.
-        ImageError: If images are damaged; all are named.
     """
     names = [file.relative_to(root).as_posix() for file in files]
     table = pd.DataFrame({"id": names, "path": names, "patient": names, "label": ""})
@@ -75,7 +54,7 @@ def open_images(words: str) -> Dataset:
     """Read the images that a parameter names.
 
     Args:
-        words: A folder (see `folders.open_folder`), or files, folders and patterns separated by
+        words: A folder (see `open_folder`), or files, folders and patterns separated by
             commas, or the word "demo" for the demo's phantoms in the layout of FETAL_PLANES_DB.
 
     Returns:
@@ -93,18 +72,12 @@ def open_images(words: str) -> Dataset:
 
 
 def drawn_images(dataset: Dataset, count: int, *, seed: int) -> Dataset:
-    """A few images of a data set, drawn at random.
+    """A few images of a data set, drawn at random, in its order.
 
     Args:
         dataset: Where to draw from.
         count: Images to draw; all of them where there are fewer.
         seed: Seed of the draw.
-
-    Returns:
-        The images drawn, in the order of the data set.
-
-    Raises:
-        ParameterError: If no image is asked for.
     """
     if count < 1:
         raise ParameterError(
@@ -162,8 +135,8 @@ def outlines_left_out(words: Sequence[str | Path], files: Sequence[Path]) -> lis
     """Outlines that lie where words point, and that `image_files` has not taken.
 
     Args:
-        words: As given to `image_files`.
-        files: What it gave.
+        words: Files, folders and patterns.
+        files: What `image_files` took of them.
     """
     named = [resolve(str(word)) for word in words]
     spots = [

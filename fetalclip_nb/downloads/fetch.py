@@ -73,14 +73,14 @@ def prepare_dataset(
         name: "fetal_planes", "hc18", "fass" or "focus".
         folder: Root of the data set: it holds what the entry's layout names afterwards, such as
             ``Images`` and ``FETAL_PLANES_DB_data.csv``. If it does already, nothing is fetched.
-        accept_hash_mismatch: As in `fetch`.
-        base_url: As in `fetch`.
+        accept_hash_mismatch: Take a file whose size or hash is not the registered one.
+        base_url: Mirror whose scheme and host replace those of the registered addresses.
 
     Returns:
         ``folder`` as a path.
 
     Raises:
-        DownloadError: As in `fetch`, or the entry is no data set.
+        DownloadError: What `fetch` refuses, or the entry is no data set.
         DataError: The folder holds something else, or the archive lacks what is expected.
     """
     entry, root = registered(name), Path(folder).expanduser()
@@ -127,11 +127,7 @@ def is_lfs_pointer(path: str | Path) -> bool:
 
 
 def require_not_lfs_pointer(path: str | Path) -> None:
-    """Refuse a Git LFS pointer.
-
-    Raises:
-        DownloadError: The file is a pointer; the message says how to get the file it stands for.
-    """
+    """Refuse a Git LFS pointer, and say how to get the file it stands for."""
     path = Path(path)
     if not is_lfs_pointer(path):
         return

@@ -69,20 +69,8 @@ class Entry:
     layout: dict[str, str] = field(default_factory=dict)
 
     def file(self, path: str) -> RemoteFile:
-        """The file with this path.
-
-        Raises:
-            DownloadError: If the entry has no such file.
-        """
-        for candidate in self.files:
-            if candidate.path == path:
-                return candidate
-        raise DownloadError(
-            "File is not registered",
-            where=f"{self.name} in registry.yaml",
-            expected=", ".join(f.path for f in self.files),
-            found=path,
-        )
+        """The file with this path."""
+        return next(file for file in self.files if file.path == path)
 
 
 @cache

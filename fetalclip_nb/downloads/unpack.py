@@ -140,9 +140,6 @@ def lay_out(sources: Sequence[Path], layout: Mapping[str, str], root: Path) -> N
         sources: Archives and plain files.
         layout: Name below the root to pattern or "file".
         root: Folder to make; it may exist if it is empty.
-
-    Raises:
-        DataError: An archive is damaged or lacks what the layout names.
     """
     work = root.with_name(f".{root.name}.preparing")
     shutil.rmtree(work, ignore_errors=True)  # what a killed run left behind

@@ -65,19 +65,11 @@ def choose_supports(
 ) -> dict[int, Split]:
     """The support sets of a few-data task, checked: number of patients to split.
 
-    Args:
-        choice: As in `choose_folds`.
-        items: The task.
-        dataset: The whole data set that the items are from.
-        released_root: Folder in the layout of the authors' repository; None for own splits.
-        sizes: Numbers of training patients.
-        seed: Seed of own support sets.
-        sets: Own support sets of each size.
+    Own sets are ``sets`` of each of the ``sizes``, which are numbers of training patients; the
+    other arguments are those of `choose_folds`.
 
     Raises:
-        ParameterError: Unknown choice, or a size that the official files do not have.
-        DataError: As in `choose_folds`.
-        DownloadError: As in `choose_folds`.
+        ParameterError: A size that the official files do not have, or what `choose_folds` refuses.
     """
     if is_official(choice, dataset, released_root):
         found = official_supports(released_root, items.name)
@@ -120,10 +112,6 @@ def official_head(items: Items, dataset: Dataset, released_root: Path) -> tuple[
 
     Returns:
         The split as released (``source`` "official"), and the leak-free one.
-
-    Raises:
-        DataError: As in `choose_folds` with "official".
-        DownloadError: As in `choose_folds`.
     """
     free = choose_folds("official", items, dataset, released_root, seed=0)
     return official_folds(released_root, items.name), free
@@ -149,12 +137,7 @@ def never_trained(tasks: Mapping[str, Items], splits: Mapping[str, Split]) -> li
 
 
 def is_official(choice: str, dataset: Dataset, released_root: Path | None) -> bool:
-    """Whether the authors' split files are to be used.
-
-    Args:
-        choice: As in `choose_folds`.
-        dataset: The whole data set.
-        released_root: Folder in the layout of the authors' repository.
+    """Whether the authors' split files are to be used; arguments as for `choose_folds`.
 
     Raises:
         ParameterError: Unknown choice.

@@ -100,7 +100,7 @@ def clip_items(name: str, images: Dataset, classes: Sequence[str], *, frames: in
 
     Args:
         name: Task.
-        images: A whole data set with the columns that `clips.gather_clips` needs.
+        images: A whole data set with the columns that `gather_clips` needs.
         classes: Names, in the order of the logits' columns.
         frames: Frames a clip.
 

@@ -105,9 +105,8 @@ def structure_task(name: str, root: Path | str) -> MaskTask:
         A task with the structures that the data set has: those of the protocol first.
 
     Raises:
-        DataError: None of the layouts; masks that are missing, damaged, of another size than
-            their images or not of two values, empty cells (all of them are counted, the first
-            ten are named); a structure that no image shows; what the data set's reader refuses.
+        DataError: None of the layouts; masks that cannot be used (all of them are counted, the
+            first ten are named); a structure that no image shows; what the reader refuses.
 
     Source: FetalCLIP (arXiv 2502.14807), segmentation probing.
     """

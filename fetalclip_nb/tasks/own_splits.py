@@ -101,13 +101,9 @@ def support_patients(
 def _exchange(order: np.ndarray, has: np.ndarray, n: int) -> int:
     """Exchange two patients, in place, as long as that leaves fewer classes missing.
 
-    Args:
-        order: Patients: n train, n validation, the rest unused; integers of shape (P,).
-        has: Whether a patient has images of a class, 0 or 1, shape (P, C).
-        n: Patients on each side.
-
-    Returns:
-        Classes missing in validation, plus C + 1 for each class missing in train.
+    ``order`` has n train patients, n of validation and the rest, integers of shape (P,); ``has``
+    says who has images of a class, 0 or 1, shape (P, C). Given back are the classes missing in
+    validation, plus C + 1 for each that is missing in train.
     """
     weights = np.array([has.shape[1] + 1, 1, 0])
     side = np.repeat([0, 1, 2], [n, n, len(order) - 2 * n])
@@ -191,11 +187,11 @@ def own_supports(
     every class is in train, then in validation, as far as n patients allow.
 
     Args:
-        table: As in `own_folds`; patients with split "validation" may fall on either side.
+        table: That of `own_folds`; patients with split "validation" may fall on either side.
         sizes: Patients n of each support set.
         seed: Seed, 0 or more; `own_folds` with the same seed has the same test patients.
         sets: Support sets of each size.
-        where: As in `own_folds`.
+        where: File or data set that a message on the column split names.
 
     Returns:
         n to a split with ``sets`` folds; other sizes or more sets do not change a set.

@@ -78,9 +78,6 @@ def first_folds(split: Split, n: int, *, name: str = "folds") -> Split:
         n: Number of folds, 1 or more.
         name: Parameter that a message names.
 
-    Raises:
-        ParameterError: If n is less than 1.
-
     >>> len(first_folds(Split("own", ("a",), (Fold(("b",), ("c",)),) * 5), 2).folds)
     2
     """

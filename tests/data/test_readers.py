@@ -76,7 +76,7 @@ def test_patient_on_both_sides_is_refused(tmp_path):
         "Patient00001_Plane1_1_of_2;1;Other;Not A Brain;Other;Aloka;1",
         "Patient00001_Plane1_2_of_2;1;Other;Not A Brain;Other;Aloka;0",
     ]
-    with pytest.raises(DataError, match=r"both train and test.*Patient00001"):
+    with pytest.raises(DataError, match=r"in two splits.*Patient00001"):
         fetal_planes.read_fetal_planes(write_planes(tmp_path, rows))
 
 
@@ -185,7 +185,7 @@ def test_manifest_with_and_without_split(tmp_path):
     [
         ("images/c.png,x,1,test", "Patients occur in two splits.*1"),
         ("images/c.png,z,3,test", "Unknown label in 1 of 2 rows.*x, y.*z"),
-        ("images/c.png,x,3,dev", "Unknown split.*dev"),
+        ("images/c.png,x,3,dev", "Unknown split in 1 of 2 rows.*test, empty.*dev"),
         ("images/c.png,x,,test", "Empty value.*column patient.*line 3"),
         ("../c.png,x,3,test", "lead out of the manifest"),
         ("/c.png,x,3,test", "lead out of the manifest"),
