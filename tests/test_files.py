@@ -1,5 +1,6 @@
 """Files are whole or not there, computed once by one of many, and keyed by all they depend on."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -50,6 +51,7 @@ def test_a_file_is_computed_once_by_one_of_many(tmp_path):
 
     def compute():
         computed.append(1)
+        time.sleep(0.1)  # so that all would begin together
         return NUMBERS
 
     with ThreadPoolExecutor(4) as pool:
