@@ -133,9 +133,6 @@ COLUMNS = ("image", "prediction")
 def sentence_classes(sentences: Sequence[str]) -> dict[str, list[str]]:
     """Each sentence as a class of its own, named by itself.
 
-    Raises:
-        ParameterError: If a sentence is empty or given twice, or as `require_choice`.
-
     >>> sentence_classes(["a head ", "a femur"])
     {'a head': ['a head'], 'a femur': ['a femur']}
     """
@@ -155,9 +152,6 @@ def require_choice(prompts: Mapping[str, Sequence[str]], *, where: str = "prompt
     Args:
         prompts: Sentences of each class.
         where: Parameter or file that they come from, for the message.
-
-    Raises:
-        ParameterError: Fewer than two classes, or a class named as another column.
     """
     if len(prompts) < 2:
         raise ParameterError(

@@ -86,9 +86,6 @@ def image_items(name: str, images: Dataset, classes: Sequence[str]) -> Items:
         name: Task.
         images: A data set, or a subset of one, with a ``label`` column.
         classes: Names, in the order of the logits' columns.
-
-    Raises:
-        DataError: If a label is not one of the classes.
     """
     require_known(images.table["label"], tuple(classes), column="label", where=images.root)
     table = images.table.reset_index(drop=True)
@@ -107,10 +104,6 @@ def clip_items(name: str, images: Dataset, classes: Sequence[str], *, frames: in
     Returns:
         Items in the order of the clips' first rows. The table has clip, patient, label, split
         and all other columns of the data set, as they are at the clip's first picked frame.
-
-    Raises:
-        DataError: If the table's clips cannot be used, or a label is not one of the classes.
-        ParameterError: If the number of frames is out of range.
     """
     clips = gather_clips(images, frames=frames)
     require_known(images.table["label"], tuple(classes), column="label", where=images.root)

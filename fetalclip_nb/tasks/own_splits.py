@@ -27,9 +27,6 @@ def stratified_parts(
     Returns:
         Patients of each part, in random order of parts. A class with enough patients is in
         every part, unless patients with several classes make that impossible or hard to find.
-
-    Raises:
-        DataError: Fewer patients than parts, or no class with that many images.
     """
     patients, owner = np.unique(table["patient"].to_numpy(), return_inverse=True)
     _, label = np.unique(table["label"].to_numpy(), return_inverse=True)
@@ -150,10 +147,6 @@ def own_folds(
         folds: Number of folds, 2 or more.
         where: File or data set that a message on the column split names.
 
-    Raises:
-        DataError: Splits that cannot be used (all problems at once), or too few patients.
-        ParameterError: Seed or number of folds out of range.
-
     Source: FetalCLIP (arXiv 2502.14807), linear probing: five folds by patient.
 
     >>> rows = [(f"P{i}", "ab"[i % 2], "") for i in range(20)]
@@ -195,10 +188,6 @@ def own_supports(
 
     Returns:
         n to a split with ``sets`` folds; other sizes or more sets do not change a set.
-
-    Raises:
-        DataError: Splits that cannot be used, or too few patients (all such sizes are named).
-        ParameterError: A size, the number of sets or the seed is out of range.
 
     Source: FetalCLIP (arXiv 2502.14807), few-data training.
     """

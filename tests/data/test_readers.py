@@ -210,12 +210,6 @@ def test_manifest_columns_that_cannot_be_used(tmp_path, column, value, message):
         manifest.read_manifest(write_manifest(tmp_path, text))
 
 
-def test_manifest_masks_must_exist(tmp_path):
-    path = write_manifest(tmp_path, "image,label,patient,mask\nimages/a.png,x,1,m.png\n")
-    with pytest.raises(DataError, match=r"1 of 1 masks are missing.*m\.png"):
-        manifest.read_manifest(path)
-
-
 def test_manifest_masks_of_all_structures_must_exist_inside_the_folder(tmp_path):
     path = write_manifest(
         tmp_path,

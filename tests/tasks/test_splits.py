@@ -137,14 +137,6 @@ def classes_of(table, at_least):
 # The authors' splits
 
 
-def test_official_six_planes_has_all_test_patients_and_five_folds(folder):
-    split = official_folds(folder, "six_planes")
-    assert split.source == "official"
-    assert len(set(split.test)) == len(split.test) == 896
-    assert len(split.folds) == 5
-    assert (len(split.folds[0].train), len(split.folds[0].validation)) == (716, 180)
-
-
 @pytest.mark.parametrize(("task", "patients"), [("six_planes", 896), ("brain_subplanes", 524)])
 def test_official_planes_are_disjoint_and_validate_each_patient_once(folder, task, patients):
     split = official_folds(folder, task)
