@@ -14,7 +14,7 @@ from fetalclip_nb.ask import predict_command, search_command
 from fetalclip_nb.errors import FetalClipError, ProfileError, listing
 from fetalclip_nb.experiments.pretraining import command as pretraining
 from fetalclip_nb.experiments.pretraining.command import add_arguments
-from fetalclip_nb.paths import models_folder, project_root
+from fetalclip_nb.paths import models_folder, project_root, shown
 from fetalclip_nb.profiles import DataSource, Profile, load_profile
 
 USAGE_ERROR = 2
@@ -109,11 +109,11 @@ def prepare_data(options: argparse.Namespace) -> int:
     for name, source in _sources(load_profile(options.profile), options.names).items():
         folder = prepare(source)
         if source.kind not in KINDS:
-            print(f"{name}: {_shown(folder)}")
+            print(f"{name}: {shown(folder)}")
             continue
         dataset = load_dataset(source.kind, folder)
         patients = dataset.table["patient"].nunique()
-        print(f"{name}: {len(dataset)} images of {patients} patients in {_shown(folder)}")
+        print(f"{name}: {len(dataset)} images of {patients} patients in {shown(folder)}")
     return 0
 
 
@@ -157,7 +157,7 @@ def make_book(options: argparse.Namespace) -> int:
     """Build the book of a profile."""
     from fetalclip_nb.workflow.build import build_book
 
-    print(_shown(build_book(load_profile(options.profile))))
+    print(shown(build_book(load_profile(options.profile))))
     return 0
 
 
@@ -176,7 +176,7 @@ def download_files(options: argparse.Namespace) -> int:
         accept_hash_mismatch=options.accept_hash_mismatch,
         base_url=options.base_url,
     )
-    print(_shown(path))
+    print(shown(path))
     return 0
 
 
@@ -210,12 +210,6 @@ def _sources(profile: Profile, names: Sequence[str]) -> dict[str, DataSource]:
             found=listing(unknown),
         )
     return {name: profile.data[name] for name in names or profile.data}
-
-
-def _shown(path: Path) -> Path:
-    """A path as it is shown: relative to the checkout where it lies in it."""
-    root = project_root()
-    return path.relative_to(root) if path.is_relative_to(root) else path
 
 
 if __name__ == "__main__":

@@ -29,6 +29,17 @@ def resolve(path: str | Path) -> Path:
     return near if near.exists() else project_root() / path
 
 
+def shown(path: str | Path, root: Path | None = None) -> str:
+    """A path as a reader is shown it: relative to the checkout where it lies in it.
+
+    Args:
+        path: Any path.
+        root: Another folder than the checkout.
+    """
+    path, root = Path(path), root or project_root()
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
 def models_folder() -> Path:
     """Downloaded models: $FETALCLIP_NB_MODELS, else build/models."""
     given = os.environ.get("FETALCLIP_NB_MODELS")

@@ -1,8 +1,10 @@
-"""What commands that answer have in common: forms, files to write, notes for the reader."""
+"""What commands that answer have in common: options, forms, files to write, notes to read."""
 
+import argparse
 import os
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fetalclip_nb.errors import ParameterError, listing
@@ -18,6 +20,48 @@ _PHANTOMS = (
 )
 
 
+def add_options(
+    parser: argparse.ArgumentParser, *, shown: str, default_format: str = "table"
+) -> None:
+    """Add the options that all of these commands have.
+
+    Args:
+        parser: Of one command.
+        shown: What its picture shows.
+        default_format: What it writes unless told otherwise.
+    """
+    parser.add_argument("--model", default="phantomclip", help="(default: phantomclip)")
+    parser.add_argument("--format", choices=FORMATS, help=f"(default: {default_format})")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help=f"write {shown} (.png, .pdf)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument("--precision", default="auto", help="auto, fp32, tf32 or bf16")
+
+
+def asked_model(options: argparse.Namespace):
+    """The model that the options name."""
+    from fetalclip_nb.models.model import load_model
+
+    return load_model(options.model, device=options.device, precision=options.precision)
+
+
+def save_picture(target: Path, draw: Callable) -> None:
+    """Write what a function draws, without a window and on machines without a display too."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    draw().savefig(target)
+
+
+def note(source: str, *notes: str) -> None:
+    """Say on standard error what a reader of the answer has to know.
+
+    Args:
+        source: What was loaded, as `models.Model` says.
+        notes: What is to be said of this answer; empty ones are left out.
+    """
+    print("\n".join([*filter(None, notes), *caveats(source)]), file=sys.stderr)
+
+
 def require_writable(target: Path, option: str, *, inputs: Sequence[Path] = ()) -> None:
     """Refuse a file that cannot be written, before anything is computed.
 
@@ -30,13 +74,6 @@ def require_writable(target: Path, option: str, *, inputs: Sequence[Path] = ()) 
         ParameterError: A folder, a file in a folder that does not exist or where this user may
             not write, or one of the inputs.
     """
-    if target.is_dir() or not target.absolute().parent.is_dir():
-        raise ParameterError(
-            "File cannot be written there",
-            where=option,
-            expected="the name of a file in a folder that exists",
-            found=target,
-        )
     if target.resolve() in {file.resolve() for file in inputs}:
         raise ParameterError(
             "An image would be overwritten", where=option, found=target, fix="choose another name"
@@ -48,16 +85,12 @@ def require_writable(target: Path, option: str, *, inputs: Sequence[Path] = ()) 
             "File cannot be written there",
             where=option,
             found=f"{target} ({error.strerror})",
-            fix="choose a folder that you may write to",
+            fix="name a file in a folder that exists and that you may write to",
         ) from None
 
 
 def require_picture(target: Path, option: str, *, inputs: Sequence[Path] = ()) -> None:
-    """As `require_writable`, for a file that a figure is saved to.
-
-    Raises:
-        ParameterError: Also if its ending is none of `PICTURES`.
-    """
+    """Refuse a file that no figure can be saved to: not writable, or none of `PICTURES`."""
     if target.suffix.lower() not in PICTURES:
         raise ParameterError(
             "Picture has an unknown ending", where=option, expected=listing(PICTURES), found=target
@@ -77,15 +110,9 @@ def caveats(source: str) -> list[str]:
     return [_RESEARCH, _PHANTOMS] if source == "phantomclip" else [_RESEARCH]
 
 
-def shown_path(path: Path | str) -> str:
-    """A path as it is shown: relative to the current folder where it lies in it."""
-    path, here = Path(path), Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
-
-
 def _try_to_write(target: Path) -> None:
     """Fail as writing would, and leave everything as it is."""
-    if target.is_file():
+    if target.is_file() or target.is_dir():
         target.open("ab").close()
     elif target.exists():  # a device or a pipe: opening it could wait for its reader
         if not os.access(target, os.W_OK):

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from fetalclip_nb.models.embed import prepared_embedding
 from fetalclip_nb.models.model import Model
 from fetalclip_nb.models.tower import vision_tower
 
-SHOWN_IMAGES = 6
+PICTURED = 6
 """Images of a picture, unless told otherwise."""
 
 SHOWN_CLASSES = 10
@@ -39,6 +40,27 @@ _HOW = {
 _SIDE = 400  # pixels of a shown image: more cannot be seen
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of images, and what of them a picture shows.
+
+    Attributes:
+        table: One row an image, in the order of the files: image (its path), prediction (a
+            class) and, in the order of the classes, one column each with its probability.
+        squares: The first images, padded to squares.
+        vectors: The classes' sentences, unit-norm float32 of shape (C, D).
+    """
+
+    table: pd.DataFrame
+    squares: list[Image.Image]
+    vectors: np.ndarray
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes."""
+        return list(self.table.columns[len(COLUMNS) :])
+
+
 def predict(
     model: Model,
     files: Sequence[Path | str],
@@ -46,7 +68,8 @@ def predict(
     *,
     batch_size: int = 64,
     skip_bad: bool = False,
-) -> pd.DataFrame:
+    pictured: int = PICTURED,
+) -> Prediction:
     """Choose between classes by how near an image lies to their sentences.
 
     The probabilities compare the given classes with each other and with nothing else: they add
@@ -58,54 +81,42 @@ def predict(
         prompts: Sentences of each class.
         batch_size: Images a forward pass; the result does not depend on it.
         skip_bad: Leave images that cannot be read out instead of refusing all.
-
-    Returns:
-        One row an image, in the order of the files: image (its path), prediction (a class) and,
-        in the order of ``prompts``, one column a class with its probability, 0 to 1.
+        pictured: Images that `picture` may show.
 
     Raises:
-        ParameterError: Fewer than two classes, a class named "image" or "prediction", a batch
-            of nothing.
+        ParameterError: Fewer than two classes, or a class named "image" or "prediction".
         ImageError: If images cannot be read: all are named, before one is encoded.
         DataError: If there are DICOM files and no pydicom.
 
     Source: CLIP (arXiv 2103.00020), section 3.1.2; the protocol of the paper's zero-shot planes.
     """
     require_choice(prompts)
-    if batch_size < 1:
-        raise ParameterError("No images in a batch", where="batch_size", found=batch_size)
     files = whole_images([Path(file) for file in files], skip_bad=skip_bad)
-    vectors = _class_vectors(model, prompts)
-    starts = range(0, len(files), batch_size)
+    vectors = similarity.class_embeddings(model.encode_text, dict(prompts))
+    parts, first = [], []
     with ThreadPoolExecutor() as pool:
-        batches = (list(pool.map(read_square, files[i : i + batch_size])) for i in starts)
-        parts = [_probabilities(model, images, vectors) for images in batches]
+        for start in range(0, len(files), batch_size):
+            squares = list(pool.map(read_square, files[start : start + batch_size]))
+            first += squares[: max(0, pictured - start)]
+            embedded = similarity.normalise(prepared_embedding(model, squares))
+            parts.append(softmax(similarity.zero_shot_logits(embedded, vectors), axis=-1))
     table = pd.DataFrame(np.concatenate(parts), columns=list(prompts))
     prediction = np.array(list(prompts))[table.to_numpy().argmax(1)]
     table.insert(0, "image", [str(file) for file in files])
     table.insert(1, "prediction", prediction)
-    return table
+    return Prediction(table, first, vectors)
 
 
-def picture(
-    model: Model,
-    table: pd.DataFrame,
-    prompts: Mapping[str, Sequence[str]],
-    *,
-    method: str = "gradcam",
-    limit: int = SHOWN_IMAGES,
-):
+def picture(model: Model, answers: Prediction, *, method: str = "gradcam"):
     """Image, map and probabilities of the first images, one image a row.
 
     The map shows where in the image the probability of the predicted class comes from.
 
     Args:
         model: The encoder that predicted.
-        table: As given by `predict`.
-        prompts: The sentences it was given.
+        answers: As given by `predict`.
         method: "gradcam" (a second for the first image), "layercam", "scorecam" (as published,
             several seconds an image) or "none" for no map.
-        limit: Images to show.
 
     Returns:
         A matplotlib figure.
@@ -118,25 +129,26 @@ def picture(
 
     from fetalclip_nb.results import figures
 
-    table = table.head(limit)
-    if table.empty:
+    if not answers.squares:
         raise ParameterError("No image to show", where="picture", expected="at least one image")
     require_map(model, method)
     figures.use_style()
-    images = [read_square(Path(path)).convert("L") for path in table["image"]]
-    images = [image.resize((min(image.width, _SIDE),) * 2) for image in images]
-    columns = [images] if method == "none" else [images, _mapped(model, table, prompts, method)]
+    table = answers.table.head(len(answers.squares))
+    greys = [square.convert("L") for square in answers.squares]
+    columns = [[grey.resize((min(grey.width, _SIDE),) * 2) for grey in greys]]
+    if method != "none":
+        columns.append(_mapped(model, answers, table["prediction"], method))
     figure, axes = plt.subplots(
         len(table),
         len(columns) + 1,
-        figsize=(figures.WIDTH, len(table) * _height(table)),
+        figsize=(figures.WIDTH, len(table) * _height(answers.classes)),
         width_ratios=[1.0] * len(columns) + [1.2],
         squeeze=False,
         layout="constrained",
     )
     for row, record in enumerate(table.to_dict("records")):
-        for axis, pictures in zip(axes[row], columns, strict=False):
-            axis.imshow(pictures[row], cmap="gray", vmin=0, vmax=255)
+        for axis, images in zip(axes[row], columns, strict=False):
+            axis.imshow(images[row], cmap="gray", vmin=0, vmax=255)
             axis.axis("off")
         axes[row, 0].set_title(shortened(Path(record["image"]).name, 30), fontsize=8)
         if len(columns) > 1:
@@ -186,29 +198,20 @@ def map_sentence(method: str) -> str:
     return f"The map is made by {TITLES[method]}: {_HOW[method]}."
 
 
-def _class_vectors(model: Model, prompts: Mapping[str, Sequence[str]]) -> np.ndarray:
-    return similarity.class_embeddings(model.encode_text, {k: list(v) for k, v in prompts.items()})
-
-
-def _probabilities(model: Model, images: Sequence[Image.Image], vectors: np.ndarray) -> np.ndarray:
-    """Probabilities of the classes, float32 of shape (N, C)."""
-    embedded = similarity.normalise(prepared_embedding(model, images))
-    return softmax(similarity.zero_shot_logits(embedded, vectors), axis=-1)
-
-
 def _mapped(
-    model: Model, table: pd.DataFrame, prompts: Mapping[str, Sequence[str]], method: str
+    model: Model, answers: Prediction, predictions: Sequence[str], method: str
 ) -> list[np.ndarray]:
     """Images under the map of the class that was predicted, at the side the encoder sees."""
     from fetalclip_nb.experiments.cam.maps import cam_maps
-    from fetalclip_nb.experiments.cam.overlays import grey_squares, overlay
+    from fetalclip_nb.experiments.cam.overlays import grey_square, overlay
 
-    paths = [Path(path) for path in table["image"]]
-    pixels = torch.stack([model.preprocess(read_square(path)) for path in paths])
-    targets = [list(prompts).index(name) for name in table["prediction"]]
-    maps = cam_maps(model, pixels, _class_vectors(model, prompts), targets, method=method).maps
-    greys = grey_squares(paths, maps.shape[-1])
-    return [overlay(grey, seen) for grey, seen in zip(greys, maps, strict=True)]
+    pixels = torch.stack([model.preprocess(square) for square in answers.squares])
+    targets = [answers.classes.index(name) for name in predictions]
+    maps = cam_maps(model, pixels, answers.vectors, targets, method=method).maps
+    return [
+        overlay(grey_square(square, len(seen)), seen)
+        for square, seen in zip(answers.squares, maps, strict=True)
+    ]
 
 
 def _bars(axis, record: Mapping, colours: Sequence) -> None:
@@ -231,8 +234,7 @@ def _bars(axis, record: Mapping, colours: Sequence) -> None:
     axis.set_xlabel(f"probability (%){few}", fontsize=8)
 
 
-def _height(table: pd.DataFrame) -> float:
+def _height(classes: Sequence[str]) -> float:
     """Inches a row needs for its bars and their labels."""
-    names = [name for name in table.columns if name not in COLUMNS]
-    lines = sorted(len(textwrap.wrap(name, 30)) for name in names)[-SHOWN_CLASSES:]
+    lines = sorted(len(textwrap.wrap(name, 30)) for name in classes)[-SHOWN_CLASSES:]
     return max(2.2, 0.7 + 0.17 * sum(lines))

@@ -7,19 +7,15 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fetalclip_nb.ask.answers import (
-    FORMATS,
-    caveats,
-    require_picture,
-    require_writable,
-    shortened,
-    shown_path,
-)
+from fetalclip_nb.ask import answers
+from fetalclip_nb.ask.answers import shortened
 from fetalclip_nb.data.prompts import COLUMNS, load_prompts, require_choice, sentence_classes
 from fetalclip_nb.errors import ParameterError, listing
+from fetalclip_nb.paths import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,18 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SENTENCE",
         help="a class of one sentence; give it at least twice",
     )
-    parser.add_argument("--model", default="phantomclip", help="(default: phantomclip)")
-    parser.add_argument(
-        "--format", choices=FORMATS, help="(default: as --output ends, otherwise table)"
-    )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write there, not to stdout")
-    parser.add_argument(
-        "--picture", type=Path, metavar="FILE", help="write images, maps and bars (.png, .pdf)"
+    answers.add_options(
+        parser, shown="images, maps and bars", default_format="as --output ends, otherwise table"
     )
     parser.add_argument("--map", choices=MAPS, help="map in the picture (default: gradcam)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write there, not to stdout")
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images out")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--precision", default="auto", help="auto, fp32, tf32 or bf16")
 
 
 def main(options: argparse.Namespace) -> int:
@@ -83,25 +73,34 @@ def main(options: argparse.Namespace) -> int:
     files = image_files(options.images)
     _require_targets(options, files)
 
-    from fetalclip_nb.ask.predict import predict, require_map
-    from fetalclip_nb.models.model import load_model
+    from fetalclip_nb.ask import predict
 
-    model = load_model(options.model, device=options.device, precision=options.precision)
+    model = answers.asked_model(options)
     method = options.map or "gradcam"
     if options.picture:
-        require_map(model, method)
-    table = predict(model, files, prompts, skip_bad=options.skip_bad)
-    answered = set(table["image"])
-    skipped = [shown_path(file) for file in files if str(file) not in answered]
-    shown = table.assign(image=[shown_path(file) for file in table["image"]])
-    text = formatted(shown, options.format or _format_of(options.output))
+        predict.require_map(model, method)
+    predicted = predict.predict(model, files, prompts, skip_bad=options.skip_bad)
+    paths = predicted.table["image"].tolist()
+    skipped = [shown(file, Path.cwd()) for file in files if str(file) not in set(paths)]
+    table = predicted.table.assign(image=[shown(path, Path.cwd()) for path in paths])
+    text = formatted(table, options.format or _format_of(options.output))
     if options.output:
         options.output.write_text(text, "utf-8")
     else:
         sys.stdout.write(text)
+    pictured = len(paths)
     if options.picture:
-        _write_picture(options.picture, model, table, prompts, method)
-    _note(model.source, skipped, outlines=len(outlines_left_out(options.images, files)))
+        draw = partial(predict.picture, model, predicted, method=method)
+        answers.save_picture(options.picture, draw)
+        pictured = len(predicted.squares)
+    outlines = len(outlines_left_out(options.images, files))
+    answers.note(
+        model.source,
+        f"The picture shows the first {pictured} images." if pictured < len(paths) else "",
+        f"Left out {outlines} outline{'s' * (outlines > 1)} (*_Annotation)." if outlines else "",
+        _skipped(skipped) if skipped else "",
+        _CHOICE,
+    )
     return 0
 
 
@@ -109,7 +108,7 @@ def formatted(table: "pd.DataFrame", form: str) -> str:
     """Predictions as text.
 
     Args:
-        table: As given by `predictor.predict`.
+        table: As given by `predict.predict`, its table.
         form: "table" (to read: percent; classes as rows for a single image, as columns for
             more), "json" (a list of objects: image, prediction, probabilities by class) or
             "csv" (the table's columns).
@@ -150,7 +149,7 @@ def _many_images(table: "pd.DataFrame") -> str:
 
 def _format_of(output: Path | None) -> str:
     ending = output.suffix.lower().removeprefix(".") if output else ""
-    return ending if ending in FORMATS else "table"
+    return ending if ending in answers.FORMATS else "table"
 
 
 def _require_targets(options: argparse.Namespace, files: Sequence[Path]) -> None:
@@ -166,30 +165,10 @@ def _require_targets(options: argparse.Namespace, files: Sequence[Path]) -> None
                 found=f"{options.output} and {options.format}",
                 fix=f"leave --format out, or let the file end in .{options.format}",
             )
-        require_writable(options.output, "--output", inputs=files)
+        answers.require_writable(options.output, "--output", inputs=files)
     if options.picture:
-        require_picture(options.picture, "--picture", inputs=files)
+        answers.require_picture(options.picture, "--picture", inputs=files)
 
 
-def _write_picture(
-    target: Path, model, table: "pd.DataFrame", prompts: dict[str, list[str]], method: str
-) -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")  # a file is written: no window, on machines without a display too
-    from fetalclip_nb.ask.predict import SHOWN_IMAGES, picture
-
-    picture(model, table, prompts, method=method).savefig(target)
-    if len(table) > SHOWN_IMAGES:
-        print(f"The picture shows the first {SHOWN_IMAGES} images.", file=sys.stderr)
-
-
-def _note(source: str, skipped: Sequence[str], *, outlines: int) -> None:
-    """Say on standard error what a reader of the numbers has to know."""
-    if outlines:
-        count = f"{outlines} outline{'s' * (outlines > 1)}"
-        print(f"Left out {count} (*_Annotation).", file=sys.stderr)
-    if skipped:
-        count = f"{len(skipped)} image{'s' * (len(skipped) > 1)}"
-        print(f"Skipped {count}: {listing(skipped)}", file=sys.stderr)
-    print("\n".join([_CHOICE, *caveats(source)]), file=sys.stderr)
+def _skipped(paths: Sequence[str]) -> str:
+    return f"Skipped {len(paths)} image{'s' * (len(paths) > 1)}: {listing(paths)}"

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fetalclip_nb.data.dataset import PLAIN, Dataset
-from fetalclip_nb.errors import ParameterError, ShapeError
+from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.models.similarity import normalise
 from fetalclip_nb.models.store import Embeddings
 
@@ -34,27 +34,14 @@ def nearest_images(
     Returns:
         Columns rank (from 1), id and similarity (cosine, -1 to 1), k rows, the most similar
         first; equal ones in the order of ``embedded``.
-
-    Raises:
-        ShapeError: If the query has another width than the embeddings.
-        ParameterError: If k is below 1 or more than there are images left.
     """
-    if np.shape(query) != embedded.vectors.shape[1:]:
-        raise ShapeError(
-            "Query and embeddings differ in width",
-            where="query",
-            expected=embedded.vectors.shape[1:],
-            found=np.shape(query),
-            fix="encode both with one model",
-        )
-    kept = np.flatnonzero(~pd.Index(embedded.ids).isin(list(exclude)))
-    require_enough(k, len(kept))
-    similarity = normalise(embedded.vectors[kept]) @ normalise(query)
+    rows = np.flatnonzero(~pd.Index(embedded.ids).isin(list(exclude)))
+    similarity = normalise(embedded.vectors[rows]) @ normalise(query)
     order = np.argsort(-similarity, kind="stable")[:k]
     return pd.DataFrame(
         {
             "rank": np.arange(1, k + 1),
-            "id": [embedded.ids[row] for row in kept[order]],
+            "id": [embedded.ids[row] for row in rows[order]],
             "similarity": similarity[order],
         }
     )
@@ -205,21 +192,10 @@ def wanted(k: int | None, available: int, *, where: str = "k") -> int:
         where: Name of the parameter, for the message.
 
     Raises:
-        ParameterError: As `require_enough`.
+        ParameterError: k is below 1 or above what is there, or nothing is there.
 
     >>> wanted(None, 4), wanted(None, 400), wanted(2, 4)
     (4, 9, 2)
-    """
-    k = max(1, min(ANSWERS, available)) if k is None else k
-    require_enough(k, available, where=where)
-    return k
-
-
-def require_enough(k: int, available: int, *, where: str = "k") -> None:
-    """Refuse to look for fewer images than one, or for more than there are.
-
-    Raises:
-        ParameterError: k is out of range, or no image is there beside the query.
     """
     if available < 1:
         raise ParameterError(
@@ -229,7 +205,7 @@ def require_enough(k: int, available: int, *, where: str = "k") -> None:
             found="none",
             fix="search a folder that holds more images",
         )
-    if not isinstance(k, int | np.integer) or not 1 <= k <= available:
+    if k is not None and not 1 <= k <= available:
         raise ParameterError(
             "Cannot find that many images",
             where=where,
@@ -237,3 +213,4 @@ def require_enough(k: int, available: int, *, where: str = "k") -> None:
             "without those of the query",
             found=repr(k),
         )
+    return k or min(ANSWERS, available)

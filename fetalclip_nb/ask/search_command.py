@@ -6,12 +6,13 @@ Torch is imported only when the words of the command have been checked.
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fetalclip_nb.ask.answers import FORMATS, caveats, require_picture, shown_path
+from fetalclip_nb.ask import answers
 from fetalclip_nb.errors import listing
-from fetalclip_nb.paths import project_root, resolve
+from fetalclip_nb.paths import project_root, resolve, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,14 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     query = parser.add_mutually_exclusive_group(required=True)
     query.add_argument("--text", metavar="SENTENCE", help="what the images should show")
     query.add_argument("--image", metavar="FILE", help="image whose like is looked for")
-    parser.add_argument("--model", default="phantomclip", help="(default: phantomclip)")
     parser.add_argument("--k", type=int, help="images to find (default: 9, or all of fewer)")
-    parser.add_argument("--format", choices=FORMATS, default="table", help="(default: table)")
-    parser.add_argument(
-        "--picture", type=Path, metavar="FILE", help="write the images, too (.png, .pdf)"
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--precision", default="auto", help="auto, fp32, tf32 or bf16")
+    answers.add_options(parser, shown="the images, too")
 
 
 def main(options: argparse.Namespace) -> int:
@@ -53,59 +48,51 @@ def main(options: argparse.Namespace) -> int:
     from fetalclip_nb.data.own_images import open_folder
 
     search.require_one(options.image, options.text)
-    if options.picture:
-        require_picture(options.picture, "--picture")
     image = resolve(options.image) if options.image is not None else None
     if image is not None:
         read_image(image)
     dataset = open_folder(resolve(options.folder))
     if options.picture:
-        require_picture(options.picture, "--picture", inputs=[*dataset.paths, image or Path()])
+        answers.require_picture(
+            options.picture, "--picture", inputs=[*dataset.paths, image or Path()]
+        )
     own = search.own_ids(dataset, image) if image is not None else []
     k = search.wanted(options.k, len(dataset) - len(own), where="--k")
 
-    from fetalclip_nb.models.model import load_model
-
-    model = load_model(options.model, device=options.device, precision=options.precision)
+    model = answers.asked_model(options)
     cache = project_root() / "build" / "cache"
     query = {"image": image, "text": options.text}
-    found = search.search_images(model, dataset, **query, cache_dir=cache, k=k)
-    paths = [shown_path(dataset.root / path) for path in found["path"]]
-    sys.stdout.write(formatted(found.assign(path=paths), options.format))
+    nearest = search.search_images(model, dataset, **query, cache_dir=cache, k=k)
+    paths = [shown(dataset.root / path, Path.cwd()) for path in nearest["path"]]
+    sys.stdout.write(formatted(nearest.assign(path=paths), options.format or "table"))
     if options.picture:
-        import matplotlib as mpl
-
-        mpl.use("Agg")  # a file is written: no window, on machines without a display too
-        search.picture(found, dataset.root, **query).savefig(options.picture)
-    same = found["similarity"] >= _SAME if image is not None else [False] * len(found)
-    _note(model.source, own, [path for path, equal in zip(paths, same, strict=True) if equal])
+        draw = partial(search.picture, nearest, dataset.root, **query)
+        answers.save_picture(options.picture, draw)
+    near = [p for p, s in zip(paths, nearest["similarity"], strict=True) if s >= _SAME]
+    same = near if image is not None else []
+    answers.note(
+        model.source,
+        f"Left out, as it is the query itself: {listing(own)}." if own else "",
+        f"Similarity of at least {_SAME}: the same picture? {listing(same)}" if same else "",
+    )
     return 0
 
 
-def formatted(found: "pd.DataFrame", form: str) -> str:
+def formatted(nearest: "pd.DataFrame", form: str) -> str:
     """Answers as text.
 
     Args:
-        found: As given by `search.search_images`.
+        nearest: As given by `search.search_images`.
         form: "table" (to read), "json" (a list of objects) or "csv".
 
     Returns:
         Text that ends with a newline; similarities with four decimals.
     """
     if form == "csv":
-        return found.to_csv(index=False, float_format="%.4f", lineterminator="\n")
+        return nearest.to_csv(index=False, float_format="%.4f", lineterminator="\n")
     if form == "json":
-        records = found.assign(similarity=found["similarity"].astype(float).round(4))
+        records = nearest.assign(similarity=nearest["similarity"].astype(float).round(4))
         return json.dumps(records.to_dict("records"), indent=1, ensure_ascii=False) + "\n"
-    said = [name for name in found if name not in ("id", "patient")]
-    filled = [name for name in said if found[name].astype(str).str.strip().any()]
-    return found[filled].to_string(index=False, float_format="%.4f".__mod__) + "\n"
-
-
-def _note(source: str, own: list[str], same: list[str]) -> None:
-    """Say on standard error what a reader of the answer has to know."""
-    if own:
-        print(f"Left out, as it is the query itself: {listing(own)}.", file=sys.stderr)
-    if same:
-        print(f"Similarity of at least {_SAME}: the same picture? {listing(same)}", file=sys.stderr)
-    print("\n".join(caveats(source)), file=sys.stderr)
+    said = [name for name in nearest if name not in ("id", "patient")]
+    filled = [name for name in said if nearest[name].astype(str).str.strip().any()]
+    return nearest[filled].to_string(index=False, float_format="%.4f".__mod__) + "\n"

@@ -47,11 +47,3 @@ def test_files_that_are_read_only_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(ParameterError, match=r"old\.csv \(Permission denied\).*you may write to"):
         answers.require_writable(tmp_path / "old.csv", "--output")
-
-
-def test_paths_are_short_below_the_current_folder_only(tmp_path, monkeypatch):
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    assert answers.shown_path(tmp_path / "here" / "x" / "a.png") == str(Path("x", "a.png"))
-    assert answers.shown_path(tmp_path / "a.png") == str(tmp_path / "a.png")
-    assert answers.shown_path("a.png") == "a.png"

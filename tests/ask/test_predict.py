@@ -8,7 +8,6 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -19,12 +18,14 @@ from fetalclip_nb import phantoms
 from fetalclip_nb.ask import predict as predictor
 from fetalclip_nb.ask import predict_command
 from fetalclip_nb.ask.predict import SHOWN_CLASSES, map_sentence, picture, predict
+from fetalclip_nb.data import images
 from fetalclip_nb.data.images import read_square
 from fetalclip_nb.data.prompts import load_prompts
 from fetalclip_nb.errors import DataError, FetalClipError, ImageError, ModelError, ParameterError
 from fetalclip_nb.experiments.cam import maps as cam
+from fetalclip_nb.experiments.cam import overlays
 from fetalclip_nb.experiments.cam.maps import METHODS, TITLES, Cams
-from fetalclip_nb.models.model import load_model
+from fetalclip_nb.models.model import Model, load_model
 from fetalclip_nb.results import figures
 from helpers import write_config, write_image
 
@@ -66,7 +67,7 @@ def unit(vector: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
 def test_probabilities_equal_those_of_one_image_and_sentence_at_a_time(model, files, batch_size):
-    found = predict(model, files, PROMPTS, batch_size=batch_size)
+    found = predict(model, files, PROMPTS, batch_size=batch_size).table
     assert list(found.columns) == ["image", "prediction", *PROMPTS]
     assert found["image"].tolist() == [str(path) for path in files]
     for path, row in zip(files, found.to_dict("records"), strict=True):
@@ -84,7 +85,7 @@ def test_a_drawn_phantom_is_what_it_was_drawn_as(model, tmp_path):
     for i, plane in enumerate(("brain", "femur", "cervix")):
         drawn = phantoms.draw(plane, np.random.default_rng(i))
         Image.fromarray(drawn.image).save(tmp_path / f"{i}.png")
-    found = predict(model, sorted(tmp_path.glob("*.png")), load_prompts("planes"))
+    found = predict(model, sorted(tmp_path.glob("*.png")), load_prompts("planes")).table
     assert found["prediction"].tolist() == ["brain", "femur", "cervix"]
 
 
@@ -95,20 +96,18 @@ def test_all_damaged_images_are_named_before_any_is_encoded(model, broken, monke
 
 
 def test_damaged_images_can_be_skipped(model, broken):
-    found = predict(model, broken, PROMPTS, skip_bad=True)
+    found = predict(model, broken, PROMPTS, skip_bad=True).table
     assert [Path(path).stem for path in found["image"]] == ["0", "2", "4"]
 
 
-def test_one_class_and_empty_batches_are_refused(model, files):
+def test_one_class_is_refused(model, files):
     with pytest.raises(ParameterError, match="always gets 100 %"):
         predict(model, files, {"head": ["a head"]})
-    with pytest.raises(ParameterError, match="batch"):
-        predict(model, files, PROMPTS, batch_size=0)
 
 
 def test_picture_shows_the_probabilities_and_marks_the_prediction(model, files):
-    table = predict(model, files, PROMPTS)
-    figure = picture(model, table, PROMPTS, method="none", limit=2)
+    answers = predict(model, files, PROMPTS, batch_size=1, pictured=2)
+    figure, table = picture(model, answers, method="none"), answers.table
     axes = np.array(figure.axes).reshape(2, 2)
     for row, (_, bars) in enumerate(axes):
         shares = [patch.get_width() for patch in bars.patches]
@@ -123,9 +122,9 @@ def test_picture_shows_the_probabilities_and_marks_the_prediction(model, files):
 
 def test_picture_of_many_classes_shows_the_highest(model, files):
     prompts = {f"class {i}": [f"sentence {i}"] for i in range(SHOWN_CLASSES + 3)}
-    table = predict(model, files, prompts)
-    bars = picture(model, table, prompts, method="none", limit=1).axes[1]
-    chances = table.loc[0, list(prompts)].astype(float)
+    answers = predict(model, files, prompts, pictured=1)
+    bars = picture(model, answers, method="none").axes[1]
+    chances = answers.table.loc[0, list(prompts)].astype(float)
     highest = set(chances.nlargest(SHOWN_CLASSES).index)
     assert [text.get_text() for text in bars.get_yticklabels()] == [
         p for p in prompts if p in highest
@@ -142,8 +141,9 @@ def test_maps_are_those_of_the_predicted_classes(model, files, monkeypatch):
         return Cams(np.linspace(0, 1, len(pixels) * side**2).reshape(-1, side, side), None)
 
     monkeypatch.setattr(cam, "cam_maps", maps)
-    table = predict(model, files[:3], PROMPTS).assign(prediction=["cervix", "head", "femur"])
-    figure = picture(model, table, PROMPTS, method="scorecam", limit=3)
+    answers = predict(model, files[:3], PROMPTS)
+    answers.table["prediction"] = ["cervix", "head", "femur"]
+    figure = picture(model, answers, method="scorecam")
     assert asked == [(3, [2, 0, 1], "scorecam")]
     assert len(figure.axes) == 9 and "where: " in figure.axes[1].get_title()
 
@@ -152,7 +152,7 @@ def test_a_dollar_in_names_and_sentences_begins_no_formula(model, tmp_path):
     path = tmp_path / r"$\a$.png"
     write_image(path)
     prompts = {r"$\b$": ["a head"], r"$\c$": ["a femur"]}
-    figure = picture(model, predict(model, [path], prompts), prompts, limit=1)
+    figure = picture(model, predict(model, [path], prompts))
     figure.canvas.draw()
     assert figure.axes[0].get_title() == path.name
     assert [text.get_text() for text in figure.axes[2].get_yticklabels()] == list(prompts)
@@ -165,30 +165,32 @@ def test_every_map_is_described_by_its_name():
     assert not any(title in texts["none"] for title in TITLES.values())
 
 
-def test_the_table_is_looked_through_once_however_many_files(files, monkeypatch, capsys):
-    asked = []
+def test_a_pictured_image_is_decoded_once_and_a_sentence_encoded_once(
+    files, tmp_path, monkeypatch, capsys
+):
+    decoded, encoded = [], []
+    square, encode = images.read_square, Model.encode_text
 
-    class Watched(pd.DataFrame):
-        def __getitem__(self, key):
-            asked.append(key)
-            return super().__getitem__(key)
+    def read(path):
+        decoded.append(Path(path))
+        return square(path)
 
-    answers = {"image": [str(files[0])], "prediction": ["a"], "a": [1.0], "b": [0.0]}
-    monkeypatch.setattr(predictor, "predict", lambda *_, **__: Watched(answers))
-    monkeypatch.setattr(
-        "fetalclip_nb.models.model.load_model", lambda *_, **__: SimpleNamespace(source="")
-    )
-    run(*files, "--prompt", "a", "--prompt", "b", "--format", "csv")
-    assert asked.count("image") < len(files)
-    assert "Skipped 4 images" in capsys.readouterr().err
+    def encode_text(model, sentences):
+        encoded.extend(sentences)
+        return encode(model, sentences)
+
+    for room in (predictor, overlays):
+        monkeypatch.setattr(room, "read_square", read)
+    monkeypatch.setattr(Model, "encode_text", encode_text)
+    run(*files, "--prompt", "a head", "--prompt", "a femur", "--picture", tmp_path / "p.png")
+    assert sorted(decoded) == files and encoded == ["a head", "a femur"]
+    assert "first" not in capsys.readouterr().err
 
 
 def test_long_names_are_cut(model, tmp_path):
     path = tmp_path / f"{'long' * 20}.png"
     write_image(path)
-    title = (
-        picture(model, predict(model, [path], PROMPTS), PROMPTS, method="none").axes[0].get_title()
-    )
+    title = picture(model, predict(model, [path], PROMPTS), method="none").axes[0].get_title()
     assert title.startswith("longlong") and title.endswith("…") and len(title) < 40
 
 
@@ -206,11 +208,10 @@ def test_the_command_asks_for_the_fast_map_unless_told_otherwise(files, tmp_path
 
 
 def test_a_picture_without_images_or_with_an_unknown_map_is_refused(model, files):
-    table = predict(model, files[:1], PROMPTS)
     with pytest.raises(ParameterError, match="No image to show"):
-        picture(model, table, PROMPTS, limit=0)
+        picture(model, predict(model, files[:1], PROMPTS, pictured=0))
     with pytest.raises(ParameterError, match="rollout"):
-        picture(model, table, PROMPTS, method="rollout")
+        picture(model, predict(model, files[:1], PROMPTS), method="rollout")
 
 
 @pytest.fixture(scope="module")
@@ -237,9 +238,8 @@ def test_a_model_without_maps_gives_all_else(files, tmp_path, capsys, convolutio
     first, second = capsys.readouterr().out.split(f"{files[0]}: ")[1:]
     assert first == second and (tmp_path / "p.png").exists()
     model = load_model(convolutional, device="cpu")
-    table = predict(model, files[:1], PROMPTS)
     with pytest.raises(ModelError, match="method `none`"):
-        picture(model, table, PROMPTS)
+        picture(model, predict(model, files[:1], PROMPTS))
 
 
 def test_json_and_csv_on_standard_output_are_nothing_else(files, capsys):

@@ -33,9 +33,13 @@ def grey_squares(paths: Sequence[Path], side: int) -> np.ndarray:
     Returns:
         float32 of shape (n, side, side), 0 for black and 1 for white.
     """
-    size, kind = (side, side), Image.Resampling.BICUBIC
-    squares = [read_square(path).convert("L").resize(size, kind) for path in paths]
-    return np.stack([np.asarray(square, dtype=np.float32) / 255 for square in squares])
+    return np.stack([grey_square(read_square(path), side) for path in paths])
+
+
+def grey_square(square: Image.Image, side: int) -> np.ndarray:
+    """One square image in grey, float32 of shape (side, side) from 0 to 1."""
+    small = square.convert("L").resize((side, side), Image.Resampling.BICUBIC)
+    return np.asarray(small, dtype=np.float32) / 255
 
 
 def overlay(image: np.ndarray, importance: np.ndarray, weight: float = WEIGHT) -> np.ndarray:
