@@ -1,10 +1,8 @@
 """Run notebooks with papermill: strict parameters, resumable, one failure stops no other."""
 
-import ast
 import contextlib
 import difflib
 import hashlib
-import json
 import os
 import re
 import tempfile
@@ -15,18 +13,24 @@ from pathlib import Path
 
 import nbformat
 import papermill
-from filelock import FileLock
 from papermill.exceptions import PapermillExecutionError
 
 from fetalclip_nb.errors import NotebookError, ProfileError, listing
-from fetalclip_nb.paths import project_root, resolve
+from fetalclip_nb.files import key, lock
+from fetalclip_nb.paths import project_root, resolve, shown
 from fetalclip_nb.profiles import DEMO, Profile, named_data
 from fetalclip_nb.workflow.dependencies import notebook_files
-from fetalclip_nb.workflow.parameters import check_parameters
+from fetalclip_nb.workflow.parameters import Parameter, check_parameters, declared_parameters
 
 KERNEL = "python3"
 
+PATIENCE = 600
+"""Seconds to wait for what a cell shows once it has run: a busy machine needs more than
+papermill's four."""
+
 _WRITTEN = ("results_dir", "cache_dir")
+
+_TABLES = (".csv", ".json")
 
 _WORDS = re.compile(r"[,+=:\s]+")
 
@@ -69,19 +73,20 @@ def run_profile(
     """
     root = project_root()
     sources = {name: _source(root, profile, name) for name in names or profile.notebooks}
-    parameters = {name: notebook_parameters(profile, name) for name in sources}
+    values = {name: notebook_parameters(profile, name) for name in sources}
+    states = {}
     for name, source in sources.items():
-        check_parameters(source, parameters[name])
-        require_data(source, parameters[name], profile)
-    data = {name: outside_state(source, parameters[name]) for name, source in sources.items()}
-    executed = profile.folder / "notebooks"
+        declared = declared_parameters(source)
+        check_parameters(source.name, declared, values[name])
+        require_data(name, declared, values[name], profile)
+        states[name] = outside_state(declared, values[name])
     return [
         run_notebook(
             source,
-            executed / f"{name}.ipynb",
-            parameters[name],
+            profile.folder / "notebooks" / f"{name}.ipynb",
+            values[name],
             folder=root,
-            data=data[name],
+            data=states[name],
             # An executed copy whose result files were deleted is no use to the book.
             force=force or not (profile.folder / "results" / name).is_dir(),
         )
@@ -97,7 +102,7 @@ def notebook_parameters(profile: Profile, name: str) -> dict[str, object]:
     """
     own = dict(profile.notebooks[name])
     folders = {
-        parameter: _shown(profile.data[source].root)
+        parameter: shown(profile.data[source].root)
         for parameter, source in named_data(own.pop("data", {})).items()
     }
     return {
@@ -112,25 +117,19 @@ def notebook_parameters(profile: Profile, name: str) -> dict[str, object]:
     }
 
 
-def _shown(path: Path) -> str:
-    """A folder as a notebook may publish it: relative to the checkout where it lies in it."""
-    root = project_root()
-    return str(path.relative_to(root) if path.is_relative_to(root) else path)
-
-
-def require_data(source: Path, values: Mapping[str, object], profile: Profile) -> None:
+def require_data(
+    name: str, declared: Mapping[str, Parameter], values: Mapping[str, object], profile: Profile
+) -> None:
     """Refuse to let a profile's notebook fall back on phantoms without being told to.
 
     Raises:
         ProfileError: The notebook reads a data set and the profile does not say which.
     """
-    declared = papermill.inspect_notebook(str(source))
-    demo = [name for name, entry in declared.items() if entry["default"] == f'"{DEMO}"']
-    missing = [name for name in demo if name not in values]
+    missing = [n for n, entry in declared.items() if entry.default == DEMO and n not in values]
     if missing:
         raise ProfileError(
             "Profile does not say which data a notebook reads",
-            where=f"{profile.path}, notebooks {source.stem}",
+            where=f"{profile.path}, notebooks {name}",
             expected=f"data: one of {listing(profile.data)}, or data: {{PARAMETER: one of them}}; "
             'or the parameter itself: a folder, or "" for none',
             found=f"no {listing(missing)}",
@@ -138,22 +137,21 @@ def require_data(source: Path, values: Mapping[str, object], profile: Profile) -
 
 
 def outside_state(
-    source: Path, values: Mapping[str, object], *, made: Sequence[Path] = ()
+    declared: Mapping[str, Parameter], values: Mapping[str, object], *, made: Sequence[Path] = ()
 ) -> dict[str, str]:
     """State of every file and folder that a notebook's parameters name.
 
     Args:
-        source: Source notebook; its defaults count, too.
+        declared: What the notebook declares; its defaults count, too.
         values: Values that are injected.
         made: Folders that the workflow makes itself and watches by other means.
 
     Returns:
         Path as given to `folder_state`; folders that the notebook writes are left out.
     """
-    declared = papermill.inspect_notebook(str(source))
-    given = {name: ast.literal_eval(entry["default"]) for name, entry in declared.items()}
-    texts = [v for k, v in (given | dict(values)).items() if k not in _WRITTEN]
-    words = {word for text in texts if isinstance(text, str) for word in _WORDS.split(text)}
+    used = {name: entry.default for name, entry in declared.items()} | dict(values)
+    texts = [v for k, v in used.items() if k not in _WRITTEN and isinstance(v, str)]
+    words = {word for text in texts for word in _WORDS.split(text)}
     paths = {word: resolve(word) for word in words if "/" in word or "." in word}
     known = {path.resolve() for path in made}
     return {
@@ -189,8 +187,7 @@ def run_notebook(
         What became of it; a failing cell is an outcome, no exception.
     """
     name = source.stem
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.parent / f".{name}.lock"):
+    with lock(target):
         mark = fingerprint(source, parameters, data or {})
         if not force and _mark_of(target) == mark:
             return Outcome(name, "up to date")
@@ -215,10 +212,8 @@ def fingerprint(source: Path, parameters: Mapping[str, object], data: Mapping[st
         parameters: Values that are injected.
         data: States of the files and folders that it reads, by path.
     """
-    digest = hashlib.sha256(json.dumps([dict(parameters), dict(data)], sort_keys=True).encode())
-    for path in notebook_files(source):
-        digest.update(f"\0{path.name}\0".encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
+    files = [(path.name, _digest(path)) for path in notebook_files(source)]
+    return key([dict(parameters), dict(data), files])
 
 
 def folder_state(root: Path) -> str:
@@ -229,12 +224,20 @@ def folder_state(root: Path) -> str:
     if not root.exists():
         return "absent"
     files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(f"{path.relative_to(root)}\0{path.stat().st_size}\0".encode())
-        if path.suffix in (".csv", ".json"):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+    return key(
+        [
+            (
+                str(path.relative_to(root)),
+                path.stat().st_size,
+                path.suffix in _TABLES and _digest(path),
+            )
+            for path in files
+        ]
+    )
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def summary(outcomes: list[Outcome]) -> str:
@@ -294,6 +297,7 @@ def _execute(source: Path, partial: Path, parameters: Mapping[str, object], fold
                 kernel_name=KERNEL,
                 progress_bar=False,
                 cwd=folder,
+                iopub_timeout=PATIENCE,
             )
     except PapermillExecutionError as error:
         return _sentence(error.exec_count, error.source, f"{error.ename}: {error.evalue}")

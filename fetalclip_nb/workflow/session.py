@@ -26,6 +26,7 @@ from fetalclip_nb.models.names import model_name, parse_models
 from fetalclip_nb.models.pixels import PixelEncoder
 from fetalclip_nb.paths import project_root
 from fetalclip_nb.results import result_files
+from fetalclip_nb.workflow.parameters import Parameter, check_parameters
 
 COMMON = ("profile", "models", "results_dir", "cache_dir", "device", "precision", "seed")
 """Parameters that every notebook has."""
@@ -188,7 +189,7 @@ def start(notebook: str, namespace: Mapping[str, object]) -> Session:
         ParameterError: A parameter is missing, has the wrong type, or names a device, a
             precision or a folder that cannot be used; a negative seed.
     """
-    parameters = checked_parameters(namespace)
+    parameters = checked_parameters(notebook, namespace)
     device = pick_device(parameters["device"])
     if parameters["seed"] < 0:
         raise ParameterError(
@@ -234,26 +235,20 @@ def _require_names(names: list[str]) -> None:
         )
 
 
-def checked_parameters(namespace: Mapping[str, object]) -> dict:
+def checked_parameters(notebook: str, namespace: Mapping[str, object]) -> dict:
     """The annotated names of a notebook and their values, checked against the annotations.
 
     Raises:
         ParameterError: All wrong types at once, or a common parameter that is missing.
 
     """
-    annotations = namespace.get("__annotations__", {})
     missing = [name for name in COMMON if name not in namespace]
     if missing:
         raise ParameterError("Notebook lacks parameters", expected=", ".join(COMMON), found=missing)
-    names = [*dict.fromkeys([*annotations, *COMMON])]
-    wrong = {n: k for n, k in annotations.items() if not _fits(namespace[n], k)}
-    if wrong:
-        raise ParameterError(
-            "Wrong type of notebook parameter",
-            expected=", ".join(f"{name}: {kind.__name__}" for name, kind in wrong.items()),
-            found=", ".join(repr(namespace[name]) for name in wrong),
-        )
-    return {name: namespace[name] for name in names}
+    annotations = namespace.get("__annotations__", {})
+    declared = {name: Parameter(kind.__name__) for name, kind in annotations.items()}
+    check_parameters(notebook, declared, {name: namespace[name] for name in declared})
+    return {name: namespace[name] for name in dict.fromkeys([*declared, *COMMON])}
 
 
 def seed_everything(seed: int) -> None:
@@ -261,12 +256,6 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-
-
-def _fits(value: object, kind: type) -> bool:
-    if isinstance(value, bool) and kind is not bool:
-        return False
-    return isinstance(value, (int, float) if kind is float else kind)
 
 
 def _made(folder: str) -> Path:

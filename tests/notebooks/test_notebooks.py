@@ -145,39 +145,44 @@ def test_profiles_inject_only_what_the_notebooks_declare(repository, monkeypatch
         profile = profiles.load_profile(name)
         for notebook in profile.notebooks:
             values = runner.notebook_parameters(profile, notebook)
-            parameters.check_parameters(repository / "notebooks" / f"{notebook}.ipynb", values)
+            source = repository / "notebooks" / f"{notebook}.ipynb"
+            declared = parameters.declared_parameters(source)
+            parameters.check_parameters(notebook, declared, values)
 
 
 def test_profile_must_say_which_data_a_notebook_reads(source, repository, monkeypatch):
     monkeypatch.chdir(repository)
     profile = profiles.load_profile("demo")
     values = runner.notebook_parameters(profile, source.stem)
-    runner.require_data(source, values, profile)
+    declared = parameters.declared_parameters(source)
+    runner.require_data(source.stem, declared, values, profile)
     for parameter, name in DATA[source.stem].items():
         assert values[parameter] == f"build/demo/data/{name}"
         less = {key: value for key, value in values.items() if key != parameter}
         message = f"notebooks {source.stem}.*fetal_planes, hc18.*no {parameter}"
         with pytest.raises(ProfileError, match=message):
-            runner.require_data(source, less, profile)
+            runner.require_data(source.stem, declared, less, profile)
 
 
 def test_changed_prompt_file_or_folder_changes_the_state(source, tmp_path):
     prompts = tmp_path / "prompts.json"
     prompts.write_text("{}")
     values = {"data_root": str(tmp_path), "cache_dir": "some/where"}
-    before = runner.outside_state(source, values)
+    declared = parameters.declared_parameters(source)
+    before = runner.outside_state(declared, values)
     assert "some/where" not in before and str(tmp_path) in before
-    assert runner.outside_state(source, values) == before
+    assert runner.outside_state(declared, values) == before
     prompts.write_text('{"a": ["b"]}')
-    assert runner.outside_state(source, values) != before
-    assert str(tmp_path) not in runner.outside_state(source, values, made=[tmp_path])
+    assert runner.outside_state(declared, values) != before
+    assert str(tmp_path) not in runner.outside_state(declared, values, made=[tmp_path])
 
 
 def test_unknown_and_wrongly_typed_parameters_are_refused_before_a_kernel_starts(source):
+    declared = parameters.declared_parameters(source)
     with pytest.raises(ParameterError, match="modles.*models"):
-        parameters.check_parameters(source, {"modles": "phantomclip"})
+        parameters.check_parameters(source.name, declared, {"modles": "phantomclip"})
     with pytest.raises(ParameterError, match="seed"):
-        parameters.check_parameters(source, {"seed": "zero"})
+        parameters.check_parameters(source.name, declared, {"seed": "zero"})
 
 
 @pytest.fixture(scope="module")

@@ -32,14 +32,18 @@ def outputs(path: Path) -> str:
     return "".join(o.get("text", "") for c in cells for o in c.get("outputs", []))
 
 
-def test_run_injects_profile_values_and_keeps_machine_out(tiny):
+def test_run_injects_profile_values_and_keeps_machine_out(tiny, monkeypatch):
     cells = ("import os", "print(profile, models, count, os.getcwd() == os.environ['HERE'])")
     cells += ("print(os.environ['TQDM_DISABLE'], 'MPLBACKEND' in os.environ)",)
     cells += ("print(os.environ['IPYTHONDIR'])",)
     project(tiny, {"one": {"count": 7}}, one=notebook(*cells))
-    os.environ["HERE"] = str(tiny)
+    monkeypatch.setenv("HERE", str(tiny))
+    execute, asked = runner.papermill.execute_notebook, {}
+    monkeypatch.setattr(
+        runner.papermill, "execute_notebook", lambda *a, **k: (asked.update(k), execute(*a, **k))
+    )
     outcome = runner.run_profile(load_profile("demo"))[0]
-    del os.environ["HERE"]
+    assert asked["iopub_timeout"] == 600
     executed = tiny / "build/demo/notebooks/one.ipynb"
     assert (outcome.notebook, outcome.status, outcome.error) == ("one", "done", "")
     assert outputs(executed).startswith("demo phantomclip 7 True\n1 True\n")
@@ -73,15 +77,17 @@ def test_unknown_parameter_is_refused_before_any_kernel_starts(tiny, monkeypatch
 )
 def test_wrong_values_are_refused_by_name(tiny, values, message):
     project(tiny, one=notebook("1"))
-    with pytest.raises(ParameterError, match=r"one\.ipynb") as error:
-        parameters.check_parameters(tiny / "notebooks/one.ipynb", values)
+    declared = parameters.declared_parameters(tiny / "notebooks/one.ipynb")
+    with pytest.raises(ParameterError, match=r"Where: one\.") as error:
+        parameters.check_parameters("one", declared, values)
     assert message in str(error.value)
 
 
 def test_right_values_pass(tiny):
     project(tiny, one=notebook("1"))
     values = {"count": 3, "rate": 1, "quick": True, "device": "cuda", "models": "a, b"}
-    parameters.check_parameters(tiny / "notebooks/one.ipynb", values)
+    declared = parameters.declared_parameters(tiny / "notebooks/one.ipynb")
+    parameters.check_parameters("one", declared, values)
 
 
 def test_notebook_without_parameters_cell_is_refused(tiny):

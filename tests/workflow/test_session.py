@@ -49,7 +49,7 @@ def test_negative_seed_is_refused(tmp_path):
 
 
 def test_parameters_are_checked_against_their_annotations(tmp_path):
-    with pytest.raises(ParameterError, match=r"seed: int, rate: float.*'0', True"):
+    with pytest.raises(ParameterError, match=r"seed = '0' is str.*rate = True is bool"):
         session.start("02", namespace(tmp_path, seed="0", rate=True))
     with pytest.raises(ParameterError, match="Unknown device"):
         session.start("02", namespace(tmp_path, device="gpu"))
