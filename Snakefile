@@ -18,9 +18,11 @@ from snakemake.exceptions import WorkflowError
 
 from fetalclip_nb.errors import FetalClipError
 from fetalclip_nb.files import slug
+from fetalclip_nb.paths import shown
 from fetalclip_nb.profiles import load_profile
 from fetalclip_nb.workflow.build import notebook_pages
 from fetalclip_nb.workflow.dependencies import PACKAGE, data_files, module_files, notebook_files
+from fetalclip_nb.workflow.parameters import declared_parameters
 from fetalclip_nb.workflow.runner import notebook_parameters, outside_state
 
 # The commands of this very environment, whether or not it is activated.
@@ -40,11 +42,28 @@ if ABSENT:
     )
 # One job at a time on a GPU (with `--resources gpu=1`, as `make book` passes it).
 GPU = int(PROFILE.device != "cpu" and shutil.which("nvidia-smi") is not None)
+try:
+    CORES = workflow.cores
+    # Decoders are trained one a core (each on one thread) whatever the job's own threads.
+    os.environ["LOKY_MAX_CPU_COUNT"] = str(CORES)
+except WorkflowError:  # on a cluster each job has cores of its own
+    CORES = 1
+# The longest first: it must not run alone at the end. (05 reads what 03 and 04 have computed.)
+LONGEST = (
+    *("04_segmentation", "03_linear_probing", "05_few_data", "06_cam"),
+    *("02_gestational_age", "07_embeddings", "01_zero_shot", "00_quickstart"),
+)
+PRIORITY = {name: number for number, name in enumerate(reversed(LONGEST), 1)}
+
+
+def share(jobs):
+    """Threads of each of some jobs: torch's threads must not wait for a core that another has."""
+    return CORES if GPU else max(1, CORES // max(1, jobs))
 
 
 def relative(paths):
     """Paths as the workflow knows them: relative to the checkout where they lie in it."""
-    return [os.path.relpath(p, ROOT) if Path(p).is_relative_to(ROOT) else str(p) for p in paths]
+    return [shown(path, ROOT) for path in paths]
 
 
 def modules(*names):
@@ -57,12 +76,12 @@ MADE = [source.root for source in PROFILE.data.values() if source.phantoms or so
 
 def outside(name):
     """State of the files that a notebook reads and that no rule makes."""
-    source = ROOT / "notebooks" / f"{name}.ipynb"
-    return outside_state(source, notebook_parameters(PROFILE, name), made=MADE)
+    declared = declared_parameters(ROOT / "notebooks" / f"{name}.ipynb")
+    return outside_state(declared, notebook_parameters(PROFILE, name), made=MADE)
 
 
-BUILD = os.path.relpath(PROFILE.folder, ROOT)
-GIVEN = str(PROFILE.path) if not PROFILE.path.is_relative_to(ROOT) else relative([PROFILE.path])[0]
+BUILD = shown(PROFILE.folder, ROOT)
+GIVEN = shown(PROFILE.path, ROOT)
 IMAGES = [n for n, source in PROFILE.data.items() if source.kind != "released" and source.embed]
 MODELS = {slug(model): model for model in PROFILE.models}
 READY = f"{BUILD}/data-{{name}}.ready"
@@ -132,6 +151,7 @@ rule embeddings:
         precision=PROFILE.precision,
     log:
         f"{BUILD}/logs/embeddings-{{model}}-on-{{name}}.log",
+    threads: share(len(IMAGES) * len(MODELS))
     resources:
         mem_mb=8000,
         runtime=240,
@@ -157,6 +177,8 @@ rule notebook:
         outside=lambda wildcards: json.dumps(outside(wildcards.notebook)),
     log:
         f"{BUILD}/logs/{{notebook}}.log",
+    threads: share(len(PROFILE.notebooks))
+    priority: lambda wildcards: PRIORITY.get(wildcards.notebook, 0)
     resources:
         mem_mb=8000,
         runtime=240,

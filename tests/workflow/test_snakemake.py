@@ -74,4 +74,9 @@ def test_a_failing_notebook_keeps_its_partial_copy_and_log(built):
     assert (built / "build/demo/notebooks/failed/one.ipynb").is_file()
     assert not (built / "build/demo/notebooks/one.ipynb").exists()
     assert "`1 / 0`: ZeroDivisionError" in (built / "build/demo/logs/one.log").read_text()
-    assert snakemake(built).returncode == 0
+    # The only job has all cores, and knows it.
+    asked = "import os; print(os.environ['OMP_NUM_THREADS'], os.environ['LOKY_MAX_CPU_COUNT'])"
+    path.write_text(content.replace("print('answer', 6 * 7 * count)", asked))
+    assert snakemake(built, "--cores", "3").returncode == 0
+    assert '"3 3\\n"' in (built / "build/demo/notebooks/one.ipynb").read_text()
+    path.write_text(content)

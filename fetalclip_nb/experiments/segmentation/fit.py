@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import filelock
+import joblib
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
@@ -71,7 +72,7 @@ class Plan:
 
 
 def _workers(device: str, jobs: int) -> int:
-    return 1 if device != "cpu" else max(1, min(jobs, torch.get_num_threads()))
+    return 1 if device != "cpu" else max(1, min(jobs, joblib.cpu_count()))
 
 
 @contextmanager
@@ -150,8 +151,9 @@ def fit_decoders(
         device: "cpu" or "cuda".
         precision: "bf16" computes decoders in it.
         workers: Decoders that are trained at a time; None for one a core on a CPU (a single
-            small decoder does not keep two cores busy) and one on a GPU. Torch's threads are
-            shared out among them, and their number changes the last digits of a decoder.
+            small decoder does not keep two cores busy; LOKY_MAX_CPU_COUNT bounds the cores)
+            and one on a GPU. Torch's threads are shared out among them, and their number
+            changes the last digits of a decoder.
 
     Returns:
         Name to outcome, decoders in the order of splits, folds and runs.
