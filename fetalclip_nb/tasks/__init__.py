@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "choice": ["choose_folds", "choose_supports", "never_trained", "official_head"],
         "items": ["CHD_CLASSES", "clip_items", "image_items"],
-        "masks": ["STRUCTURES", "head_task", "structure_task"],
+        "masks": ["STRUCTURES", "head_task", "open_tasks", "structure_task"],
         "official_splits": ["leak_table", "splits_available"],
         "splits": ["first_folds"],
     },

@@ -14,6 +14,7 @@ from fetalclip_nb.data import fass, focus
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.data.images import image_size
 from fetalclip_nb.data.kinds import KINDS, kind_of, load_dataset
+from fetalclip_nb.data.sources import data_folder
 from fetalclip_nb.data.manifest import MASK_PREFIX
 from fetalclip_nb.data.mask_files import RULE, Flaw, MaskReader
 from fetalclip_nb.errors import DataError, listing
@@ -89,6 +90,25 @@ def head_task(dataset: Dataset) -> MaskTask:
     Source: FetalCLIP (arXiv 2502.14807), segmentation probing; HC18 (Zenodo 1327317).
     """
     return _task("head", dataset)
+
+
+def open_tasks(heads: Dataset | None, *, abdomen: str, heart: str) -> dict[str, MaskTask]:
+    """Images and masks by task: head, abdomen, four_chamber. Every mask is checked.
+
+    Args:
+        heads: In the layout of HC18; None for none.
+        abdomen: Folder of images and masks, "demo" for phantoms, empty for none.
+        heart: The same for four-chamber views.
+
+    Raises:
+        DataError: Masks that cannot be used.
+    """
+    tasks = {"head": head_task(heads)} if heads else {}
+    organs = {"abdomen": ("abdomen", abdomen), "four_chamber": ("heart", heart)}
+    for name, (phantoms, root) in organs.items():
+        if root:
+            tasks[name] = structure_task(name, data_folder(root, demo=phantoms))
+    return tasks
 
 
 def structure_task(name: str, root: Path | str) -> MaskTask:

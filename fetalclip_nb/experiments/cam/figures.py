@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fetalclip_nb.errors import DataError
-from fetalclip_nb.experiments.cam.overlays import WEIGHT, overlay
+from fetalclip_nb.experiments.cam.overlays import WEIGHT, Shown, overlay
 from fetalclip_nb.experiments.cam.scores import mean_curve
 from fetalclip_nb.results.figures import COLOURS, STYLES, WIDTH, colours, structure_bars
 from fetalclip_nb.results.formats import readable
@@ -74,6 +74,42 @@ def overlay_grid(
         _answer(axis, row, classes, target)
     figure.tight_layout(pad=0.3)
     return figure
+
+
+def class_overlays(
+    shown: Shown, *names: str, most: int | None = None, columns: int = 5, weight: float = WEIGHT
+) -> Figure:
+    """`overlay_grid` of the images of some classes, one class after the other.
+
+    Args:
+        shown: Images, maps and answers.
+        names: Classes.
+        most: Images of each; None for all.
+        columns: Images in a row.
+        weight: See `overlays.overlay`.
+    """
+    labels = np.array(shown.classes)[shown.targets]
+    rows = np.concatenate([np.flatnonzero(labels == name)[:most] for name in names])
+    return overlay_grid(*shown, rows=rows, columns=columns, weight=weight)
+
+
+def one_of_each(
+    shown: Shown, kinds: Mapping[str, np.ndarray], names: Sequence[str], *, weight: float = WEIGHT
+) -> Figure:
+    """`map_rows` of the first image of each class.
+
+    Args:
+        shown: Images and answers.
+        kinds: Kind of map to maps of these images, as `trial.all_kinds` gives them.
+        names: Classes.
+        weight: See `overlays.overlay`.
+    """
+    labels = np.array(shown.classes)[shown.targets]
+    rows = np.array([np.flatnonzero(labels == name)[0] for name in names])
+    some = {
+        kind: maps if maps.ndim == 2 else maps[..., rows, :, :] for kind, maps in kinds.items()
+    }
+    return map_rows(shown.images[rows], some, list(names), weight=weight)
 
 
 def map_rows(

@@ -1,14 +1,72 @@
 """Which images are mapped, and for which class."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 
 from fetalclip_nb.data.dataset import Dataset
+from fetalclip_nb.data.fetal_planes import (
+    BRAIN_SUBPLANES,
+    FIVE_PLANES,
+    brain_subplanes,
+    five_planes,
+)
 from fetalclip_nb.errors import DataError, ParameterError, listing
 from fetalclip_nb.models.embed import PreparedImages
 from fetalclip_nb.models.model import Model
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A few images of each class.
+
+    Attributes:
+        images: Task ("five_planes", "brain_subplanes") to images.
+        prompts: Task to the sentences of its classes, which may be more than have images.
+        targets: Task to the class number of each image: its own class.
+    """
+
+    images: dict[str, Dataset]
+    prompts: dict[str, dict[str, list[str]]]
+    targets: dict[str, list[int]]
+
+    def labels(self, task: str) -> np.ndarray:
+        """Class name of each image of a task, shape (N,)."""
+        return self.images[task].table["label"].to_numpy()
+
+    def counts(self) -> pd.DataFrame:
+        """Images and patients of each class."""
+        summaries = {task: images.summary("label") for task, images in self.images.items()}
+        return pd.concat(summaries, names=["task", ""]).droplevel(1)
+
+
+def choose(
+    planes: Dataset, prompts: Mapping[str, dict[str, list[str]]], per_class: int, seed: int
+) -> Chosen:
+    """Draw images of five planes and of three brain sub-planes.
+
+    Args:
+        planes: FETAL_PLANES_DB, or anything like it.
+        prompts: Task to the sentences of its classes.
+        per_class: Images of each class.
+        seed: Seed of the draw.
+
+    Raises:
+        DataError: Classes that have images and no sentences.
+        ParameterError: Nothing to draw, or a class without an image.
+    """
+    class_numbers(prompts["five_planes"], FIVE_PLANES)
+    whole = {"five_planes": five_planes(planes), "brain_subplanes": brain_subplanes(planes)}
+    classes = {"five_planes": FIVE_PLANES, "brain_subplanes": BRAIN_SUBPLANES}
+    images = {task: some_per_class(whole[task], classes[task], per_class, seed) for task in whole}
+    targets = {
+        task: class_numbers(prompts[task], chosen.table["label"].tolist())
+        for task, chosen in images.items()
+    }
+    return Chosen(images, dict(prompts), targets)
 
 
 def pixels_of(model: Model, dataset: Dataset) -> torch.Tensor:

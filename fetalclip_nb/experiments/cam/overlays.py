@@ -1,13 +1,15 @@
 """Overlays of maps on images, one file each, whose names say what the model answered."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
+from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.data.images import read_square
 from fetalclip_nb.errors import ParameterError
 
@@ -21,6 +23,39 @@ COLOUR_MAP = "inferno"
 _LONGEST_ID = 120
 
 _LONGEST_CLASS = 40
+
+
+class Shown(NamedTuple):
+    """Images with their maps and the model's answers.
+
+    Attributes:
+        images: Grey from 0 to 1, float32 of shape (n, S, S).
+        maps: From 0 to 1, shape (n, S, S).
+        probabilities: Shape (n, C).
+        classes: C names.
+        targets: Class of each image, whose map it is; n integers.
+    """
+
+    images: np.ndarray
+    maps: np.ndarray
+    probabilities: np.ndarray
+    classes: list[str]
+    targets: list[int]
+
+
+def save_all(
+    folder: Path, shown: Mapping[str, Shown], images: Mapping[str, Dataset], *, weight: float
+) -> None:
+    """Write the overlays of each task into a folder of its name.
+
+    Args:
+        folder: Made if it is not there.
+        shown: Task to images, maps and answers.
+        images: Task to the data set of these images.
+        weight: See `overlay`.
+    """
+    for task, of_task in shown.items():
+        save_overlays(folder / task, *of_task, images[task].table["id"], weight=weight)
 
 
 def grey_squares(paths: Sequence[Path], side: int) -> np.ndarray:

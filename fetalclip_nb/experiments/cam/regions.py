@@ -1,13 +1,18 @@
 """Do maps point at the structure? Their peak and their energy inside annotated regions."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.data.mask_files import padded_mask, reduced_mask
+from fetalclip_nb.experiments.cam.controls import at_side, blind_maps
+from fetalclip_nb.experiments.cam.gallery import Gallery
 from fetalclip_nb.experiments.cam.images import some_per_class
+from fetalclip_nb.experiments.cam.maps import class_maps
+from fetalclip_nb.models.tower import vision_tower
 from fetalclip_nb.stats import scores
 from fetalclip_nb.stats.patients import patient_means
 from fetalclip_nb.stats.scores import Score
@@ -15,6 +20,68 @@ from fetalclip_nb.tasks.masks import MaskTask
 
 TASK_CLASS = {"head": "brain", "abdomen": "abdomen", "four_chamber": "heart"}
 """Class of the plane prompts whose map is looked at in the images of a task."""
+
+
+@dataclass(frozen=True)
+class Outlined:
+    """What lies inside outlined structures.
+
+    Attributes:
+        tasks: Task to images and masks.
+        scores: (Kind of map, task) to scores, as `region_scores` gives them: of each model's
+            maps, of random maps and of the centre map.
+        made: Maps that were made for it, or read.
+    """
+
+    tasks: dict[str, MaskTask]
+    scores: dict[tuple[str, str], dict[str, dict[str, Score]]]
+    made: int
+
+
+def judge_regions(
+    gallery: Gallery,
+    tasks: Mapping[str, MaskTask],
+    *,
+    count: int,
+    seed: int,
+    cache_dir: Path,
+    batch_size: int | None,
+) -> Outlined:
+    """Map outlined images for the class that each task is about, and look inside.
+
+    Args:
+        gallery: Models and their class vectors.
+        tasks: Images and masks; may be none.
+        count: Images of each task.
+        seed: Seed of the draw, and of the random maps.
+        cache_dir: Folder that all notebooks share.
+        batch_size: Masked images in a forward pass; None for what suits the device.
+    """
+    side, scores, made = gallery.side, {}, 0
+    grid = vision_tower(gallery.models[gallery.headline]).grid
+    for task, outlined in tasks.items():
+        images, rows = some_images(outlined, count, seed)
+        asked = list(gallery.chosen.prompts["five_planes"]).index(TASK_CLASS[task])
+        masks = region_masks(outlined, rows, side)
+        maps = {}
+        for name, model in gallery.models.items():
+            cams = class_maps(
+                model,
+                images,
+                gallery.vectors[name, "five_planes"],
+                [asked] * len(images),
+                method=gallery.methods[0],
+                cache_dir=cache_dir,
+                batch_size=batch_size,
+            )
+            maps[name] = at_side(cams.maps, side)
+            made += len(cams.maps)
+        maps |= blind_maps(len(images), side, grid, seed)
+        for kind, of_kind in maps.items():
+            scores[kind, task] = region_scores(
+                of_kind, masks, outlined.structures, images.table["patient"]
+            )
+    return Outlined(dict(tasks), scores, made)
 
 
 def some_images(task: MaskTask, count: int, seed: int) -> tuple[Dataset, np.ndarray]:

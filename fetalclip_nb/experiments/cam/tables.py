@@ -1,11 +1,17 @@
 """Tables and sentences of chapter 6."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
+from fetalclip_nb.data.dataset import Dataset, kind_of_images
+from fetalclip_nb.data.fetal_planes import FIVE_PLANES
+from fetalclip_nb.experiments.cam.gallery import Gallery
 from fetalclip_nb.experiments.cam.maps import METHODS, TITLES
+from fetalclip_nb.experiments.cam.regions import Outlined
+from fetalclip_nb.experiments.cam.trial import Trial
+from fetalclip_nb.results.tables import plain_table
 from fetalclip_nb.stats.scores import Score
 
 FEWEST = 5
@@ -223,3 +229,89 @@ def deviation_text(method: str, per_class: int, weight: float) -> str:
     if not unlike:
         return "Method, images of each class and weight of the overlay are the published ones."
     return f"Not as published: {'; '.join(unlike)}."
+
+
+MEASURES = ("insertion", "deletion", "difference")
+"""Areas under the curves, as result files name them."""
+
+
+def area_table(trial: Trial) -> pd.DataFrame:
+    """Areas under the curves of every kind of map, in percent."""
+    flat = {
+        kind: {name: units[f"{name}/all"]["patient"] for name in MEASURES}
+        for kind, units in trial.scores.items()
+    }
+    return plain_table(flat, MEASURES)
+
+
+def likeness_table(alike: Mapping[str, Mapping[str, Mapping[str, Score]]]) -> pd.DataFrame:
+    """Rank correlations with the headline map, in percent."""
+    flat = {kind: {"similarity": units["similarity"]["patient"]} for kind, units in alike.items()}
+    return plain_table(flat, ["similarity"])
+
+
+def image_table(trial: Trial, images: pd.DataFrame) -> pd.DataFrame:
+    """One row an image: areas under the curves of every kind of map.
+
+    Args:
+        trial: Areas.
+        images: The images' rows.
+    """
+    columns = {
+        f"{kind}, {name}": values
+        for kind, measured in trial.areas.items()
+        for name, values in measured.items()
+    }
+    return images[["id", "label", "patient"]].assign(**columns)
+
+
+def region_rows(
+    outlined: Outlined,
+) -> Iterator[tuple[str, str, Dataset, Mapping[str, Mapping[str, Score]]]]:
+    """Kind of map, subject as results name it, data set and scores of each row."""
+    for (kind, task), scores in outlined.scores.items():
+        yield kind, LABELS.get(task, task), outlined.tasks[task].dataset, scores
+
+
+def facts(
+    gallery: Gallery,
+    trial: Trial,
+    outlined: Outlined,
+    planes: Dataset,
+    *,
+    per_class: int,
+    weight: float,
+    steps: int,
+) -> dict[str, object]:
+    """What the chapter's prose says.
+
+    Args:
+        gallery: Maps of all models.
+        trial: Deletion and insertion.
+        outlined: What lies inside structures.
+        planes: The data set of planes.
+        per_class: Images of each class.
+        weight: Of the map in an overlay.
+        steps: Equal parts of the pixels.
+    """
+    method, first = gallery.methods[0], gallery.headline
+    scores, blacks = (trial.of(values, headline=False) for values in (trial.scores, trial.blacks))
+    origins = {
+        name: task.stand_in or kind_of_images(task.dataset) for name, task in outlined.tasks.items()
+    }
+    inside = {task: outlined.scores[first, task] for task in outlined.tasks}
+    another = len(trial.labels)  # the headline maps once more, for another class
+    return {
+        "method": TITLES[method],
+        "classes": len(FIVE_PLANES),
+        "images_are": kind_of_images(planes),
+        "maps": sum(len(cams.maps) for cams in gallery.cams.values()) + another + outlined.made,
+        "ceiling": 1 - 1 / steps,
+        "ahead_sentence": ahead_text(trial.scores[first], scores),
+        "paired_sentence": paired_text(trial.of(trial.gains, headline=False)),
+        "ahead_black_sentence": ahead_text(trial.blacks[first], blacks),
+        "region_sentence": region_text(inside, origins),
+        "black_text": black_text(trial.black, list(gallery.chosen.prompts["five_planes"])),
+        "twin_sentence": twin_text(gallery.others),
+        "deviation_sentence": deviation_text(method, per_class, weight),
+    }
