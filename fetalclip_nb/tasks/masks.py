@@ -14,9 +14,9 @@ from fetalclip_nb.data import fass, focus
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.data.images import image_size
 from fetalclip_nb.data.kinds import KINDS, kind_of, load_dataset
-from fetalclip_nb.data.sources import data_folder
 from fetalclip_nb.data.manifest import MASK_PREFIX
 from fetalclip_nb.data.mask_files import RULE, Flaw, MaskReader
+from fetalclip_nb.data.sources import data_folder
 from fetalclip_nb.errors import DataError, listing
 from fetalclip_nb.tasks.items import Items, image_items
 

@@ -106,9 +106,7 @@ def one_of_each(
     """
     labels = np.array(shown.classes)[shown.targets]
     rows = np.array([np.flatnonzero(labels == name)[0] for name in names])
-    some = {
-        kind: maps if maps.ndim == 2 else maps[..., rows, :, :] for kind, maps in kinds.items()
-    }
+    some = {kind: maps if maps.ndim == 2 else maps[..., rows, :, :] for kind, maps in kinds.items()}
     return map_rows(shown.images[rows], some, list(names), weight=weight)
 
 

@@ -5,7 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fetalclip_nb.experiments.cam.controls import at_side, centre_map, random_maps, rank_correlations
+from fetalclip_nb.experiments.cam.controls import (
+    at_side,
+    centre_map,
+    random_maps,
+    rank_correlations,
+)
 from fetalclip_nb.experiments.cam.faithfulness import backgrounds, faithfulness_curves
 from fetalclip_nb.experiments.cam.gallery import Gallery
 from fetalclip_nb.experiments.cam.images import pixels_of
@@ -152,9 +157,7 @@ def _own_areas(gallery: Gallery, name: str, steps: int, seed: int) -> dict[str, 
     pixels = pixels_of(model, gallery.chosen.images[TASK])
     blur = backgrounds(pixels, model.preprocess, deletion="blur")
     judge, maps = scorer(model, gallery.vectors[name, TASK]), gallery.of(TASK, name).maps
-    return areas(
-        faithfulness_curves(judge, pixels, maps, targets, blur, steps=steps, seed=seed)
-    )
+    return areas(faithfulness_curves(judge, pixels, maps, targets, blur, steps=steps, seed=seed))
 
 
 def likeness(trial: Trial, another: np.ndarray) -> dict[str, Units]:
