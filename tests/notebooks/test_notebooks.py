@@ -73,7 +73,7 @@ LITTLE = {
 """Settings that make a chapter quick."""
 
 
-FIGURE = r"^\s*((probe_|segmentation_|cam_|embedding_)?figures\.(?!use_style)|\w+\.picture\()"
+FIGURE = r"^\s*((\w+\.|probe_|segmentation_|cam_|embedding_)?figures\.(?!use_style)|\w+\.picture\()"
 """A call that draws."""
 
 

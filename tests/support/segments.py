@@ -21,7 +21,7 @@ from fetalclip_nb.tasks.masks import MaskTask, head_task, structure_task
 from helpers import TINY_CONFIG
 
 SIDE = 32
-RECIPE = DecoderRecipe(filters=2, learning_rate=1e-2, batch_size=4, epochs=2)
+RECIPE = DecoderRecipe(2, 1e-2, batch_size=4, epochs=2, side=SIDE, copies=0, runs=1)
 MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
 
 

@@ -11,8 +11,6 @@ import itertools
 import torch
 from torch import nn
 
-from fetalclip_nb.errors import ParameterError, ShapeError
-
 UPSCALING = 16
 """Sides of the image over sides of the feature grid: four doublings."""
 
@@ -31,9 +29,6 @@ class Decoder(nn.Module):
         structures: Structures C that are outlined.
         filters: Filters f, an even number: 32 in the protocol.
 
-    Raises:
-        ParameterError: If a number is too small or filters is odd.
-
     Source: Protocol of the paper's segmentation probing: 1,591,941 parameters for one structure
     at width 1024, 1,315,461 at 768.
 
@@ -43,9 +38,7 @@ class Decoder(nn.Module):
 
     def __init__(self, width: int, structures: int, filters: int = 32) -> None:
         super().__init__()
-        _require_sizes(width, structures, filters)
         f = filters
-        self.width, self.structures, self.filters = width, structures, f
         self.deep = nn.Sequential(_conv(width, 8 * f), _conv(8 * f, 8 * f))
         self.skips = nn.ModuleList(
             [
@@ -71,11 +64,7 @@ class Decoder(nn.Module):
 
         Returns:
             Logits, float of shape (N, C, S, S).
-
-        Raises:
-            ShapeError: If features and images do not fit each other or the decoder.
         """
-        self._require_fit(blocks, image)
         early, third, half, x = blocks.unbind(1)
         x = self.deep(x)
         for up, skip, join, given in zip(
@@ -83,18 +72,6 @@ class Decoder(nn.Module):
         ):
             x = join(torch.cat([up(x), skip(given)], dim=1))
         return self.head(x)
-
-    def _require_fit(self, blocks: torch.Tensor, image: torch.Tensor) -> None:
-        side = image.shape[-1]
-        grid = side // UPSCALING
-        fitting = (len(image), BLOCKS, self.width, grid, grid)
-        if tuple(blocks.shape) != fitting or tuple(image.shape) != (len(image), 3, side, side):
-            raise ShapeError(
-                "Features and images do not fit the decoder",
-                expected=f"images (N, 3, S, S) with features (N, {BLOCKS}, {self.width}, "
-                f"S/{UPSCALING}, S/{UPSCALING})",
-                found=f"{tuple(image.shape)} with {tuple(blocks.shape)}",
-            )
 
 
 def _conv(channels: int, filters: int) -> nn.Sequential:
@@ -119,13 +96,3 @@ def _join(filters: int, convolutions: int) -> nn.Sequential:
     """Two maps that lie on each other to one."""
     after = (_conv(filters, filters) for _ in range(convolutions - 1))
     return nn.Sequential(_conv(2 * filters, filters), *after)
-
-
-def _require_sizes(width: int, structures: int, filters: int) -> None:
-    if width < 1 or structures < 1 or filters < 2 or filters % 2:
-        raise ParameterError(
-            "Decoder cannot be built",
-            where="width, structures, filters",
-            expected="positive numbers, filters even",
-            found=f"{width}, {structures}, {filters}",
-        )

@@ -1,90 +1,25 @@
-"""Segmentation probes: decoders on a frozen encoder, one for each fold and run.
+"""The decoders of some plans: each is trained, tested and kept in a file of its own, or read."""
 
-One decoder of a segmentation probe: trained, tested and kept, or read.
-"""
-
-import hashlib
-import os
-import threading
-import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import filelock
 import joblib
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 from tqdm import tqdm
 
 from fetalclip_nb.experiments.segmentation import measurement, overlap
 from fetalclip_nb.experiments.segmentation.material import Material
+from fetalclip_nb.experiments.segmentation.plans import Plan
 from fetalclip_nb.experiments.segmentation.recipe import DecoderJob, DecoderRecipe
 from fetalclip_nb.experiments.segmentation.squares import pack
 from fetalclip_nb.experiments.segmentation.training import TRAINING, predict, train_decoder
-from fetalclip_nb.tasks.splits import Split, fit_seed, rows_of
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Decoders of one encoder and task: one for each fold of each split, and run.
-
-    Attributes:
-        material: Features, images and masks.
-        splits: One split for probing, one for each support size for few-data training.
-        tested: Patients that the decoders are tested on.
-        runs: Decoders a fold, each with a seed of its own.
-        seed: What the decoders' seeds are made of, with training patients and runs.
-        recipe: Filters, learning rate, epochs.
-    """
-
-    material: Material
-    splits: tuple[Split, ...]
-    tested: tuple[str, ...]
-    runs: int
-    seed: int
-    recipe: DecoderRecipe
-
-    @property
-    def rows(self) -> np.ndarray:
-        """Rows of the task that are tested, int64."""
-        return np.flatnonzero(rows_of(self.material.task.items.table, self.tested))
-
-    @property
-    def jobs(self) -> list[DecoderJob]:
-        """What each decoder learns from, in the order of splits, folds and runs."""
-        table = self.material.task.items.table
-        return [
-            DecoderJob(
-                self.material.pairs(np.flatnonzero(rows_of(table, fold.train))),
-                np.flatnonzero(rows_of(table, fold.validation)),
-                fit_seed(self.seed, fold.train, run),
-            )
-            for split in self.splits
-            for fold in split.folds
-            for run in range(self.runs)
-        ]
-
-
-def _workers(device: str, jobs: int) -> int:
-    return 1 if device != "cpu" else max(1, min(jobs, joblib.cpu_count()))
-
-
-@contextmanager
-def _shared_threads(workers: int) -> Iterator[None]:
-    """Share torch's threads out among workers."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, before // workers))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
+from fetalclip_nb.files import cached, key
+from fetalclip_nb.tasks.masks import MaskTask
 
 SCORING = 1
 """Raised when the same decoder gets other counts, distances or circumferences; cached decoders
@@ -92,6 +27,8 @@ are then trained and tested anew."""
 
 HEAD = "head"
 """Structure whose circumference is measured where images have a pixel size."""
+
+FIELDS = ("counts", "distances", "circumferences", "masks", "epochs", "losses")
 
 
 @dataclass(frozen=True)
@@ -119,17 +56,16 @@ class Outcome:
     epochs: np.ndarray
     losses: np.ndarray
 
-    def where(self, kept: np.ndarray) -> "Outcome":
+    def where(self, chosen: np.ndarray) -> "Outcome":
         """The same decoders on some of the tested images (boolean of shape (n,))."""
-        return Outcome(
-            self.rows[kept],
-            self.counts[:, kept],
-            self.distances[:, kept],
-            self.circumferences[:, kept],
-            self.masks[:, kept],
-            self.epochs,
-            self.losses,
-        )
+        images = {name: getattr(self, name)[:, chosen] for name in FIELDS[:4]}
+        return replace(self, rows=self.rows[chosen], **images)
+
+
+def joined(rows: np.ndarray, decoders: list[dict[str, np.ndarray]]) -> Outcome:
+    """`FIELDS` of single decoders as one outcome; the best epoch of each is an array of one."""
+    values = {name: np.stack([decoder[name] for decoder in decoders]) for name in FIELDS}
+    return Outcome(rows, **values | {"epochs": values["epochs"][:, 0]})
 
 
 def fit_decoders(
@@ -158,33 +94,26 @@ def fit_decoders(
     Returns:
         Name to outcome, decoders in the order of splits, folds and runs.
 
-    Raises:
-        ParameterError: If a fold has fewer training rows than a batch, or training diverges.
-
     Source: FetalCLIP (arXiv 2502.14807), segmentation probing and few-data training.
     """
     folder = Path(cache_dir) / "decoders"
-    folder.mkdir(parents=True, exist_ok=True)
-    cells = {
+    fits = {
         name: [
-            Cell(plan.material, job, plan.rows, plan.recipe, device, precision, folder)
+            DecoderFit(plan.material, job, plan.rows, plan.recipe, device, precision, folder)
             for job in plan.jobs
         ]
         for name, plan in plans.items()
     }
-    todo = [cell for group in cells.values() for cell in group]
-    found = iter(_in_threads(todo, workers or _workers(device, len(todo))))
+    every = [fit for group in fits.values() for fit in group]
+    decoders = iter(_in_threads(every, workers or _workers(device, len(every))))
     return {
-        name: joined(plans[name].rows, [next(found) for _ in group])
-        for name, group in cells.items()
+        name: joined(plans[name].rows, [next(decoders) for _ in group])
+        for name, group in fits.items()
     }
 
 
-_FIELDS = ("counts", "distances", "circumferences", "masks", "epochs", "losses")
-
-
 @dataclass(frozen=True)
-class Cell:
+class DecoderFit:
     """One decoder to train and test, and where it is kept."""
 
     material: Material
@@ -199,20 +128,65 @@ class Cell:
     def path(self) -> Path:
         """File of the finished decoder; its name covers all that decoder and scores depend on."""
         job = self.job
-        settings = (
-            *(TRAINING, SCORING, self.material.key),
-            *(asdict(self.recipe), job.seed, self.precision),
+        settings = [TRAINING, SCORING, self.material.key, self.recipe.training, job.seed]
+        rows = (job.train, job.validation, self.tested)
+        return self.folder / f"{key([*settings, self.precision], *rows)}.npz"
+
+
+def finished(fit: DecoderFit) -> dict[str, np.ndarray]:
+    """`FIELDS` of one decoder: read, or trained, tested and kept. Damaged files are made again."""
+    return cached(fit.path, lambda: _computed(fit), read=_read, write=_write)
+
+
+def outlined(
+    material: Material, rows: np.ndarray, logits: np.ndarray, true: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What is kept of an outline: counts, distances, circumferences and packed masks.
+
+    Args:
+        material: The task.
+        rows: Rows of the task, int64 of shape (n,).
+        logits: Positive inside, float of shape (n, C, S, S).
+        true: Annotated masks, boolean of the same shape.
+    """
+    structures, predicted = material.task.structures, logits > 0
+    circumferences = np.full(len(rows), np.nan)
+    if HEAD in structures:
+        circumferences = measurement.head_circumferences(
+            logits[:, structures.index(HEAD)], material.sizes[rows], material.pixel_mm[rows]
         )
-        digest = hashlib.sha256(repr(settings).encode())
-        for array in (job.train, job.validation, self.tested):
-            digest.update(repr(array.shape).encode() + array.tobytes())
-        return self.folder / f"{digest.hexdigest()[:16]}.safetensors"
+    return {
+        "counts": overlap.counts(predicted, true),
+        "distances": overlap.hausdorff95(predicted, true, material.square_pixel_mm[rows]),
+        "circumferences": circumferences,
+        "masks": pack(predicted),
+    }
 
 
-def _in_threads(cells: list[Cell], workers: int) -> list[dict[str, np.ndarray]]:
-    progress = tqdm(total=len(cells), desc="decoders", unit="decoder", disable=None)
+def is_measured(task: MaskTask) -> bool:
+    """Whether heads of the task have a pixel size and a true circumference."""
+    return HEAD in task.structures and {"pixel_mm", "hc_mm"} <= set(task.dataset.table)
+
+
+def _workers(device: str, decoders: int) -> int:
+    return 1 if device != "cpu" else max(1, min(decoders, joblib.cpu_count()))
+
+
+@contextmanager
+def _shared_threads(workers: int) -> Iterator[None]:
+    """Share torch's threads out among workers."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // workers))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _in_threads(fits: list[DecoderFit], workers: int) -> list[dict[str, np.ndarray]]:
+    progress = tqdm(total=len(fits), desc="decoders", unit="decoder", disable=None)
     with _shared_threads(workers), progress, ThreadPoolExecutor(workers) as pool:
-        waiting = [pool.submit(finished, cell) for cell in cells]
+        waiting = [pool.submit(finished, fit) for fit in fits]
         try:
             for future in as_completed(waiting):
                 future.result()
@@ -223,97 +197,29 @@ def _in_threads(cells: list[Cell], workers: int) -> list[dict[str, np.ndarray]]:
     return [future.result() for future in waiting]
 
 
-def joined(rows: np.ndarray, found: list[dict[str, np.ndarray]]) -> Outcome:
-    """Outcomes of single decoders as one.
-
-    Args:
-        rows: Rows of the task that were tested, int64 of shape (n,).
-        found: As given by `finished`, one of H decoders each.
-    """
-    values = {name: np.stack([one[name] for one in found]) for name in _FIELDS}
-    values["epochs"] = values["epochs"][:, 0]
-    return Outcome(rows, *values.values())
-
-
-def finished(cell: Cell) -> dict[str, np.ndarray]:
-    """What is known of a cell's decoder: read, or trained and tested and kept.
-
-    Returns:
-        The fields of `Outcome` but its rows, of one decoder. A damaged file is made again.
-    """
-    path = cell.path
-    with filelock.FileLock(f"{path}.lock"):
-        found = _read(path)
-        if found is None:
-            found = _computed(cell)
-            _write(path, found)
-    return found
-
-
-def _computed(cell: Cell) -> dict[str, np.ndarray]:
-    material, recipe = cell.material, cell.recipe
-    place = {"device": cell.device, "precision": cell.precision}
-    shape = material.shape
-    batch = partial(material.batch, device=cell.device)
+def _computed(fit: DecoderFit) -> dict[str, np.ndarray]:
+    """Fields and weights of a decoder that is trained now."""
+    material = fit.material
+    how = {"device": fit.device, "precision": fit.precision}
+    batch = partial(material.batch, device=fit.device)
     trained = train_decoder(
-        batch,
-        cell.job,
-        recipe,
-        shape,
-        checkpoint=cell.path.with_suffix(".part"),
-        **place,
+        batch, fit.job, fit.recipe, material.shape, checkpoint=fit.path.with_suffix(".part"), **how
     )
-    made = predict(trained.weights, batch, cell.tested, recipe, shape, **place)
+    batches = predict(trained.weights, batch, fit.tested, fit.recipe, material.shape, **how)
     parts = [
-        _tested(material, cell.tested[places], logits, masks) for places, logits, masks in made
+        outlined(material, fit.tested[places], logits.numpy(), masks.cpu().numpy() > 0.5)
+        for places, logits, masks in batches
     ]
-    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    weights = {f"weights.{name}": value.numpy() for name, value in trained.weights.items()}
-    return found | weights | {"epochs": np.array([trained.epoch]), "losses": trained.losses}
+    fields = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    fields |= {"epochs": np.array([trained.epoch]), "losses": trained.losses}
+    return fields | {f"weights.{name}": value.numpy() for name, value in trained.weights.items()}
 
 
-def _tested(
-    material: Material, rows: np.ndarray, logits: torch.Tensor, masks: torch.Tensor
-) -> dict[str, np.ndarray]:
-    """What is kept of a batch of logits."""
-    structures = material.task.structures
-    predicted, true = (logits > 0).numpy(), masks.cpu().numpy() > 0.5
-    measured = np.full(len(rows), np.nan)
-    if HEAD in structures:
-        head = logits[:, structures.index(HEAD)].numpy()
-        measured = measurement.head_circumferences(
-            head, material.sizes[rows], material.pixel_mm[rows]
-        )
-    return {
-        "counts": overlap.counts(predicted, true),
-        "distances": overlap.hausdorff95(predicted, true, material.square_pixel_mm[rows]),
-        "circumferences": measured,
-        "masks": pack(predicted),
-    }
+def _read(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as file:
+        arrays = dict(file)  # all of them: reading an array checks it
+    return {name: arrays[name] for name in FIELDS}
 
 
-def _read(path: Path) -> dict[str, np.ndarray] | None:
-    """A finished cell without its weights, or None when it is absent or not whole."""
-    if not path.is_file():
-        return None
-    try:
-        with safe_open(path, "numpy") as file:
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            whole = (file.metadata() or {}).get("crc32") == _checksum(found)
-    except (SafetensorError, OSError):
-        return None
-    return {name: found[name] for name in _FIELDS} if whole else None
-
-
-def _write(path: Path, found: dict[str, np.ndarray]) -> None:
-    made = path.with_name(f"{path.name}.tmp-{os.getpid()}-{threading.get_ident()}")
-    arrays = {name: np.ascontiguousarray(value) for name, value in found.items()}
-    made.write_bytes(save(arrays, metadata={"crc32": _checksum(arrays)}))
-    made.replace(path)
-
-
-def _checksum(arrays: dict[str, np.ndarray]) -> str:
-    total = 0
-    for _, value in sorted(arrays.items()):
-        total = zlib.crc32(value.tobytes(), total)
-    return f"{total:08x}"
+def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    np.savez(path, **arrays)

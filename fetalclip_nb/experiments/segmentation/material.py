@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,9 @@ from torchvision.transforms import Normalize
 from fetalclip_nb.data.augmentation import Augmentation
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.data.images import image_size
-from fetalclip_nb.errors import ParameterError, listing
 from fetalclip_nb.experiments.segmentation.decoder import BLOCKS, UPSCALING
 from fetalclip_nb.experiments.segmentation.squares import normalised, task_squares, unpack
 from fetalclip_nb.models.blocks import BlockEncoder, NoFeatures, block_features, on_grid
-from fetalclip_nb.models.store import Store
 from fetalclip_nb.tasks.masks import MaskTask
 from fetalclip_nb.tasks.splits import Split, rows_of
 
@@ -105,10 +104,10 @@ class Material:
             Features (n, 4, width, side/16, side/16), images (n, 3, side, side) and masks
             (n, C, side, side), float32.
         """
-        found = [(p := self.preparations[which], p.place[row]) for which, row in pairs]
-        blocks = np.stack([p.blocks[place] for p, place in found])
-        images = np.stack([p.images[place] for p, place in found])
-        masks = unpack(np.stack([p.masks[place] for p, place in found]), self.side)
+        prepared = [(p := self.preparations[which], p.place[row]) for which, row in pairs]
+        blocks = np.stack([p.blocks[place] for p, place in prepared])
+        images = np.stack([p.images[place] for p, place in prepared])
+        masks = unpack(np.stack([p.masks[place] for p, place in prepared]), self.side)
         return (
             on_grid(blocks, self.side // UPSCALING, device),
             normalised(images, self.mean, self.std).to(device),
@@ -120,20 +119,13 @@ class Material:
 
         Args:
             rows: Row numbers, int64 of shape (n,).
-
-        Raises:
-            ParameterError: If an image has no copies although others have.
         """
-        bare = [row for row in rows if any(p.place[row] < 0 for p in self.preparations[1:])]
-        if bare:
-            raise ParameterError(
-                "Images to train on have no augmented copies",
-                where=self.task.name,
-                found=listing(self.task.dataset.table["id"].iloc[bare]),
-                fix="gather the task's material with these rows among those trained on",
-            )
         which = range(1, self.copies + 1) if self.copies else (0,)
         return np.concatenate([np.stack([np.full_like(rows, i), rows], 1) for i in which])
+
+    def masks(self, rows: np.ndarray) -> np.ndarray:
+        """Annotated masks of images as they are, boolean of shape (n, C, side, side)."""
+        return unpack(np.asarray(self.preparations[0].masks[rows]), self.side)
 
 
 def gather(
@@ -160,41 +152,19 @@ def gather(
         batch_size: Images in the encoder's forward pass.
 
     Raises:
-        ParameterError: If the side is no multiple of 16, or no row is trained on.
         CacheError: If the cache holds something else than its key promises, or the disk is full.
     """
-    require_side(side)
-    if not trained.any():
-        raise ParameterError("No image is trained on", where=task.name)
-    parts = [_preparation(encoder, task, None, side, None, 0, cache_dir, batch_size)]
-    for copy in range(copies):
-        augmentation = Augmentation(seed=seed)
-        parts.append(
-            _preparation(encoder, task, trained, side, augmentation, copy, cache_dir, batch_size)
-        )
+    prepared = partial(_preparation, encoder, task, side, cache_dir, batch_size)
+    changes = [{"augmentation": Augmentation(seed=seed), "copy": copy} for copy in range(copies)]
+    parts = (prepared(None), *(prepared(trained, **each) for each in changes))
     mean, std = _normalisation(encoder)
-    return Material(task, encoder.name, side, mean, std, _sizes(task.dataset), tuple(parts))
+    return Material(task, encoder.name, side, mean, std, _sizes(task.dataset), parts)
 
 
 def trained_rows(task: MaskTask, *splits: Split) -> np.ndarray:
     """Rows that any fold of some splits trains on, boolean of shape (N,)."""
     folds = [fold for split in splits for fold in split.folds]
     return rows_of(task.items.table, {patient for fold in folds for patient in fold.train})
-
-
-def require_side(side: int) -> None:
-    """Refuse a side that cannot be doubled four times from a whole grid.
-
-    Raises:
-        ParameterError: If it is no positive multiple of 16.
-    """
-    if side < UPSCALING or side % UPSCALING:
-        raise ParameterError(
-            "Side cannot be used",
-            where="side",
-            expected=f"a positive multiple of {UPSCALING}",
-            found=side,
-        )
 
 
 def _sizes(dataset: Dataset) -> np.ndarray:
@@ -207,33 +177,25 @@ def _sizes(dataset: Dataset) -> np.ndarray:
 def _preparation(
     encoder: BlockEncoder | NoFeatures,
     task: MaskTask,
-    rows: np.ndarray | None,
     side: int,
-    augmentation: Augmentation | None,
-    copy: int,
     cache_dir: Path,
     batch_size: int,
+    rows: np.ndarray | None,
+    **changes: Augmentation | int,
 ) -> Preparation:
-    kept = np.arange(len(task.dataset)) if rows is None else np.flatnonzero(rows)
-    place = np.full(len(task.dataset), -1)
-    place[kept] = np.arange(len(kept))
-    changes = {"augmentation": augmentation, "copy": copy}
-    seen = task_squares(task, side, cache_dir=cache_dir, rows=rows, **changes)
     dataset = task.dataset if rows is None else task.dataset.where(rows)
+    place = np.full(len(task.dataset), -1)
+    place[slice(None) if rows is None else rows] = np.arange(len(dataset))
+    squares = task_squares(task, side, cache_dir=cache_dir, rows=rows, **changes)
     if isinstance(encoder, NoFeatures):
-        blank = np.zeros((1, BLOCKS, 1, 1, encoder.width), np.float16)
-        blocks, key = np.broadcast_to(blank, (len(kept), *blank.shape[1:])), encoder.fingerprint
+        shape = (len(dataset), BLOCKS, 1, 1, encoder.width)
+        blocks, key = np.broadcast_to(np.float16(0), shape), encoder.fingerprint
     else:
-        store = block_features(
-            encoder, dataset, cache_dir=cache_dir, batch_size=batch_size, **changes
-        )
-        blocks, key = store.arrays["blocks"], _name(store)
-    arrays = seen.arrays["images"], seen.arrays["masks"]
-    return Preparation(blocks, *arrays, place, f"{key} {_name(seen)}")
-
-
-def _name(store: Store) -> str:
-    return store.folder.name
+        how = {"cache_dir": cache_dir, "batch_size": batch_size}
+        store = block_features(encoder, dataset, **how, **changes)
+        blocks, key = store.arrays["blocks"], store.folder.name
+    arrays = (squares.arrays["images"], squares.arrays["masks"])
+    return Preparation(blocks, *arrays, place, f"{key} {squares.folder.name}")
 
 
 def _normalisation(encoder: BlockEncoder | NoFeatures) -> tuple[Sequence[float], Sequence[float]]:

@@ -85,8 +85,10 @@ def _boundary(mask: np.ndarray) -> np.ndarray:
 def _farthest(one: np.ndarray, other: np.ndarray) -> float:
     """95th percentile of the distances in pixels from each pixel of one to the other's nearest."""
     away = cv2.distanceTransform(1 - other, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    # Squares are whole numbers; cv2's roots of them differ in the last digit from call to call.
+    exact = np.sqrt(np.rint(np.square(away[one > 0])))
     # torch's percentile, as MONAI's: both interpolate in float32.
-    return float(torch.quantile(torch.from_numpy(away[one > 0]), PERCENTILE / 100))
+    return float(torch.quantile(torch.from_numpy(exact), PERCENTILE / 100))
 
 
 def overlap_scores(

@@ -1,18 +1,13 @@
-"""What a segmentation decoder learns from and how, checked before training starts.
-
-Parameters of the segmentation chapters, checked before any image is encoded.
-"""
+"""What a segmentation decoder learns from and how, checked before training starts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 
 from fetalclip_nb.errors import DataError, ParameterError, listing
 from fetalclip_nb.experiments.segmentation.decoder import UPSCALING
-from fetalclip_nb.models.blocks import SPACINGS
-from fetalclip_nb.tasks.items import Items
 from fetalclip_nb.tasks.masks import MaskTask
 from fetalclip_nb.tasks.splits import Split, rows_of
 
@@ -25,7 +20,7 @@ WARM_UP = 0.1
 
 @dataclass(frozen=True)
 class DecoderRecipe:
-    """How a decoder is built and trained; the defaults are the protocol's.
+    """What decoders are given, how they are built and trained; the defaults are the protocol's.
 
     Attributes:
         filters: Filters of the decoder, an even number.
@@ -37,6 +32,13 @@ class DecoderRecipe:
             never, as in the protocol.
         decay: Whether the learning rate rises over the first tenth of all steps and then falls to
             zero along half a cosine, which short schedules need; constant in the protocol.
+        side: Side of the decoder's images in pixels, a multiple of 16.
+        blocks: Which blocks features are taken of, as `models.blocks.chosen_blocks` takes it.
+        copies: Augmented copies of an image that is trained on; 0 for the image itself.
+        runs: Decoders a fold.
+
+    Raises:
+        ParameterError: Naming all numbers that no decoder could be trained with.
 
     Source: Protocol of the paper's segmentation probing.
     """
@@ -48,6 +50,38 @@ class DecoderRecipe:
     epochs: int = 100
     patience: int = 0
     decay: bool = False
+    side: int = 224
+    blocks: str = "published"
+    copies: int = 5
+    runs: int = 5
+
+    def __post_init__(self) -> None:
+        least = {
+            "copies": (self.copies, 0),
+            "runs": (self.runs, 1),
+            "epochs": (self.epochs, 1),
+            "batch": (self.batch_size, 1),
+            "patience": (self.patience, 0),
+        }
+        wrong = [f"{name} = {n}, less than {low}" for name, (n, low) in least.items() if n < low]
+        if self.side < UPSCALING or self.side % UPSCALING:
+            wrong.append(f"side = {self.side}, not a multiple of {UPSCALING}")
+        if self.filters < 2 or self.filters % 2:
+            wrong.append(f"filters = {self.filters}, not an even number from 2 up")
+        if not 0 < self.learning_rate < 1:
+            wrong.append(f"learning rate = {self.learning_rate}, not between 0 and 1")
+        if wrong:
+            raise ParameterError(
+                "Decoders cannot be trained with these parameters",
+                expected="numbers that a decoder can be trained with",
+                found="; ".join(wrong),
+            )
+
+    @property
+    def training(self) -> dict[str, object]:
+        """The settings that decide what one decoder makes of its rows."""
+        rows = ("side", "blocks", "copies", "runs")
+        return {name: value for name, value in asdict(self).items() if name not in rows}
 
     def rate(self, done: float) -> float:
         """Learning rate when a share (0 to 1) of all steps is done.
@@ -79,88 +113,44 @@ class DecoderJob:
     validation: np.ndarray
     seed: int
 
-    @property
-    def checked(self) -> np.ndarray:
-        """The validation rows as pairs: images as they are, int64 of shape (m, 2)."""
-        return as_they_are(self.validation)
-
 
 def as_they_are(rows: np.ndarray) -> np.ndarray:
     """Pairs (0, row): rows of images that were not augmented, int64 of shape (n, 2)."""
     return np.stack([np.zeros_like(rows), rows], axis=1)
 
 
-def require_rows(job: DecoderJob, recipe: DecoderRecipe) -> None:
-    """Refuse a job that no decoder could be trained on.
+def require_enough_rows(
+    tasks: Mapping[str, tuple[MaskTask, Sequence[Split]]], recipe: DecoderRecipe
+) -> None:
+    """Refuse training sets with fewer rows than a batch, before any image is encoded.
 
-    Raises:
-        ParameterError: Fewer training rows than a batch, no validation row, or no epoch.
+    Args:
+        tasks: What a message shall call a task ("head, 4 patients") to it and its splits; all
+            their folds are counted from 0, as in the tables of splits.
+        recipe: How decoders are trained.
     """
-    if len(job.train) < recipe.batch_size or not len(job.validation) or recipe.epochs < 1:
+    few = []
+    for name, (task, splits) in tasks.items():
+        folds = [fold for split in splits for fold in split.folds]
+        images = [int(rows_of(task.items.table, fold.train).sum()) for fold in folds]
+        rows = {f"set {i}": max(recipe.copies, 1) * n for i, n in enumerate(images)}
+        short = [
+            f"{place}: {n} training images" for place, n in rows.items() if n < recipe.batch_size
+        ]
+        few += [f"{name}: {listing(short)}, batch {recipe.batch_size}"] * bool(short)
+    if few:
         raise ParameterError(
-            "Decoder cannot be trained",
-            where=f"seed {job.seed}",
-            expected=f"{recipe.batch_size} training rows (a batch), one validation row, one epoch",
-            found=f"{len(job.train)}, {len(job.validation)} and {recipe.epochs}",
+            "Decoders cannot be trained with these parameters",
+            expected="as many training images in each set as in a batch, counting copies",
+            found="; ".join(few),
             fix="more copies, a smaller batch, or larger sets",
         )
 
 
-def require_decoder_settings(
-    splits: Mapping[str, tuple[Items, Sequence[Split]]],
-    *,
-    side: int,
-    copies: int,
-    runs: int,
-    recipe: DecoderRecipe,
-    blocks: str = "published",
-) -> None:
-    """Refuse a chapter's parameters that no decoder could be trained with.
-
-    Args:
-        splits: What a message shall call a task ("head, 4 patients") to its items and splits;
-            all their folds are counted from 0, as in the tables of splits.
-        side: Side of the decoder's images in pixels.
-        copies: Augmented copies of an image that is trained on; 0 for the image itself.
-        runs: Decoders a fold.
-        recipe: How they are trained.
-        blocks: Which blocks, as `models.blocks.chosen_blocks` takes it.
-
-    Raises:
-        ParameterError: Numbers out of range, and training sets with fewer rows than a batch:
-            all of them at once.
-    """
-    wrong = _out_of_range(side, copies, runs, recipe)
-    if blocks not in SPACINGS:
-        wrong.append(f"blocks = {blocks!r}, not one of {', '.join(SPACINGS)}")
-    few = []
-    if copies >= 0 and recipe.batch_size >= 1:
-        few = [
-            f"{name}: {short}, batch {recipe.batch_size}"
-            for name, (items, parts) in splits.items()
-            if (short := _short_sets(items, parts, max(copies, 1), recipe.batch_size))
-        ]
-    if wrong or few:
-        raise ParameterError(
-            "Decoders cannot be trained with these parameters",
-            expected="as many training images in each set as in a batch, counting copies"
-            if few
-            else "numbers that a decoder can be trained with",
-            found="; ".join([*wrong, *few]),
-            fix="more copies, a smaller batch, or larger sets" if few else "",
-        )
-
-
 def require_shown(task: MaskTask, split: Split) -> None:
-    """Refuse a split in which no image of a side shows some structure, before work starts.
+    """Refuse a split in which test or training shows some structure in no image.
 
-    Args:
-        task: The task.
-        split: Its split; validation may go without a structure.
-
-    Raises:
-        DataError: Naming all structures that a fold trains on, or that is tested, without one
-            image of them.
+    Validation may go without a structure.
     """
     sides = {"test": split.test}
     sides |= {f"training of fold {i}": fold.train for i, fold in enumerate(split.folds)}
@@ -178,63 +168,3 @@ def require_shown(task: MaskTask, split: Split) -> None:
             found=listing(missing),
             fix="name other patients in the column split, or leave these masks out",
         )
-
-
-def schedule_text(recipe: DecoderRecipe, *, side: int, copies: int, decoders: int) -> str:
-    """What a chapter says of its schedule.
-
-    Args:
-        recipe: How decoders are trained.
-        side: Side of the decoder's images in pixels.
-        copies: Augmented copies of an image that is trained on.
-        decoders: Decoders of the headline model on heads.
-
-    >>> schedule_text(DecoderRecipe(), side=224, copies=5, decoders=25)
-    '100 epochs at a rate of 0.0003, 8 images a step, images of 224 pixels a side, 32 filters, \
-5 augmented copies of each image, 25 decoders a model on heads'
-    """
-    falling = ", which rises and falls," if recipe.decay else ","
-    several = "decoder" if decoders == 1 else "decoders"
-    seen = f"{copies} augmented copies of each image" if copies else "images as they are"
-    return (
-        f"{recipe.epochs} epochs at a rate of {recipe.learning_rate:g}{falling} "
-        f"{recipe.batch_size} images a step, images of {side} pixels a side, "
-        f"{recipe.filters} filters, {seen}, {decoders} {several} a model on heads"
-    )
-
-
-def further_differences(*, blocks: str, decay: bool, patience: int = 0) -> list[str]:
-    """How settings that are no numbers of the protocol differ from it, one text each.
-
-    >>> further_differences(blocks="even", decay=False, patience=3)
-    ['evenly spaced blocks', 'stop after 3 epochs without progress']
-    """
-    stop = f"stop after {patience} epochs without progress" if patience else ""
-    texts = ("evenly spaced blocks" * (blocks == "even"), "falling rate" * decay, stop)
-    return [text for text in texts if text]
-
-
-def _out_of_range(side: int, copies: int, runs: int, recipe: DecoderRecipe) -> list[str]:
-    """What is wrong with the numbers themselves, one text each."""
-    least = {
-        "copies": (copies, 0),
-        "runs": (runs, 1),
-        "epochs": (recipe.epochs, 1),
-        "batch": (recipe.batch_size, 1),
-        "patience": (recipe.patience, 0),
-    }
-    wrong = [f"{name} = {n}, less than {low}" for name, (n, low) in least.items() if n < low]
-    if side < UPSCALING or side % UPSCALING:
-        wrong.append(f"side = {side}, not a multiple of {UPSCALING}")
-    if recipe.filters < 2 or recipe.filters % 2:
-        wrong.append(f"filters = {recipe.filters}, not an even number from 2 up")
-    if not 0 < recipe.learning_rate < 1:
-        wrong.append(f"learning rate = {recipe.learning_rate}, not between 0 and 1")
-    return wrong
-
-
-def _short_sets(items: Items, splits: Sequence[Split], copies: int, batch: int) -> str:
-    """Sets with fewer rows than a batch, or "" if there are none."""
-    folds = [fold for split in splits for fold in split.folds]
-    rows = [copies * int(rows_of(items.table, fold.train).sum()) for fold in folds]
-    return listing(f"set {i}: {n} training images" for i, n in enumerate(rows) if n < batch)

@@ -1,25 +1,63 @@
-"""Scores of decoders on the tested images of a task, with intervals over patients.
+"""Scores of all outlines, with intervals over patients; the mean mask; what is shown of them."""
 
-What can be outlined without looking at the image: the mean of the training masks.
-
-Which images of a segmentation are shown: the worst, the median and the best.
-"""
-
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.experiments.segmentation import measurement, overlap
-from fetalclip_nb.experiments.segmentation.fit import HEAD, Outcome
+from fetalclip_nb.experiments.segmentation.fit import HEAD, Outcome, is_measured, joined, outlined
 from fetalclip_nb.experiments.segmentation.material import Material
-from fetalclip_nb.experiments.segmentation.squares import pack, unpack
-from fetalclip_nb.experiments.segmentation.tables import score_text
-from fetalclip_nb.growth import STRATA_MM
+from fetalclip_nb.experiments.segmentation.plans import Plans, Studies
+from fetalclip_nb.experiments.segmentation.squares import unpack
+from fetalclip_nb.results.protocol import task_results
 from fetalclip_nb.stats.scores import RunScores, Score
 from fetalclip_nb.tasks.masks import MaskTask
 from fetalclip_nb.tasks.splits import Split, rows_of
+
+Outcomes = Mapping[tuple[str, str], Outcome]
+"""(model, task) to its decoders on the tested images."""
+
+Scores = Mapping[tuple[str, str], Mapping[str, RunScores]]
+"""(model, task) to the scores of its decoders."""
+
+MEAN_MASK = "mean mask"
+"""Name of the baseline in tables."""
+
+
+def mean_masks(plans: Plans) -> dict[tuple[str, str], Outcome]:
+    """The baseline of each task: `mean_mask`, named as outcomes are."""
+    tasks = {name: plan for (_, name), plan in plans.items()}
+    return {
+        (MEAN_MASK, name): mean_mask(plan.material, plan.splits[0], plan.tested)
+        for name, plan in tasks.items()
+    }
+
+
+def mean_mask(material: Material, split: Split, tested: tuple[str, ...]) -> Outcome:
+    """Outline the pixels that most training images of a fold have inside, in every image.
+
+    Only the masks of the material are read. Each fold gives one outcome, as of a decoder.
+    """
+    table = material.task.items.table
+    rows = np.flatnonzero(rows_of(table, tested))
+    true = material.masks(rows)
+    untrained = {"epochs": np.zeros(1, np.int64), "losses": np.full(1, np.nan)}
+    guesses = []
+    for fold in split.folds:
+        share = material.masks(np.flatnonzero(rows_of(table, fold.train))).mean(axis=0)
+        same = np.broadcast_to(share - 0.5, true.shape)
+        guesses.append(outlined(material, rows, same, true) | untrained)
+    return joined(rows, guesses)
+
+
+def without_leaks(outcomes: Outcomes, studies: Studies) -> dict[tuple[str, str], Outcome]:
+    """The same decoders on those of the tested images that no fold trains or validates on."""
+    return {
+        (model, name): on_patients(outcome, studies[name].task, studies[name].split.test)
+        for (model, name), outcome in outcomes.items()
+    }
 
 
 def on_patients(outcome: Outcome, task: MaskTask, patients: Collection[str]) -> Outcome:
@@ -27,70 +65,45 @@ def on_patients(outcome: Outcome, task: MaskTask, patients: Collection[str]) -> 
     return outcome.where(rows_of(task.items.table.iloc[outcome.rows], patients))
 
 
-def outcome_scores(outcome: Outcome, task: MaskTask) -> dict[str, RunScores]:
-    """Overlap and distance by structure and, where heads have a known size, their measurement.
+def score_outcomes(outcomes: Outcomes, studies: Studies) -> Scores:
+    """`outcome_scores` of all models and tasks."""
+    return {
+        (model, name): outcome_scores(outcome, studies[name].task)
+        for (model, name), outcome in outcomes.items()
+    }
 
-    Returns:
-        What `overlap.overlap_scores`, `overlap.distance_scores`, `head_measurement.agreement`
-        and `head_measurement.age_agreement` give, in one dictionary.
-    """
+
+def outcome_scores(outcome: Outcome, task: MaskTask) -> dict[str, RunScores]:
+    """Overlap and distance by structure and, where heads have a known size, their measurement."""
     patients = task.items.table["patient"].to_numpy()[outcome.rows]
-    found = overlap.overlap_scores(outcome.counts, patients, task.structures)
-    found |= overlap.distance_scores(outcome.distances, patients, task.structures)
+    scores = overlap.overlap_scores(outcome.counts, patients, task.structures)
+    scores |= overlap.distance_scores(outcome.distances, patients, task.structures)
     if is_measured(task):
-        found |= measured_scores(outcome.circumferences, outcome, task)
-    return found
+        scores |= measured_scores(outcome.circumferences, outcome, task)
+    return scores
 
 
 def measured_scores(
     measured_mm: np.ndarray, outcome: Outcome, task: MaskTask
 ) -> dict[str, RunScores]:
-    """Measured head circumferences of the tested images, and their ages, against the true ones.
-
-    Args:
-        measured_mm: Shape (H, n) or (n,), of the outcome's n images.
-        outcome: Which images.
-        task: A task for which `is_measured` holds.
-    """
+    """Head circumferences (H, n) or (n,) and their ages against the true ones of the images."""
     patients = task.items.table["patient"].to_numpy()[outcome.rows]
-    true = true_circumferences(outcome, task)
-    return measurement.agreement(measured_mm, true, patients) | measurement.age_agreement(
-        measured_mm, true, patients
-    )
+    values = (measured_mm, true_circumferences(outcome, task), patients)
+    return measurement.agreement(*values) | measurement.age_agreement(*values)
 
 
-def limits(found: Mapping[str, RunScores]) -> dict[str, Score]:
-    """Bias and limits of agreement, for `segmentation_figures.bland_altman`.
-
-    Args:
-        found: As given by `measured_scores`.
-
-    Returns:
-        bias, low and high in mm; NaN where too few heads were measured to tell.
-    """
-    unknown = Score(*[np.nan] * 4, n=0, groups=0, unit="mm")
-    names = {name: f"hc_{name}_mm" for name in ("bias", "low", "high")}
-    return {name: found[key].score if key in found else unknown for name, key in names.items()}
-
-
-def measured_sentence(found: Mapping[str, RunScores]) -> str:
-    """What the prose says of measured heads.
-
-    Args:
-        found: As given by `measured_scores`.
-
-    >>> measured_sentence({})
-    'No head could be measured on these outlines.'
-    """
-    if "hc_mae_mm" not in found:
-        return "No head could be measured on these outlines."
-    text = score_text(found, "hc_mae_mm")
-    return f"The head circumference of these outlines is off by {text} mm on average."
-
-
-def is_measured(task: MaskTask) -> bool:
-    """Whether heads of the task have a pixel size and a true circumference."""
-    return HEAD in task.structures and {"pixel_mm", "hc_mm"} <= set(task.dataset.table)
+def save_scores(
+    save: Callable[..., None], scores: Scores, studies: Studies, models: Collection[str]
+) -> None:
+    """Save all scores by `Session.save`; names that are no models are baselines."""
+    for (model, name), task_scores in scores.items():
+        save(
+            model,
+            task_results(task_scores, name),
+            subject="" if name == HEAD else name.replace("_", "-"),
+            kind="model" if model in models else "baseline",
+            dataset=studies[name].task.dataset,
+        )
 
 
 def true_circumferences(outcome: Outcome, task: MaskTask) -> np.ndarray:
@@ -103,110 +116,60 @@ def annotated_circumferences(outcome: Outcome, task: MaskTask) -> np.ndarray:
 
     A perfect decoder would be as far from the true values as these are.
     """
-    head = task.structures.index(HEAD)
-    masks = [task.read(row)[head] for row in outcome.rows]
+    masks = [task.read(row)[task.structures.index(HEAD)] for row in outcome.rows]
     pixel_mm = task.dataset.table["pixel_mm"].to_numpy(float)[outcome.rows]
     return measurement.mask_circumferences(masks, pixel_mm)
 
 
-def strata_table(outcome: Outcome, task: MaskTask) -> pd.DataFrame:
-    """Overlap and measurement of heads by true circumference: where small or large ones fail.
-
-    Args:
-        outcome: Decoders on the tested images.
-        task: A task for which `is_measured` holds.
-
-    Returns:
-        One row a range of circumferences that has images, all others last: images, pooled DSC
-        of the head, mean absolute error.
-    """
+def measured_heads(outcome: Outcome, task: MaskTask) -> pd.DataFrame:
+    """The first decoder's head circumferences: id, patient, true_mm, measured_mm an image."""
+    images = task.dataset.table[["id", "patient"]].iloc[outcome.rows]
     true = true_circumferences(outcome, task)
-    last = STRATA_MM[-1][1]
-    bounds = {
-        f"{low:g}–{high:g} mm": (true >= low) & ((true < high) | ((true == high) & (high == last)))
-        for low, high in STRATA_MM
-    }
-    inside = np.any(list(bounds.values()), axis=0)
-    rows = {}
-    for name, kept in {**bounds, "smaller or larger": ~inside}.items():
-        if kept.any():
-            found = outcome_scores(outcome.where(kept), task)
-            rows[name] = {
-                "images": int(kept.sum()),
-                "DSC, pooled (%)": score_text(found, f"dsc/{HEAD}"),
-                "mean absolute error (mm)": score_text(found, "hc_mae_mm"),
-            }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("true circumference")
+    return images.assign(true_mm=true, measured_mm=outcome.circumferences[0])
 
 
-def structure_scores(
-    scores: Mapping[tuple[str, str], Mapping[str, RunScores]], models: Collection[str]
-) -> dict[str, dict[str, object]]:
-    """Pooled DSC of all structures of all tasks, for `segmentation_figures.structure_bars`.
+def limits(heads: pd.DataFrame) -> dict[str, Score]:
+    """Bias, low and high limit of agreement in mm; NaN where too few heads were measured."""
+    columns = (heads[name].to_numpy() for name in ("measured_mm", "true_mm", "patient"))
+    scores = measurement.agreement(*columns)
+    unknown = RunScores(np.full(1, np.nan), Score(*[np.nan] * 4, n=0, groups=0, unit="mm"))
+    return {end: scores.get(f"hc_{end}_mm", unknown).score for end in ("bias", "low", "high")}
 
-    Args:
-        scores: (model, task) to scores.
-        models: Which models.
+
+@dataclass(frozen=True)
+class Examples:
+    """Images with their outlines, for `figures.overlays`.
+
+    Attributes:
+        images: uint8 of shape (k, S, S, 3).
+        true: Annotated regions, bool of shape (k, C, S, S).
+        predicted: Predicted regions, bool of shape (k, C, S, S).
+        structures: C names.
+        titles: k titles.
     """
-    return {
-        model: {
-            f"{task}: {name.removeprefix('dsc/')}": found.score
-            for (one, task), group in scores.items()
-            for name, found in group.items()
-            if one == model and name.startswith("dsc/")
-        }
-        for model in models
-    }
+
+    images: np.ndarray
+    true: np.ndarray
+    predicted: np.ndarray
+    structures: tuple[str, ...]
+    titles: list[str]
 
 
-MEAN_MASK = "mean mask"
-"""Name of the baseline in tables."""
-
-
-def mean_mask(material: Material, split: Split, tested: tuple[str, ...]) -> Outcome:
-    """Outline the pixels that most training images of a fold have inside, in every image.
-
-    Args:
-        material: The task, with any encoder: only its masks are read.
-        split: The folds.
-        tested: Patients that are tested.
-
-    Returns:
-        One outcome a fold, as of a decoder.
-    """
-    table = material.task.items.table
-    rows = np.flatnonzero(rows_of(table, tested))
-    true = _masks(material, rows)
-    parts = [
-        _one(material, rows, true, _masks(material, np.flatnonzero(rows_of(table, fold.train))))
-        for fold in split.folds
-    ]
-    folds = len(parts)
-    stacked = (np.stack(found) for found in zip(*parts, strict=True))
-    return Outcome(rows, *stacked, np.zeros(folds, np.int64), np.full((folds, 1), np.nan))
-
-
-def _masks(material: Material, rows: np.ndarray) -> np.ndarray:
-    return unpack(np.asarray(material.preparations[0].masks[rows]), material.side)
-
-
-def _one(
-    material: Material, rows: np.ndarray, true: np.ndarray, seen: np.ndarray
-) -> tuple[np.ndarray, ...]:
-    share = seen.mean(axis=0)
-    guess = np.broadcast_to(share > 0.5, true.shape)
-    measured = np.full(len(rows), np.nan)
-    structures = material.task.structures
-    if HEAD in structures:
-        same = np.broadcast_to(share[structures.index(HEAD)] - 0.5, (len(rows), *share.shape[1:]))
-        measured = measurement.head_circumferences(
-            same, material.sizes[rows], material.pixel_mm[rows]
-        )
-    return (
-        overlap.counts(guess, true),
-        overlap.hausdorff95(guess, true, material.square_pixel_mm[rows]),
-        measured,
-        pack(guess),
+def examples(material: Material, outcome: Outcome, *, k: int = 1) -> Examples:
+    """The k worst, median and best images by the first decoder's mean DSC of their structures."""
+    each = overlap.image_dice(outcome.counts[0])
+    with np.errstate(invalid="ignore"):
+        means = np.nansum(each, axis=1) / np.isfinite(each).sum(axis=1)
+    ranked = picked(means, k)
+    places = np.concatenate(list(ranked.values()))
+    names = [name for name, chosen in ranked.items() for _ in chosen]
+    rows = outcome.rows[places]
+    return Examples(
+        np.stack([material.preparations[0].images[row] for row in rows]),
+        material.masks(rows),
+        unpack(outcome.masks[0, places], material.side),
+        material.task.structures,
+        [f"{name}: DSC {100 * means[p]:.1f} %" for name, p in zip(names, places, strict=True)],
     )
 
 
@@ -221,14 +184,9 @@ def picked(values: np.ndarray, k: int = 1) -> dict[str, np.ndarray]:
         "worst" (worst first), "median" (ascending; about the lower median) and "best" (best
         first): integers of shape (k,) or less. One image is the worst, two are worst and best.
 
-    Raises:
-        ParameterError: If k is less than 1.
-
-    >>> {name: found.tolist() for name, found in picked([0.9, 0.2, 0.5, np.nan, 0.7]).items()}
+    >>> {name: places.tolist() for name, places in picked([0.9, 0.2, 0.5, np.nan, 0.7]).items()}
     {'worst': [1], 'median': [2], 'best': [0]}
     """
-    if k < 1:
-        raise ParameterError("Nothing to pick", where="k", expected="1 or more", found=k)
     values = np.asarray(values, dtype=np.float64)
     order = np.argsort(values, kind="stable")[: np.count_nonzero(~np.isnan(values))]
     size = min(k, max(1, order.size // 3))
@@ -236,35 +194,3 @@ def picked(values: np.ndarray, k: int = 1) -> dict[str, np.ndarray]:
     order, best = np.split(order, [max(0, order.size - size)])
     start = max(0, (order.size - size) // 2)
     return {"worst": worst, "median": order[start : start + size], "best": best[::-1]}
-
-
-def examples(material: Material, outcome: Outcome, *, decoder: int = 0, k: int = 1) -> dict:
-    """Worst, median and best images of one decoder, as `segmentation_figures.overlays` takes them.
-
-    Images are ranked by the mean DSC of the structures that they have.
-
-    Args:
-        material: The task's images and masks.
-        outcome: Decoders on tested images.
-        decoder: Which of them.
-        k: Images of each kind.
-
-    Returns:
-        images, true, predicted, structures and titles.
-    """
-    each = overlap.image_dice(outcome.counts[decoder])
-    with np.errstate(invalid="ignore"):
-        means = np.nansum(each, axis=1) / np.isfinite(each).sum(axis=1)
-    kinds = picked(means, k)
-    places = np.concatenate(list(kinds.values()))
-    plain, rows = material.preparations[0], outcome.rows[places]
-    names = [kind for kind, found in kinds.items() for _ in found]
-    return {
-        "images": np.stack([plain.images[row] for row in rows]),
-        "true": unpack(np.stack([plain.masks[row] for row in rows]), material.side),
-        "predicted": unpack(outcome.masks[decoder, places], material.side),
-        "structures": material.task.structures,
-        "titles": [
-            f"{name}: DSC {100 * means[p]:.1f} %" for name, p in zip(names, places, strict=True)
-        ],
-    }

@@ -1,34 +1,37 @@
-"""Scores of outlined structures and of measured heads as tables of texts."""
+"""What the chapter says in words: tables of texts, sentences and facts for the prose."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from fetalclip_nb.errors import ShapeError
+from fetalclip_nb.data.dataset import kind_of_images
 from fetalclip_nb.experiments.segmentation import overlap
+from fetalclip_nb.experiments.segmentation.fit import HEAD, Outcome
+from fetalclip_nb.experiments.segmentation.plans import Plans, Studies
+from fetalclip_nb.experiments.segmentation.recipe import DecoderRecipe
+from fetalclip_nb.experiments.segmentation.scores import (
+    Outcomes,
+    Scores,
+    annotated_circumferences,
+    measured_scores,
+    outcome_scores,
+    true_circumferences,
+)
+from fetalclip_nb.growth import STRATA_MM
+from fetalclip_nb.models.blocks import NoFeatures
+from fetalclip_nb.results import protocol
 from fetalclip_nb.results.formats import with_interval
+from fetalclip_nb.results.published import published_facts
+from fetalclip_nb.results.tables import comparison_table
 from fetalclip_nb.stats.scores import RunScores, mean_of_defined
+from fetalclip_nb.tasks.masks import STRUCTURES, MaskTask
+from fetalclip_nb.tasks.splits import Split
 
 ALL = "mean over structures"
 
-PROTOCOL = {
-    "pixels a side": 224,
-    "filters": 32,
-    "copies": 5,
-    "folds used": 5,
-    "runs a fold": 5,
-    "epochs": 100,
-    "images a step": 8,
-    "as learning rate": 3e-4,
-}
-"""The paper's settings (arXiv 2502.14807, segmentation probing)."""
-
-FEW_HEADS = {name: n for name, n in PROTOCOL.items() if name != "folds used"} | {
-    "copies": 10,
-    "sets": 5,
-}
-"""The paper's settings of few-data segmentation."""
+FEW_HEADS = DecoderRecipe(copies=10)
+"""The paper's settings of few-data segmentation; those of probing are the recipe's defaults."""
 
 _UNKNOWN = "–"
 
@@ -45,13 +48,106 @@ _AGREEMENT = {
 }
 
 
-def structure_table(scores: Mapping[str, RunScores], found: pd.DataFrame) -> pd.DataFrame:
+def task_table(tasks: Mapping[str, MaskTask]) -> pd.DataFrame:
+    """One row a task and structure: images that show it, images in which it is absent."""
+    rows = {name: task.summary() for name, task in tasks.items()}
+    return pd.concat(rows, names=["task"]).droplevel(1)
+
+
+def split_table(studies: Studies) -> pd.DataFrame:
+    """Patients and images on each side, one row a task and fold."""
+    return pd.concat(
+        protocol.split_table({name: study.split}, study.task.items.table)
+        for name, study in studies.items()
+    )
+
+
+def unlike_paper(
+    recipe: DecoderRecipe,
+    splits: Collection[Split],
+    paper: DecoderRecipe = DecoderRecipe(),  # noqa: B008 (it cannot be changed)
+    sets: str = "folds used",
+) -> str:
+    """How splits and schedule differ from the paper's; empty where they do not.
+
+    Args:
+        recipe: How decoders are trained.
+        splits: What is trained and tested on.
+        paper: How the paper trains them, on 5 folds or sets.
+        sets: What folds are called.
+
+    >>> unlike_paper(DecoderRecipe(blocks="even", patience=3, runs=1), [], FEW_HEADS, "sets")
+    '5 copies, 0 sets, 1 run a fold, evenly spaced blocks, stop after 3 epochs without progress'
+    """
+    folds = max((len(split.folds) for split in splits), default=0)
+    texts = (
+        protocol.deviation(splits, _settings(recipe, folds, sets), _settings(paper, 5, sets)),
+        "evenly spaced blocks" * (recipe.blocks == "even"),
+        "falling rate" * recipe.decay,
+        f"stop after {recipe.patience} epochs without progress" * (recipe.patience > 0),
+    )
+    return ", ".join(filter(None, texts))
+
+
+def _settings(recipe: DecoderRecipe, folds: int, sets: str) -> dict[str, float]:
+    return {
+        "pixels a side": recipe.side,
+        "filters": recipe.filters,
+        "copies": recipe.copies,
+        sets: folds,
+        "runs a fold": recipe.runs,
+        "epochs": recipe.epochs,
+        "images a step": recipe.batch_size,
+        "as learning rate": recipe.learning_rate,
+    }
+
+
+def leak_table(
+    outcomes: Outcomes, scores: Scores, task: MaskTask, models: Sequence[str]
+) -> pd.DataFrame:
+    """Pooled DSC of heads on all patients that the split tests, and without those that leak."""
+    rows = {
+        model: {
+            "as released, DSC (%)": score_text(outcome_scores(outcomes[model, HEAD], task), "dsc"),
+            "leak-free, DSC (%)": score_text(scores[model, HEAD], "dsc"),
+        }
+        for model in models
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def organ_tables(results: Mapping[str, dict], studies: Studies) -> dict[str, pd.DataFrame]:
+    """Ours beside the published numbers, a table a task but for heads."""
+    tables = {}
+    for name, study in studies.items():
+        if name != HEAD:
+            same = set(study.task.structures) == set(STRUCTURES.get(name, ()))
+            other = study.task.stand_in or ("other images" if same else "other structures")
+            known = f"segmentation/{name}/dsc"
+            tables[name] = comparison_table(results, f"{name}/dsc", known, deviation=other)
+    return tables
+
+
+def structure_tables(
+    scores: Scores, outcomes: Outcomes, studies: Studies, model: str
+) -> pd.DataFrame:
+    """`structure_table` of one model for all tasks."""
+    rows = {
+        name: structure_table(
+            scores[model, name],
+            overlap.found_table(outcomes[model, name].counts, study.task.structures),
+        )
+        for name, study in studies.items()
+    }
+    return pd.concat(rows, names=["task", "structure"])
+
+
+def structure_table(scores: Mapping[str, RunScores], missed: pd.DataFrame) -> pd.DataFrame:
     """One row a structure: Dice coefficients and distance with intervals, and what was missed.
 
     Args:
-        scores: Of one model and task, as given by `overlap.overlap_scores` and
-            `overlap.distance_scores` together.
-        found: As given by `overlap.found_table`.
+        scores: Of one model and task.
+        missed: As given by `overlap.found_table`.
 
     Returns:
         Texts; the mean over the structures comes first where there are several. A dash where
@@ -60,30 +156,60 @@ def structure_table(scores: Mapping[str, RunScores], found: pd.DataFrame) -> pd.
     rows = {
         name: {title: score_text(scores, f"{kind}/{name}") for kind, title in _OVERLAP.items()}
         | {column: _count_text(value) for column, value in counted.items()}
-        for name, counted in found.to_dict("index").items()
+        for name, counted in missed.to_dict("index").items()
     }
     if len(rows) > 1:
         means = {title: score_text(scores, kind) for kind, title in _OVERLAP.items()}
-        rows = {ALL: means | dict.fromkeys(found.columns, "")} | rows
+        rows = {ALL: means | dict.fromkeys(missed.columns, "")} | rows
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def agreement_tables(scores: Scores, outcome: Outcome, task: MaskTask) -> pd.DataFrame:
+    """`agreement_table` of the annotation itself, measured in the same way, and all models."""
+    rows = {"annotation": measured_scores(annotated_circumferences(outcome, task), outcome, task)}
+    heads = {model: found for (model, name), found in scores.items() if name == HEAD}
+    return agreement_table(rows | heads)
 
 
 def agreement_table(scores: Mapping[str, Mapping[str, RunScores]]) -> pd.DataFrame:
     """Measured against true head circumferences and their ages: one row a model.
 
     Args:
-        scores: Name (a model, the annotation itself) to its scores, as given by
-            `head_measurement.agreement` and `head_measurement.age_agreement` together.
+        scores: Name (a model, the annotation itself) to its scores.
 
     Returns:
         Texts; a dash where a score is absent.
     """
     rows = {
-        name: {"images": f"{found['hc_missed'].score.n:,}"}
-        | {title: score_text(found, kind) for kind, title in _AGREEMENT.items()}
-        for name, found in scores.items()
+        name: {"images": f"{of_model['hc_missed'].score.n:,}"}
+        | {title: score_text(of_model, kind) for kind, title in _AGREEMENT.items()}
+        for name, of_model in scores.items()
     }
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def strata_table(outcome: Outcome, task: MaskTask) -> pd.DataFrame:
+    """Overlap and measurement of heads by true circumference: where small or large ones fail.
+
+    One row a range of circumferences that has images, all others last.
+    """
+    true = true_circumferences(outcome, task)
+    last = STRATA_MM[-1][1]
+    strata = {
+        f"{low:g}–{high:g} mm": (true >= low) & ((true < high) | ((true == high) & (high == last)))
+        for low, high in STRATA_MM
+    }
+    strata["smaller or larger"] = ~np.any(list(strata.values()), axis=0)
+    rows = {}
+    for name, inside in strata.items():
+        if inside.any():
+            scores = outcome_scores(outcome.where(inside), task)
+            rows[name] = {
+                "images": int(inside.sum()),
+                "DSC, pooled (%)": score_text(scores, f"dsc/{HEAD}"),
+                "mean absolute error (mm)": score_text(scores, "hc_mae_mm"),
+            }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("true circumference")
 
 
 def score_text(scores: Mapping[str, RunScores], name: str) -> str:
@@ -97,6 +223,21 @@ def score_text(scores: Mapping[str, RunScores], name: str) -> str:
     score = scores[name].score
     # A dash between numbers that may be negative is hard to read.
     return with_interval(score, "–" if score.unit == "%" else " to ")
+
+
+def files(
+    scores: Scores, outcomes: Outcomes, studies: Studies, model: str
+) -> dict[str, pd.DataFrame]:
+    """What is saved beside the scores: all decoders' scores, and those of one model's images."""
+    splits = {name: study.split for name, study in studies.items()}
+    tables = {"runs": protocol.runs_table(scores, splits)}
+    for name, study in studies.items():
+        outcome = outcomes[model, name]
+        images = study.task.dataset.table.iloc[outcome.rows]
+        tables[f"images-{name}"] = image_table(
+            images, study.task.structures, outcome.counts, outcome.distances
+        )
+    return tables
 
 
 def image_table(
@@ -113,25 +254,94 @@ def image_table(
     Returns:
         One row an image and structure: id, patient, structure, true_pixels, dsc, hd95_mm; the
         last two are NaN where the structure is absent, hd95_mm also where no decoder has one.
-
-    Raises:
-        ShapeError: If the sizes do not match.
     """
-    counts, distances = np.asarray(counts), np.asarray(distances)
-    sizes = (len(table), len(structures))
-    if counts.shape[1:] != (*sizes, 3) or distances.shape != counts.shape[:3]:
-        raise ShapeError(
-            "Counts and distances do not fit the images",
-            expected=f"decoders, {sizes[0]} images, {sizes[1]} structures (, 3 counts)",
-            found=f"{counts.shape} and {distances.shape}",
-        )
-    repeated = table[["id", "patient"]].iloc[np.repeat(np.arange(sizes[0]), sizes[1])]
+    repeated = table[["id", "patient"]].iloc[np.repeat(np.arange(len(table)), len(structures))]
     return repeated.reset_index(drop=True).assign(
-        structure=list(structures) * sizes[0],
+        structure=list(structures) * len(table),
         true_pixels=(counts[0, ..., 0] + counts[0, ..., 2]).ravel(),
         dsc=mean_of_defined(np.moveaxis(overlap.image_dice(counts), 0, -1)).ravel(),
         hd95_mm=mean_of_defined(np.moveaxis(distances, 0, -1)).ravel(),
     )
+
+
+def facts(
+    studies: Studies,
+    plans: Plans,
+    scores: Scores,
+    recipe: DecoderRecipe,
+    model: str,
+) -> dict[str, object]:
+    """What the prose of the chapter says of a run; model is the headline's name."""
+    head = studies[HEAD]
+    decoders = len(plans[model, HEAD].jobs)
+    return {
+        **published_facts("segmentation"),
+        **protocol.split_facts(head.split),
+        "measured_sentence": measured_sentence(scores[model, HEAD]),
+        "schedule": schedule_text(recipe, decoders),
+        "image_only_sentence": image_only_sentence(scores.get((NoFeatures.name, HEAD), {})),
+        "organs_are": organs_sentence(studies),
+        "unlike_paper": unlike_paper(recipe, [head.split]) or "nothing",
+        "decoders": decoders,
+        "trained": sum(len(plan.jobs) for plan in plans.values()),
+        "images_are": kind_of_images(head.task.dataset),
+    }
+
+
+def schedule_text(recipe: DecoderRecipe, decoders: int) -> str:
+    """What a chapter says of its schedule; decoders are those of the headline model on heads.
+
+    >>> schedule_text(DecoderRecipe(), decoders=25)
+    '100 epochs at a rate of 0.0003, 8 images a step, images of 224 pixels a side, 32 filters, \
+5 augmented copies of each image, 25 decoders a model on heads'
+    """
+    copies = f"{recipe.copies} augmented copies of each image"
+    return (
+        f"{recipe.epochs} epochs at a rate of {recipe.learning_rate:g}"
+        f"{', which rises and falls' * recipe.decay}, {recipe.batch_size} images a step, "
+        f"images of {recipe.side} pixels a side, {recipe.filters} filters, "
+        f"{copies if recipe.copies else 'images as they are'}, "
+        f"{decoders} decoder{'s' * (decoders != 1)} a model on heads"
+    )
+
+
+def measured_sentence(scores: Mapping[str, RunScores]) -> str:
+    """What the prose says of measured heads.
+
+    >>> measured_sentence({})
+    'No head could be measured on these outlines.'
+    """
+    if "hc_mae_mm" not in scores:
+        return "No head could be measured on these outlines."
+    text = score_text(scores, "hc_mae_mm")
+    return f"The head circumference of these outlines is off by {text} mm on average."
+
+
+def image_only_sentence(scores: Mapping[str, RunScores]) -> str:
+    """What the prose says of the decoder without features.
+
+    >>> image_only_sentence({})
+    'No decoder was trained on the image alone.'
+    """
+    if not scores:
+        return "No decoder was trained on the image alone."
+    text = with_interval(scores["dsc"].score)
+    return f"A decoder that was trained on the image alone reaches {text} %."
+
+
+def organs_sentence(studies: Studies) -> str:
+    """What the prose says of the images of other tasks than heads.
+
+    >>> organs_sentence({})
+    'No other masks were given.'
+    """
+    kinds = {
+        name.replace("_", "-"): study.task.stand_in or kind_of_images(study.task.dataset)
+        for name, study in studies.items()
+        if name != HEAD
+    }
+    texts = "; ".join(f"the {name} views are {kind}" for name, kind in kinds.items())
+    return f"Of the others, {texts}." if texts else "No other masks were given."
 
 
 def _count_text(value: float) -> str:

@@ -1,7 +1,6 @@
 """Training one segmentation decoder: Dice loss, best epoch on validation, resumable."""
 
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,8 +18,8 @@ from fetalclip_nb.experiments.segmentation.recipe import (
     DecoderJob,
     DecoderRecipe,
     as_they_are,
-    require_rows,
 )
+from fetalclip_nb.files import whole
 
 SAVE_EVERY = 30.0
 """Seconds after which an epoch's end is written to disk, so that a killed run goes on there."""
@@ -92,10 +91,8 @@ def train_decoder(
         The decoder after its best epoch.
 
     Raises:
-        ParameterError: If there are fewer training rows than a batch, no validation row, or no
-            epoch has a finite validation loss.
+        ParameterError: If no epoch has a finite validation loss.
     """
-    require_rows(job, recipe)
     run = _begun(checkpoint, batch, job, recipe, shape, device, precision)
     saved = time.monotonic()
     while not run.finished:
@@ -131,12 +128,12 @@ def predict(
 
     Args:
         weights: State of the decoder.
-        batch: As in `train_decoder`.
+        batch: Pairs (preparation, row) of shape (n, 2) to features, images and masks.
         rows: Rows, int64 of shape (n,).
-        recipe: As in `train_decoder`.
-        shape: As in `train_decoder`.
-        device: As in `train_decoder`.
-        precision: As in `train_decoder`.
+        recipe: How the decoder was trained.
+        shape: Width of the features and number of structures.
+        device: "cpu" or "cuda".
+        precision: "bf16" computes the decoder in it.
 
     Yields:
         Positions in ``rows``, logits (on the CPU) and masks (where ``batch`` has put them),
@@ -192,10 +189,10 @@ class _Run:
         # A stream an epoch: a resumed run needs no state of a generator.
         order = np.random.default_rng([self.job.seed, self.done]).permutation(len(self.job.train))
         size = self.recipe.batch_size
-        whole = order[: len(order) // size * size]
+        rows = self.job.train[order[: len(order) // size * size]]
         self.decoder.train()
-        for places, items in _batches(self.batch, self.job.train[whole], size):
-            share = self.done + places[0] / len(whole)
+        for places, items in _batches(self.batch, rows, size):
+            share = self.done + places[0] / len(rows)
             self.optimizer.param_groups[0]["lr"] = self.recipe.rate(share / self.recipe.epochs)
             loss = self._loss(*items)
             self.optimizer.zero_grad(set_to_none=True)
@@ -217,16 +214,14 @@ class _Run:
 
     def save(self, checkpoint: Path) -> None:
         """Write all that `load` needs, whole or not at all."""
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        made = checkpoint.with_name(f"{checkpoint.name}.tmp-{os.getpid()}")
         state = {
             "decoder": self.decoder.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "losses": torch.from_numpy(self.losses[: self.done].copy()),
             "best": self.best,
         }
-        torch.save(state, made)
-        made.replace(checkpoint)
+        with whole(checkpoint) as made:
+            torch.save(state, made)
 
     def _loss(
         self, blocks: torch.Tensor, images: torch.Tensor, masks: torch.Tensor
@@ -240,7 +235,9 @@ class _Run:
         """Mean over the validation images of their batch's loss."""
         self.decoder.eval()
         total = 0.0
-        for places, items in _batches(self.batch, self.job.checked, self.recipe.batch_size):
+        for places, items in _batches(
+            self.batch, as_they_are(self.job.validation), self.recipe.batch_size
+        ):
             total += float(self._loss(*items)) * len(places)
         return total / len(self.job.validation)
 

@@ -1,17 +1,26 @@
 """Figures of segmentation are looked at by people; here: that they show what they are given."""
 
+from types import SimpleNamespace
+
 import matplotlib
 
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
-from fetalclip_nb.errors import DataError, ShapeError
-from fetalclip_nb.experiments.segmentation.figures import bland_altman, losses, overlays
+from fetalclip_nb.experiments.segmentation.figures import (
+    bland_altman,
+    losses,
+    overlays,
+    spread,
+    structures,
+)
+from fetalclip_nb.experiments.segmentation.scores import Examples
 from fetalclip_nb.results import figures
-from fetalclip_nb.stats.scores import Score
+from fetalclip_nb.stats.scores import RunScores, Score
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +58,7 @@ def cases(k=4, c=2, side=16):
 def test_overlays_show_each_image_with_its_own_outlines_and_title():
     images, true, predicted = cases()
     true[1, 0] = predicted[1, 0] = predicted[2] = False
-    figure = overlays(images, true, predicted, ["a_b", "LV"], list("wxyz"))
+    figure = overlays(Examples(images, true, predicted, ["a_b", "LV"], list("wxyz")))
     assert [axis.get_title() for axis in figure.axes] == ["w", "x", "y", "z", "", ""]
     for axis, image in zip(figure.axes, images, strict=False):
         assert (axis.images[0].get_array() == image).all()
@@ -66,26 +75,11 @@ def test_overlays_show_each_image_with_its_own_outlines_and_title():
 
 def test_overlays_leave_no_empty_column():
     images, true, predicted = cases(k=2, c=1)
-    figure = overlays(images, true, predicted, ["head"], ["", ""], size=2)
+    two = Examples(images, true, predicted, ["head"], ["", ""])
+    figure = overlays(two, size=2)
     assert len(figure.axes) == 2 and figure.get_figwidth() == 4
-    figure = overlays(images, true, predicted, ["head"], ["", ""], columns=1, size=2)
+    figure = overlays(two, columns=1, size=2)
     assert len(figure.axes) == 2 and figure.get_figwidth() == 2
-
-
-def test_overlays_refuse_what_does_not_match():
-    images, true, predicted = cases()
-    names, titles = ["a", "b"], list("wxyz")
-    draw = overlays
-    with pytest.raises(ShapeError, match=r"true. Expected: \(4, 2, 16, 16\). Found: \(3, 2, 16"):
-        draw(images, true[:3], predicted, names, titles)
-    with pytest.raises(ShapeError, match=r"predicted. Expected: \(4, 2, 16, 16\). Found: \(4, 2, "):
-        draw(images, true, predicted[..., :8], names, titles)
-    with pytest.raises(ShapeError, match=r"true. Expected: \(4, 1, 16, 16\)"):
-        draw(images, true, predicted, ["a"], titles)
-    with pytest.raises(ShapeError, match=r"titles. Expected: \(4,\). Found: \(3,\)"):
-        draw(images, true, predicted, names, titles[:3])
-    with pytest.raises(ShapeError, match="No images to show. Where: images. Expected: at least"):
-        draw(images[:0], true[:0], predicted[:0], names, [])
 
 
 # bland_altman
@@ -97,10 +91,11 @@ AGREEMENT = {
 }
 TRUE = np.array([100.0, 200.0, 150.0, 120.0, 110.0, 130.0])
 MEASURED = TRUE + np.array([0.0, 5.0, -3.1, np.nan, 7.0, -3.0])
+HEADS = pd.DataFrame({"true_mm": TRUE, "measured_mm": MEASURED})
 
 
 def test_bland_altman_shows_differences_over_means_and_marks_those_outside():
-    axis = bland_altman(MEASURED, TRUE, AGREEMENT, label="head").axes[0]
+    axis = bland_altman(HEADS, AGREEMENT, label="head").axes[0]
     *_, inside, outside = axis.lines
     # Points on a limit are within it.
     assert inside.get_xdata() == pytest.approx([100, 202.5, 128.5])
@@ -114,11 +109,11 @@ def test_bland_altman_shows_differences_over_means_and_marks_those_outside():
 
 
 def test_bland_altman_draws_bias_and_limits_with_their_intervals():
-    axis = bland_altman(MEASURED, TRUE, AGREEMENT, unit="px", label="head").axes[0]
+    axis = bland_altman(HEADS, AGREEMENT).axes[0]
     assert texts(axis.get_legend()) == [
-        "bias +1.0 px (+0.5 to +1.5)",
-        "upper 95 % limit +5.0 px (+4.0 to +6.5)",
-        "lower 95 % limit −3.0 px (−4.0 to −2.0)",
+        "bias +1.0 mm (+0.5 to +1.5)",
+        "upper 95 % limit +5.0 mm (+4.0 to +6.5)",
+        "lower 95 % limit −3.0 mm (−4.0 to −2.0)",
         "outside the limits: 2 of 5",
     ]
     assert [line.get_ydata()[0] for line in axis.lines[:3]] == [1, 5, -3]
@@ -129,26 +124,24 @@ def test_bland_altman_draws_bias_and_limits_with_their_intervals():
 
 def test_bland_altman_without_any_measurement_has_no_lines():
     none = score(np.nan, np.nan, np.nan)
-    axis = bland_altman(
-        np.full(6, np.nan), TRUE, dict.fromkeys(AGREEMENT, none), label="head"
-    ).axes[0]
+    heads = HEADS.assign(measured_mm=np.nan)
+    axis = bland_altman(heads, dict.fromkeys(AGREEMENT, none)).axes[0]
     assert texts(axis.get_legend()) == ["outside the limits: 0 of 0"] and not axis.patches
     assert axis.get_title() == "0 measured, 6 not measured"
-
-
-def test_bland_altman_refuses_missing_references_and_other_sizes():
-    with pytest.raises(ShapeError, match=r"Sizes do not match. Where: true. Expected: \(5,\)"):
-        bland_altman(MEASURED[:5], TRUE, AGREEMENT, label="head")
-    with pytest.raises(DataError, match="Found: 1 of 6 are none. What to do: leave out the images"):
-        bland_altman(TRUE, MEASURED, AGREEMENT, label="head")
 
 
 # losses
 
 
+def of_heads(losses):
+    """Model to losses as outcomes on heads, beside those of another task."""
+    other = {("m", "abdomen"): SimpleNamespace(losses=np.ones((9, 9)))}
+    return other | {(m, "head"): SimpleNamespace(losses=values) for m, values in losses.items()}
+
+
 def test_losses_ignore_decoders_that_have_stopped():
     runs = np.array([[0.8, 0.6, np.nan, np.nan], [0.4, 0.2, 0.1, np.nan]])
-    axis = losses({"m": runs, "n": runs[:, :2] + 1}, label="loss").axes[0]
+    axis = losses(of_heads({"m": runs, "n": runs[:, :2] + 1}), "head").axes[0]
     line, other = axis.lines
     assert line.get_xdata().tolist() == [1, 2, 3]
     assert line.get_ydata() == pytest.approx([0.6, 0.4, 0.1])
@@ -157,17 +150,41 @@ def test_losses_ignore_decoders_that_have_stopped():
     assert ends(axis.collections[1]) == pytest.approx((1.2, 1.8))
     assert line.get_marker() != other.get_marker() and line.get_color() != other.get_color()
     assert texts(axis.get_legend()) == ["m", "n"]
-    assert (axis.get_xlabel(), axis.get_ylabel()) == ("epoch", "loss")
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("epoch", "Dice loss, validation heads")
     assert axis.get_xlim() == (0.5, 4.5)
 
 
 @pytest.mark.filterwarnings("error")
 def test_losses_of_one_epoch_or_none_draw():
     runs = {"one": np.array([[0.5]]), "none": np.array([[np.nan]])}
-    axis = losses(runs, label="loss").axes[0]
+    axis = losses(of_heads(runs), "head").axes[0]
     assert [len(line.get_xdata()) for line in axis.lines] == [1, 0]
     assert axis.lines[0].get_marker() not in ("", "None", None)
     axis.figure.canvas.draw()  # where spacings of markers are looked at
+
+
+# structures and spread
+
+
+def test_structures_and_spread_show_the_models_asked_for():
+    def runs(value):
+        return RunScores(np.array([value, value + 0.1]), score(value, value, value))
+
+    scores = {
+        ("m", "head"): {"dsc": runs(0.9), "dsc/head": runs(0.9), "hd95/head": runs(2)},
+        ("m", "abdomen"): {"dsc": runs(0.5), "dsc/spine": runs(0.4)},
+        ("image only", "head"): {"dsc": runs(0.2), "dsc/head": runs(0.2)},
+        ("mean mask", "head"): {"dsc": runs(0.6), "dsc/head": runs(0.6)},
+    }
+    axis = structures(scores, ["m"]).axes[0]
+    assert [t.get_text() for t in axis.get_yticklabels()] == ["head: head", "abdomen: spine"]
+    assert texts(axis.get_legend()) == ["m", "mean mask"]
+    points = [container.lines[0].get_xdata().tolist() for container in axis.containers]
+    assert points == [pytest.approx([90, 40]), pytest.approx([60])]
+    axis = spread(scores, "head").axes[0]
+    assert [t.get_text() for t in axis.get_yticklabels()] == ["m", "image only", "mean mask"]
+    assert axis.lines[0].get_xdata() == pytest.approx([90, 100])
+    assert axis.get_xlabel() == "pooled DSC, heads (%)"
 
 
 # structure_bars
@@ -204,15 +221,15 @@ def test_rows_keep_apart_and_no_model_is_left_out_however_many_there_are():
     heights = np.array([container.lines[0].get_ydata() for container in axis.containers])
     assert heights.shape == (25, 2)
     assert heights[:, 0].max() < 0.5 < heights[:, 1].min() and (np.diff(heights[:, 0]) > 0).all()
-    runs = losses(dict.fromkeys(names, np.ones((2, 3))), label="x").axes[0]
+    runs = losses(of_heads(dict.fromkeys(names, np.ones((2, 3)))), "head").axes[0]
     assert len(runs.lines) == 25
 
 
 def test_figures_are_opaque_white():
     one = {"m": {"a": score(0.5, 0.4, 0.6)}}
     figures.structure_bars(one, label="x")
-    losses({"m": np.ones((2, 3))}, label="x")
-    bland_altman(MEASURED, TRUE, AGREEMENT, label="head")
-    overlays(*cases(c=1), ["head"], list("wxyz"))
+    losses(of_heads({"m": np.ones((2, 3))}), "head")
+    bland_altman(HEADS, AGREEMENT, label="head")
+    overlays(Examples(*cases(c=1), ["head"], list("wxyz")))
     for figure in map(plt.figure, plt.get_fignums()):
         assert figure.get_facecolor() == (1.0, 1.0, 1.0, 1.0)

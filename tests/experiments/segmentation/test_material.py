@@ -11,14 +11,8 @@ from torch.nn import functional
 
 from fetalclip_nb.data.augmentation import Augmentation, augmented, augmented_masks
 from fetalclip_nb.data.images import pad_to_square, read_square
-from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.experiments.segmentation import squares as squares_module
-from fetalclip_nb.experiments.segmentation.material import (
-    Material,
-    gather,
-    require_side,
-    trained_rows,
-)
+from fetalclip_nb.experiments.segmentation.material import Material, gather, trained_rows
 from fetalclip_nb.experiments.segmentation.squares import unpack
 from fetalclip_nb.models.blocks import BlockEncoder, NoFeatures
 from fetalclip_nb.tasks.splits import Fold, Split
@@ -143,13 +137,6 @@ def test_pairs_are_all_copies_of_the_rows_or_the_rows_as_they_are(copied, square
     assert squares.pairs(rows).tolist() == [[0, rows[0]], [0, rows[1]]]
 
 
-def test_rows_without_copies_cannot_be_trained_on(trunks, copied):
-    tested = np.flatnonzero(~trained_patients(trunks))
-    name = trunks.dataset.table["id"][tested[0]]
-    with pytest.raises(ParameterError, match=f"no augmented copies. Where: abdomen. Found: {name}"):
-        copied.pairs(np.array([np.flatnonzero(trained_patients(trunks))[0], tested[0]]))
-
-
 def test_key_changes_with_all_that_decoders_are_given(trunks, encoder, tmp_path):
     kept = trained_patients(trunks)
     fewer = kept.copy()
@@ -261,20 +248,6 @@ def test_trained_rows_are_those_of_all_folds(trunks):
     for splits, patients in (((first,), [0, 2, 3]), ((first, second), [0, 1, 2, 3])):
         found = np.flatnonzero(trained_rows(trunks, *splits))
         assert found.tolist() == rows_by_hand(table, [names[i] for i in patients])
-
-
-@pytest.mark.parametrize("side", [0, -16, 8, 24, 100])
-def test_sides_that_cannot_be_used(side, trunks, encoder, tmp_path):
-    with pytest.raises(ParameterError, match=rf"positive multiple of 16. Found: {side}\."):
-        gather(encoder, trunks, trained_patients(trunks), side=side, copies=0, cache_dir=tmp_path)
-    assert not any(tmp_path.iterdir())
-    require_side(16), require_side(224)
-
-
-def test_someone_must_be_trained_on(trunks, encoder, tmp_path):
-    nobody = np.zeros(len(trunks.dataset), bool)
-    with pytest.raises(ParameterError, match="No image is trained on. Where: abdomen"):
-        gather(encoder, trunks, nobody, side=SIDE, copies=0, cache_dir=tmp_path)
 
 
 def test_material_shape_and_copies_by_hand(trunks):

@@ -8,26 +8,23 @@ import pandas as pd
 import pytest
 
 from fetalclip_nb.data.dataset import Dataset
-from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.experiments.segmentation import measurement, overlap
-from fetalclip_nb.experiments.segmentation.fit import Outcome
+from fetalclip_nb.experiments.segmentation.fit import Outcome, is_measured
 from fetalclip_nb.experiments.segmentation.material import Material
 from fetalclip_nb.experiments.segmentation.scores import (
     annotated_circumferences,
     examples,
-    is_measured,
     limits,
     mean_mask,
+    measured_heads,
     measured_scores,
     on_patients,
     outcome_scores,
     picked,
-    strata_table,
-    structure_scores,
     true_circumferences,
 )
 from fetalclip_nb.experiments.segmentation.squares import pack, unpack
-from fetalclip_nb.experiments.segmentation.tables import score_text
+from fetalclip_nb.experiments.segmentation.tables import score_text, strata_table
 from fetalclip_nb.growth import gestational_age
 from fetalclip_nb.stats.scores import weights
 from fetalclip_nb.tasks.masks import MaskTask
@@ -182,11 +179,6 @@ def test_picked_of_few_or_equal_images(values, expected):
     assert [places.tolist() for places in picked(np.array(values)).values()] == expected
 
 
-def test_picked_refuses_to_pick_nothing():
-    with pytest.raises(ParameterError, match="Nothing to pick. Where: k. Expected: 1 or more. F"):
-        picked(np.ones(3), k=0)
-
-
 ROWS = np.array([1, 3, 4, 6, 8, 10, 11])
 ERRORS = {0: (5, 9, 0, 30, 2, 14, 60), 1: (60, 0, 30, 5, 14, 9, 2)}
 
@@ -206,13 +198,11 @@ def outcome(squares):
     return Outcome(ROWS, counts, unused, unused, pack(predicted), np.ones(2, int), losses)
 
 
-@pytest.mark.parametrize("decoder", [0, 1])
-def test_examples_are_pictures_and_masks_of_the_ranked_rows(squares, outcome, decoder):
+def test_examples_are_squares_and_masks_of_the_ranked_rows(squares, outcome):
     task = squares.task
-    found = examples(squares, outcome, decoder=decoder, k=2)
-    assert set(found) == {"images", "true", "predicted", "structures", "titles"}
-    assert found["structures"] == task.structures
-    predicted = unpack(outcome.masks, SIDE)[decoder]
+    found = examples(squares, outcome, k=2)
+    assert found.structures == task.structures
+    predicted = unpack(outcome.masks, SIDE)[0]
     true = squares.batch(np.stack([np.zeros_like(ROWS), ROWS], 1))[2].numpy() > 0
     means = [
         np.mean([2 * (p & t).sum() / (p.sum() + t.sum()) for p, t in zip(*pair, strict=True)])
@@ -223,13 +213,13 @@ def test_examples_are_pictures_and_masks_of_the_ranked_rows(squares, outcome, de
     places = [*order[:2], *order[2:4], *order[:-3:-1]]
     for i, place in enumerate(places):
         row = ROWS[place]
-        assert np.array_equal(found["images"][i], squares.preparations[0].images[row])
-        assert np.array_equal(found["true"][i], true[place])
-        assert np.array_equal(found["predicted"][i], predicted[place])
+        assert np.array_equal(found.images[i], squares.preparations[0].images[row])
+        assert np.array_equal(found.true[i], true[place])
+        assert np.array_equal(found.predicted[i], predicted[place])
         kind = ("worst", "median", "best")[i // 2]
-        assert found["titles"][i] == f"{kind}: DSC {100 * means[place]:.1f} %"
-    assert len(found["titles"]) == len(found["images"]) == 6
-    assert found["images"].dtype == np.uint8 and found["predicted"].dtype == bool
+        assert found.titles[i] == f"{kind}: DSC {100 * means[place]:.1f} %"
+    assert len(found.titles) == len(found.images) == 6
+    assert found.images.dtype == np.uint8 and found.predicted.dtype == bool
 
 
 def test_structures_that_an_image_lacks_do_not_rank_it(squares, outcome):
@@ -242,14 +232,14 @@ def test_structures_that_an_image_lacks_do_not_rank_it(squares, outcome):
         warnings.simplefilter("error")
         found = examples(squares, replace(outcome, counts=counts), k=2)
     images = squares.preparations[0].images
-    assert np.array_equal(found["images"][4], images[ROWS[2]])
-    assert found["titles"][4] == "best: DSC 90.0 %"
-    assert not any(np.array_equal(image, images[ROWS[5]]) for image in found["images"])
-    assert len(found["titles"]) == 6
+    assert np.array_equal(found.images[4], images[ROWS[2]])
+    assert found.titles[4] == "best: DSC 90.0 %"
+    assert not any(np.array_equal(image, images[ROWS[5]]) for image in found.images)
+    assert len(found.titles) == 6
 
 
 def test_examples_of_one_image_each_are_the_default(squares, outcome):
-    assert [title.split(":")[0] for title in examples(squares, outcome)["titles"]] == [
+    assert [title.split(":")[0] for title in examples(squares, outcome).titles] == [
         "worst", "median", "best"
     ]  # fmt: skip
 
@@ -439,11 +429,13 @@ def test_heads_are_measured_where_sizes_are_known(heads, trunks):
         assert not is_measured(replace(heads, dataset=replace(heads.dataset, table=table)))
 
 
-def test_limits_are_unknown_where_too_few_probes_are_measured(head_squares, measured):
-    known = limits(measured_scores(measured.circumferences, measured, head_squares.task))
-    assert all(np.isfinite(score.value) for score in known.values())
-    none = np.full(len(measured.rows), np.nan)
-    unknown = limits(measured_scores(none, measured, head_squares.task))
+def test_limits_are_unknown_where_too_few_heads_are_measured(head_squares, measured):
+    task = head_squares.task
+    heads = measured_heads(measured, task)
+    known = limits(heads)
+    scores = measured_scores(measured.circumferences[0], measured, task)
+    assert [known[end] for end in known] == [scores[f"hc_{end}_mm"].score for end in known]
+    unknown = limits(heads.assign(measured_mm=np.nan))
     assert list(unknown) == ["bias", "low", "high"]
     assert all(np.isnan(score.value) for score in unknown.values())
 
@@ -466,7 +458,7 @@ def test_strata_by_hand(head_squares, measured):
     found = strata_table(measured, task)
     assert found.index.tolist() == list(expected)
     assert found.index.name == "true circumference"
-    assert found["images"].tolist() == [2, 1, 1, 2, 2]
+    assert found.images.tolist() == [2, 1, 1, 2, 2]
     for name, places in expected.items():
         kept = np.isin(np.arange(8), places)
         alone = outcome_scores(measured.where(kept), task)
@@ -481,19 +473,4 @@ def test_strata_by_hand(head_squares, measured):
 def test_strata_without_images_are_left_out(head_squares, measured):
     task = with_table(head_squares.task, hc_mm=180.0)
     found = strata_table(measured, task)
-    assert found.index.tolist() == ["150–200 mm"] and found["images"].tolist() == [8]
-
-
-def test_structure_scores_are_the_pooled_ones_of_the_models_asked_for(squares, scored_outcome):
-    found = outcome_scores(scored_outcome, squares.task)
-    table = {("one", "abdomen"): found, ("two", "abdomen"): found, ("one", "head"): {}}
-    table["one", "head"] = {"dsc": found["dsc"], "dsc/head": found["dsc/spine"]}
-    picked = structure_scores(table, ["one"])
-    assert list(picked) == ["one"]
-    assert list(picked["one"]) == [
-        *(f"abdomen: {name}" for name in squares.task.structures),
-        "head: head",
-    ]
-    assert picked["one"]["abdomen: spine"] is found["dsc/spine"].score
-    assert picked["one"]["head: head"] is found["dsc/spine"].score
-    assert structure_scores(table, ["two", "none"])["none"] == {}
+    assert found.index.tolist() == ["150–200 mm"] and found.images.tolist() == [8]

@@ -4,18 +4,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fetalclip_nb.errors import ShapeError
 from fetalclip_nb.experiments.segmentation import measurement, overlap, tables
+from fetalclip_nb.experiments.segmentation.recipe import DecoderRecipe
 from fetalclip_nb.results import protocol, published
 from fetalclip_nb.results.result_files import Row
 from fetalclip_nb.results.tables import comparison_table
 from fetalclip_nb.stats.scores import RunScores, Score
+from fetalclip_nb.tasks.splits import Fold, Split
 
 
 def found(value, low, high, n=8, unit="%"):
     return RunScores(np.array([value]), Score(value, low, high, value, n, 4, unit))
 
 
+FOLDS = (Fold((), ()),)
 FOUND = pd.DataFrame(
     {"images": [12345, 3], "not found": [0.4, 3], "absent": [0, 9], "found where absent": [0, 2.5]},
     index=["heart", "IVS"],
@@ -88,8 +90,38 @@ def test_image_table_is_the_mean_over_decoders_of_each_image_and_structure():
         ["j", "q", "a", 4, 0.5, 2],
         ["j", "q", "b", 2, 0.5, 5],
     ]
-    with pytest.raises(ShapeError, match=r"2 images, 1 structures.*\(2, 2, 2, 3\)"):
-        tables.image_table(table, ["a"], np.array([one, other]), distances)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "decoders", "text"),
+    [
+        (DecoderRecipe(learning_rate=0.01, epochs=8, batch_size=4, filters=16, decay=True,
+                       side=128, copies=0), 1,
+         "8 epochs at a rate of 0.01, which rises and falls, 4 images a step, images of 128 pixels "
+         "a side, 16 filters, images as they are, 1 decoder a model on heads"),
+        (DecoderRecipe(), 25,
+         "100 epochs at a rate of 0.0003, 8 images a step, images of 224 pixels a side, "
+         "32 filters, 5 augmented copies of each image, 25 decoders a model on heads"),
+    ],
+)  # fmt: skip
+def test_schedule_in_words(recipe, decoders, text):
+    assert tables.schedule_text(recipe, decoders) == text
+
+
+@pytest.mark.parametrize(
+    ("recipe", "splits", "text"),
+    [
+        (DecoderRecipe(), [Split("official", (), FOLDS * 5)], ""),
+        (DecoderRecipe(decay=True, copies=0, epochs=1), [Split("own", (), FOLDS)],
+         "own split, 0 copies, 1 fold used, 1 epoch, falling rate"),
+        (DecoderRecipe(side=64, filters=8, batch_size=1, learning_rate=0.01, patience=2,
+                       blocks="even"), [Split("official", (), FOLDS * 5)],
+         "64 pixels a side, 8 filters, 1 image a step, 0.01 as learning rate, "
+         "evenly spaced blocks, stop after 2 epochs without progress"),
+    ],
+)  # fmt: skip
+def test_what_differs_from_the_paper(recipe, splits, text):
+    assert tables.unlike_paper(recipe, splits) == text
 
 
 def task_scores():

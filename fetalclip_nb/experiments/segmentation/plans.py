@@ -1,0 +1,197 @@
+"""From folders to what every decoder of the chapter learns from: tasks, splits, plans."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from fetalclip_nb.data.dataset import Dataset
+from fetalclip_nb.data.sources import data_folder
+from fetalclip_nb.experiments.segmentation.decoder import UPSCALING
+from fetalclip_nb.experiments.segmentation.material import Material, gather, trained_rows
+from fetalclip_nb.experiments.segmentation.recipe import (
+    DecoderJob,
+    DecoderRecipe,
+    require_enough_rows,
+    require_shown,
+)
+from fetalclip_nb.models.blocks import BlockEncoder, NoFeatures
+from fetalclip_nb.models.model import Model
+from fetalclip_nb.tasks.choice import choose_folds, official_head
+from fetalclip_nb.tasks.masks import MaskTask, head_task, structure_task
+from fetalclip_nb.tasks.splits import Split, first_folds, fit_seed, rows_of
+
+
+def open_tasks(heads: Dataset, *, abdomen: str, heart: str) -> dict[str, MaskTask]:
+    """Images and masks by task: head, abdomen, four_chamber. Every mask is checked.
+
+    Args:
+        heads: In the layout of HC18.
+        abdomen: Folder of images and masks, "demo" for phantoms, empty for none.
+        heart: The same for four-chamber views.
+    """
+    tasks = {"head": head_task(heads)}
+    organs = {"abdomen": ("abdomen", abdomen), "four_chamber": ("heart", heart)}
+    for name, (phantoms, root) in organs.items():
+        if root:
+            tasks[name] = structure_task(name, data_folder(root, demo=phantoms))
+    return tasks
+
+
+@dataclass(frozen=True)
+class Study:
+    """A task and whose images its decoders are trained and tested on.
+
+    Attributes:
+        task: Images and masks.
+        split: The folds that are used; its test patients are on no other side.
+        tested: Patients that decoders are tested on: with the authors' split of HC18 all that
+            it tests, also those that it trains on.
+    """
+
+    task: MaskTask
+    split: Split
+    tested: tuple[str, ...]
+
+    @property
+    def leaks(self) -> bool:
+        """Whether patients are tested that the split trains or validates on."""
+        return self.tested != self.split.test
+
+
+def split_patients(
+    tasks: Mapping[str, MaskTask],
+    choice: str,
+    released_root: Path,
+    *,
+    folds: int,
+    head_folds: int,
+    organ_folds: int,
+    seed: int,
+) -> dict[str, Study]:
+    """Whose images are trained and tested on, by task.
+
+    Args:
+        tasks: As given by `open_tasks`.
+        choice: "official", "own" or "auto", of heads; organs always have own splits.
+        released_root: Folder in the layout of the authors' repository.
+        folds: Own folds.
+        head_folds: How many of the folds are used for heads.
+        organ_folds: How many of them are used for the others.
+        seed: Seed of own folds.
+    """
+    studies = {}
+    for name, task in tasks.items():
+        rule, used = (choice, head_folds) if name == "head" else ("own", organ_folds)
+        data = (task.items, task.dataset, released_root)
+        split = choose_folds(rule, *data, seed=seed, folds=folds)
+        official = name == "head" and split.source.startswith("official")
+        tested = official_head(*data)[0].test if official else split.test
+        split = first_folds(split, used, name="head_folds, organ_folds")
+        studies[name] = Study(task, split, tested)
+    return studies
+
+
+Studies = Mapping[str, Study]
+"""Task to its split data."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Decoders of one encoder and task: one for each fold of each split, and run.
+
+    Attributes:
+        material: Features, images and masks.
+        splits: One split for probing, one for each support size for few-data training.
+        tested: Patients that the decoders are tested on.
+        recipe: How many decoders a fold, and how they are trained.
+        seed: What the decoders' seeds are made of, with training patients and runs.
+    """
+
+    material: Material
+    splits: tuple[Split, ...]
+    tested: tuple[str, ...]
+    recipe: DecoderRecipe
+    seed: int
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Rows of the task that are tested, int64."""
+        return np.flatnonzero(rows_of(self.material.task.items.table, self.tested))
+
+    @property
+    def jobs(self) -> list[DecoderJob]:
+        """What each decoder learns from, in the order of splits, folds and runs."""
+        table = self.material.task.items.table
+        return [
+            DecoderJob(
+                self.material.pairs(np.flatnonzero(rows_of(table, fold.train))),
+                np.flatnonzero(rows_of(table, fold.validation)),
+                fit_seed(self.seed, fold.train, run),
+            )
+            for split in self.splits
+            for fold in split.folds
+            for run in range(self.recipe.runs)
+        ]
+
+
+Plans = Mapping[tuple[str, str], Plan]
+"""(model, task) to what its decoders learn from."""
+
+
+def gather_plan(
+    encoder: BlockEncoder | NoFeatures,
+    task: MaskTask,
+    splits: tuple[Split, ...],
+    tested: tuple[str, ...],
+    *,
+    recipe: DecoderRecipe,
+    cache_dir: Path,
+    batch_size: int,
+    seed: int,
+) -> Plan:
+    """Compute or read the material of one encoder's decoders of a task, as `gather` does."""
+    rows, size = trained_rows(task, *splits), {"side": recipe.side, "copies": recipe.copies}
+    where = {"cache_dir": cache_dir, "batch_size": batch_size}
+    material = gather(encoder, task, rows, **size, **where, seed=seed)
+    return Plan(material, splits, tested, recipe, seed)
+
+
+def plan_decoders(
+    models: Iterable[Model],
+    studies: Studies,
+    recipe: DecoderRecipe,
+    *,
+    image_only: bool,
+    cache_dir: Path,
+    batch_size: int,
+    seed: int,
+) -> Plans:
+    """Compute or read the features of all models for all tasks.
+
+    Args:
+        models: Loaded one after the other, after the splits have been checked.
+        studies: As given by `split_patients`.
+        recipe: How decoders are trained.
+        image_only: Also plan decoders of heads without any features.
+        cache_dir: Folder that all notebooks share.
+        batch_size: Images in an encoder's forward pass.
+        seed: Seed of copies and decoders.
+    """
+    require_enough_rows({n: (study.task, [study.split]) for n, study in studies.items()}, recipe)
+    for study in studies.values():
+        require_shown(study.task, study.split)
+    gathered = partial(
+        gather_plan, recipe=recipe, cache_dir=cache_dir, batch_size=batch_size, seed=seed
+    )
+    data = {name: (s.task, (s.split,), s.tested) for name, s in studies.items()}
+    plans = {}
+    for model in models:
+        encoder = BlockEncoder(model, recipe.blocks, recipe.side // UPSCALING)
+        print(f"{model.name}: blocks {', '.join(map(str, encoder.blocks))}, width {encoder.width}")
+        plans |= {(model.name, name): gathered(encoder, *parts) for name, parts in data.items()}
+    if image_only:
+        plans[NoFeatures.name, "head"] = gathered(NoFeatures(), *data["head"])
+    return plans
