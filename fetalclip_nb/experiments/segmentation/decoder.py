@@ -50,8 +50,8 @@ class Decoder(nn.Module):
         )
         channels = [8 * f, 4 * f, 2 * f, f, f // 2]
         steps = list(itertools.pairwise(channels))
-        self.ups = nn.ModuleList([_up(above, here, 2) for above, here in steps])
-        self.joins = nn.ModuleList([_join(here, 3 if here > f // 2 else 2) for _, here in steps])
+        self.ups = nn.ModuleList([_up(above, below, 2) for above, below in steps])
+        self.joins = nn.ModuleList([_join(below, 3 if below > f // 2 else 2) for _, below in steps])
         self.head = nn.Conv2d(f // 2, structures, 1)
 
     def forward(self, blocks: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
@@ -67,10 +67,10 @@ class Decoder(nn.Module):
         """
         early, third, half, x = blocks.unbind(1)
         x = self.deep(x)
-        for up, skip, join, given in zip(
+        for up, skip, join, skipped in zip(
             self.ups, self.skips, self.joins, (half, third, early, image), strict=True
         ):
-            x = join(torch.cat([up(x), skip(given)], dim=1))
+            x = join(torch.cat([up(x), skip(skipped)], dim=1))
         return self.head(x)
 
 

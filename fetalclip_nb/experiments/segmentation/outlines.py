@@ -38,9 +38,9 @@ def draw_outlines(axis: plt.Axes, true: np.ndarray, predicted: np.ndarray) -> No
             _outline(axis, mask, colour, style)
             for mask, style in zip(pair, ("-", _DASHES), strict=True)
         ]
-        found = next((each for each in points if len(each)), None)
-        if found is not None and len(true) > 1:
-            labels.append(_free(found, labels))
+        outline = next((each for each in points if len(each)), None)
+        if outline is not None and len(true) > 1:
+            labels.append(_free(outline, labels))
             _number(axis, labels[-1], i + 1, colour)
     (left, right), (top, bottom) = _window((true | predicted).any(axis=0))
     axis.set(xlim=(left, right), ylim=(bottom, top))

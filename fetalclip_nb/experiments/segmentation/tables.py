@@ -167,7 +167,7 @@ def structure_table(scores: Mapping[str, RunScores], missed: pd.DataFrame) -> pd
 def agreement_tables(scores: Scores, outcome: Outcome, task: MaskTask) -> pd.DataFrame:
     """`agreement_table` of the annotation itself, measured in the same way, and all models."""
     rows = {"annotation": measured_scores(annotated_circumferences(outcome, task), outcome, task)}
-    heads = {model: found for (model, name), found in scores.items() if name == HEAD}
+    heads = {model: of_head for (model, name), of_head in scores.items() if name == HEAD}
     return agreement_table(rows | heads)
 
 

@@ -179,10 +179,10 @@ class _Run:
     def finished(self) -> bool:
         if self.done == self.recipe.epochs:
             return True
-        seen = self.losses[: self.done]
-        if not self.recipe.patience or not np.isfinite(seen).any():
+        losses = self.losses[: self.done]
+        if not self.recipe.patience or not np.isfinite(losses).any():
             return False
-        return self.done - 1 - int(np.nanargmin(seen)) >= self.recipe.patience
+        return self.done - 1 - int(np.nanargmin(losses)) >= self.recipe.patience
 
     def epoch(self) -> None:
         """One pass over the training rows, then the validation loss."""
@@ -200,8 +200,8 @@ class _Run:
             self.optimizer.step()
         self.losses[self.done] = self._validation_loss()
         self.done += 1
-        seen = self.losses[: self.done]
-        if np.isfinite(seen).any() and np.nanargmin(seen) == self.done - 1:
+        losses = self.losses[: self.done]
+        if np.isfinite(losses).any() and np.nanargmin(losses) == self.done - 1:
             self.best = _copy(self.decoder.state_dict())
 
     def load(self, state: dict) -> None:
