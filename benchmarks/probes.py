@@ -2,8 +2,8 @@
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from fetalclip_nb.data.images import read_square
 from fetalclip_nb.experiments.linear_probing.fit import LinearProbes, train_probes
-from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe, ProbeRows
+from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe, ProbeRows, Problem
 from fetalclip_nb.experiments.linear_probing.rivals import logistic_regression, nearest_neighbours
 from fetalclip_nb.models.model import load_model
 
@@ -25,26 +25,16 @@ FEW = ProbeRecipe(batch_size=16, epochs=100)
 PER_PATIENT, COPIES = 7, 10
 
 
-class Task(NamedTuple):
-    """Arguments of `train_probes`."""
-
-    features: np.ndarray
-    targets: np.ndarray
-    groups: list[ProbeRows]
-    n_classes: int = CLASSES
-    recipe: ProbeRecipe = ProbeRecipe()
-
-
-def probe_task() -> Task:
+def probe_task() -> Problem:
     """Five folds of 15,000 rows: each trains on 12,000 and is validated on 3,000."""
     features, targets = _embeddings(15_000)
     parts = np.array_split(np.random.default_rng(1).permutation(len(targets)), 5)
     every = np.arange(len(targets))
     groups = [ProbeRows(np.setdiff1d(every, part), part, tuple(range(SEEDS))) for part in parts]
-    return Task(features, targets, groups)
+    return Problem(features, targets, groups, CLASSES, ProbeRecipe())
 
 
-def few_task() -> Task:
+def few_task() -> Problem:
     """Six sizes x five supports of 2 to 64 patients: 7 images each, 10 copies of each image."""
     images = 2_100
     features, targets = _embeddings(images, copies=COPIES + 1)
@@ -55,7 +45,7 @@ def few_task() -> Task:
             train, validation = np.split(drawn, 2)
             copies = np.concatenate([train + images * (1 + copy) for copy in range(COPIES)])
             groups.append(ProbeRows(copies, validation, tuple(range(SEEDS))))
-    return Task(features, targets, groups, recipe=FEW)
+    return Problem(features, targets, groups, CLASSES, FEW)
 
 
 def probes() -> dict[str, float | Measure]:
@@ -64,10 +54,8 @@ def probes() -> dict[str, float | Measure]:
     The probes with seed 0 are also trained alone, one a fold, to compare what they answer.
     """
     task = probe_task()
-    stacked, (found, *_) = best_of(*[lambda: train_probes(*task)] * 3)
-    single, alone = best_of(
-        *[lambda d=data: train_probes(*_alone(task, d)) for data in task.groups]
-    )
+    stacked, (found, *_) = best_of(*[lambda: train_probes(task)] * 3)
+    single, alone = best_of(*[lambda d=data: train_probes(_alone(task, d)) for data in task.groups])
     loop, plain = best_of(*[lambda d=data: _bare_loop(task, d) for data in task.groups[:2]])
     guesses = found.logits(task.features).argmax(2)[::SEEDS]
     unlike_alone = guesses != [probe.logits(task.features)[0].argmax(1) for probe in alone]
@@ -88,7 +76,7 @@ def few_probes() -> dict[str, float | Measure]:
     """150 probes of few-data training, 100 epochs of batches of 16 rows."""
     task = few_task()
     return {
-        "150 probes, stacked": best_seconds(lambda: train_probes(*task)),
+        "150 probes, stacked": best_seconds(lambda: train_probes(task)),
         "working memory": peak_memory(few_task, _one_epoch),
     }
 
@@ -114,15 +102,15 @@ def _embeddings(images: int, copies: int = 1) -> tuple[np.ndarray, np.ndarray]:
     return features, np.tile(scores.argmax(1), copies)
 
 
-def _alone(task: Task, data: ProbeRows) -> Task:
-    return task._replace(groups=[ProbeRows(data.train, data.validation, (0,))])
+def _alone(task: Problem, data: ProbeRows) -> Problem:
+    return replace(task, groups=[ProbeRows(data.train, data.validation, (0,))])
 
 
-def _one_epoch(task: Task) -> None:
-    train_probes(*task._replace(recipe=ProbeRecipe(batch_size=task.recipe.batch_size, epochs=1)))
+def _one_epoch(task: Problem) -> None:
+    train_probes(replace(task, recipe=replace(task.recipe, epochs=1)))
 
 
-def _bare_loop(task: Task, data: ProbeRows, device: str = "cpu") -> np.ndarray:
+def _bare_loop(task: Problem, data: ProbeRows, device: str = "cpu") -> np.ndarray:
     """One probe as anyone would write it, features in memory; its guesses for all rows."""
     torch.manual_seed(0)
     layer = nn.Linear(WIDTH, CLASSES).to(device)
@@ -163,7 +151,7 @@ class _Reread(Dataset):
         return self.preprocess(read_square(self.paths[row])), row
 
 
-def _authors_step(task: Task) -> float:
+def _authors_step(task: Problem) -> float:
     """Seconds a training step when the loader prepares 64 images for each.
 
     Left out, all in favour of this way: augmentation, validation images, metrics, Lightning.
@@ -198,9 +186,9 @@ def _write_scan(path: Path, seed: int) -> None:
     Image.fromarray(speckle.clip(0, 255).astype(np.uint8)).save(path)
 
 
-def _on_gpu(task: Task) -> dict[str, float]:
+def _on_gpu(task: Problem) -> dict[str, float]:
     def stacked() -> LinearProbes:
-        return train_probes(*task, device="cuda")
+        return train_probes(task, device="cuda")
 
     stacked()  # the first call on a device loads its libraries
     return {

@@ -5,8 +5,15 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "choice": ["choose_folds", "choose_supports", "never_trained", "official_head"],
-        "items": ["CHD_CLASSES", "clip_items", "image_items"],
+        "choice": ["choose_folds", "choose_supports", "official_head"],
+        "items": [
+            "CHD_CLASSES",
+            "Task",
+            "clip_items",
+            "image_items",
+            "plane_items",
+            "require_enough_rows",
+        ],
         "masks": ["STRUCTURES", "head_task", "open_tasks", "structure_task"],
         "official_splits": ["leak_table", "splits_available"],
         "splits": ["first_folds"],

@@ -1,11 +1,11 @@
 """Which splits a probe uses: the authors' where they apply, else own ones."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.errors import DataError, ParameterError, listing
-from fetalclip_nb.tasks.items import Items
+from fetalclip_nb.tasks.items import Items, Task
 from fetalclip_nb.tasks.official_splits import (
     OFFICIAL,
     official_folds,
@@ -117,21 +117,17 @@ def official_head(items: Items, dataset: Dataset, released_root: Path) -> tuple[
     return official_folds(released_root, items.name), free
 
 
-def never_trained(tasks: Mapping[str, Items], splits: Mapping[str, Split]) -> list[str]:
-    """Patients whom no task trains on: their images need no augmented copies.
+def never_trained(tasks: Collection[Task]) -> list[str]:
+    """Patients of a data set whom no task trains on: their images need no augmented copies.
 
     Where a data set names its test patients, these are they. Where each task draws its own, a
     patient may be tested in one and trained on in another.
-
-    Args:
-        tasks: Name to items.
-        splits: Name to the task's split.
     """
-    tested = {patient for split in splits.values() for patient in split.test}
+    tested = {patient for task in tasks for patient in task.split.test}
     trained = {
         patient
-        for name, items in tasks.items()
-        for patient in set(items.table["patient"]) - set(splits[name].test)
+        for task in tasks
+        for patient in set(task.items.table["patient"]) - set(task.split.test)
     }
     return sorted(tested - trained)
 

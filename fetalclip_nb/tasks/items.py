@@ -3,14 +3,15 @@
 Clips: several frames of one recording are one example, their features joined into one row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from fetalclip_nb.data.dataset import Dataset, require_known
-from fetalclip_nb.errors import DataError, ParameterError
+from fetalclip_nb.data.fetal_planes import BRAIN_SUBPLANES, SIX_PLANES, brain_subplanes, six_planes
+from fetalclip_nb.errors import DataError, ParameterError, listing
 from fetalclip_nb.tasks.splits import Split, named, rows_of
 
 CHD_CLASSES = ("normal", "CHD")
@@ -79,6 +80,53 @@ class Items:
         return self.targets[rows], self.table["patient"].to_numpy()[rows], self.classes
 
 
+@dataclass(frozen=True)
+class Task:
+    """Items of a data set, and who is trained on and who is tested.
+
+    Attributes:
+        dataset: The whole data set that the items are from.
+        items: What is classified.
+        splits: Name or number of training patients to split; all test the same patients.
+    """
+
+    dataset: Dataset
+    items: Items
+    splits: Mapping[str | int, Split]
+
+    @property
+    def split(self) -> Split:
+        """One of the splits, for what they share: who is tested."""
+        return next(iter(self.splits.values()))
+
+    @property
+    def tested(self) -> np.ndarray:
+        """Which items are of test patients, boolean of shape (N,)."""
+        return self.items.tested(self.split)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The tested items."""
+        return self.items.table[self.tested]
+
+    @property
+    def truth(self) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+        """Classes and patients of the tested items, and the class names, as scores take them."""
+        return self.items.truth(self.split)
+
+
+def plane_items(planes: Dataset) -> dict[str, Items]:
+    """The paper's two tasks on FETAL_PLANES_DB: six planes, and three sub-planes of the brain.
+
+    Args:
+        planes: A data set of this kind.
+    """
+    return {
+        "six_planes": image_items("six_planes", six_planes(planes), SIX_PLANES),
+        "brain_subplanes": image_items("brain_subplanes", brain_subplanes(planes), BRAIN_SUBPLANES),
+    }
+
+
 def image_items(name: str, images: Dataset, classes: Sequence[str]) -> Items:
     """Each labelled image is an item.
 
@@ -111,6 +159,37 @@ def clip_items(name: str, images: Dataset, classes: Sequence[str], *, frames: in
     others = images.table.drop(columns=list(clips.table), errors="ignore").iloc[first]
     table = pd.concat([clips.table, others.reset_index(drop=True)], axis=1)
     return Items(name, tuple(classes), table, first, clips)
+
+
+def require_enough_rows(
+    tasks: Mapping[str, Task], *, copies: int, batch: int, parameter: str
+) -> None:
+    """Refuse training sets with fewer rows than a batch, before any image is encoded.
+
+    Args:
+        tasks: Name to task; the folds of a split are counted from 0, as in the tables.
+        copies: Augmented copies of an item that is trained on; 0 for the item itself.
+        batch: Rows a step.
+        parameter: What the notebook calls the batch.
+
+    Raises:
+        ParameterError: Naming all these sets.
+    """
+    few = []
+    for name, task in tasks.items():
+        for part, split in task.splits.items():
+            part = f", {part} patients" if isinstance(part, int) else ""
+            items = [rows_of(task.items.table, fold.train).sum() for fold in split.folds]
+            rows = [max(copies, 1) * n for n in items]
+            short = [f"set {i}: {n} training rows" for i, n in enumerate(rows) if n < batch]
+            few += [f"{name}{part}: {listing(short)}"] * bool(short)
+    if few:
+        raise ParameterError(
+            "Training sets are smaller than a batch",
+            expected=f"{batch} rows or more ({parameter}), counting augmented copies",
+            found="; ".join(few),
+            fix=f"more copies, a smaller {parameter}, or larger sets",
+        )
 
 
 def gather_clips(dataset: Dataset, *, frames: int) -> Clips:

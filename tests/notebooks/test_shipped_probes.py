@@ -6,35 +6,29 @@ import pytest
 from fetalclip_nb import phantoms
 from fetalclip_nb.data.fetal_planes import BRAIN_SUBPLANES, brain_subplanes
 from fetalclip_nb.data.kinds import load_dataset
-from fetalclip_nb.experiments.linear_probing.probe import (
-    PIXEL_NAME,
-    PIXELS,
-    encode,
-    pixel_logits,
-    probe,
-)
+from fetalclip_nb.experiments.linear_probing.probe import baseline_logits, embed, probe_logits
 from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe
 from fetalclip_nb.models.model import load_model
+from fetalclip_nb.phantoms.chd import FRAMES
 from fetalclip_nb.stats.runs import run_scores
 from fetalclip_nb.tasks.choice import choose_folds
-from fetalclip_nb.tasks.items import CHD_CLASSES, clip_items, image_items
+from fetalclip_nb.tasks.items import CHD_CLASSES, Task, clip_items, image_items
 
 SEED = 90_003
-MODEL, TWIN = "phantomclip", "phantomclip-untrained"
+MODEL, TWIN, PIXELS = "phantomclip", "phantomclip-untrained", "pixels"
 
 
 def probed(folder, dataset, items, score) -> dict[str, float]:
     """Mean score over folds and runs of the probe, of its twin's, and of raw pixels."""
     split = choose_folds("own", items, dataset, folder, seed=0, folds=3)
-    truth, logits = items.truth(split), {}
-    cache = {"cache_dir": folder / "cache"}
-    for name in (MODEL, TWIN):
-        encoded = encode(load_model(name, device="cpu"), dataset, split.test, copies=2, **cache)
-        fit = {"runs": 2, "seed": 0, "recipe": ProbeRecipe(), **cache}
-        logits[name] = probe(encoded.of(items), items, split, **fit)[""]
-    pixels = encode(PIXELS, dataset, (), copies=0, **cache).of(items)
-    logits[PIXEL_NAME] = pixel_logits(pixels, items, split)
-    return {n: run_scores(found, *truth)[score].score.value for n, found in logits.items()}
+    task = Task(dataset, items, {"own": split})
+    models = [load_model(name, device="cpu") for name in (MODEL, TWIN)]
+    recipe, cache = ProbeRecipe(copies=2, runs=2), {"cache_dir": folder / "cache"}
+    features = embed(models, {"task": task}, copies=recipe.copies, **cache)
+    logits = probe_logits(features, {"task": task}, recipe, seed=0, **cache)
+    logits |= baseline_logits({"task": task}, **cache)
+    scores = {model: run_scores(found, *task.truth) for (model, *_), found in logits.items()}
+    return {model: found[score].score.value for model, found in scores.items()}
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +45,13 @@ def hearts(tmp_path_factory) -> dict[str, float]:
     folder = tmp_path_factory.mktemp("hearts")
     phantoms.write_chd(folder / "chd", patients=360, seed=SEED)
     clips = load_dataset("manifest", folder / "chd")
-    items = clip_items("chd", clips, CHD_CLASSES, frames=phantoms.chd.FRAMES)
+    items = clip_items("chd", clips, CHD_CLASSES, frames=FRAMES)
     return probed(folder, clips, items, "auroc")
 
 
 def test_brain_sub_planes_need_the_training_that_the_twin_lacks(brain):
     assert brain[MODEL] >= brain[TWIN] + 0.1, brain
-    assert brain[MODEL] >= brain[PIXEL_NAME] + 0.1, brain
+    assert brain[MODEL] >= brain[PIXELS] + 0.1, brain
 
 
 def test_heart_defects_are_neither_trivial_nor_hopeless(hearts):
@@ -65,4 +59,4 @@ def test_heart_defects_are_neither_trivial_nor_hopeless(hearts):
 
 
 def test_heart_defects_are_no_matter_of_brightness(hearts):
-    assert np.abs(np.array([hearts[TWIN], hearts[PIXEL_NAME]]) - 0.5).max() <= 0.1, hearts
+    assert np.abs(np.array([hearts[TWIN], hearts[PIXELS]]) - 0.5).max() <= 0.1, hearts

@@ -102,3 +102,18 @@ def test_saved_figures_are_opaque_white(tmp_path):
     figures.forest({"a": Score(0.5, 0.4, 0.6, 0.5, 9, 9)}, label="x").savefig(tmp_path / "a.png")
     corner = plt.imread(tmp_path / "a.png")[0, 0]
     assert corner.tolist() == [1, 1, 1, 1]
+
+
+def test_run_distribution_shows_every_run_and_their_mean_in_percent():
+    runs = {"a": np.linspace(0.4, 0.6, 5), "b": np.array([0.1, 0.3])}
+    axis = figures.run_distribution(runs, xlabel="macro F1 (%)").axes[0]
+    points, spread, mean = axis.lines[:3]
+    assert points.get_xdata() == pytest.approx([40, 45, 50, 55, 60])
+    assert np.round(points.get_ydata()).tolist() == [1] * 5
+    assert spread.get_xdata() == pytest.approx(np.percentile([40, 45, 50, 55, 60], [2.5, 97.5]))
+    assert mean.get_xdata() == pytest.approx([50])
+    assert [t.get_text() for t in axis.texts] == ["50.0", "20.0"]
+    assert [t.get_text() for t in axis.get_yticklabels()] == ["a", "b"]
+    assert axis.get_xlabel() == "macro F1 (%)"
+    many = figures.run_distribution(dict.fromkeys(map(str, range(25)), runs["b"]), xlabel="x")
+    assert len(many.axes[0].lines) == 3 * 25 and len(many.axes[0].texts) == 25

@@ -1,8 +1,9 @@
 """The published table as data: complete, sourced and consistent with itself."""
 
 import pytest
+import yaml
 
-from fetalclip_nb.results.published import published
+from fetalclip_nb.results.published import published, published_facts
 
 PAPER_MODELS = {"clip", "biomedclip", "unimed-clip", "fetalclip"}
 
@@ -54,3 +55,18 @@ def test_heads_are_outlined_alike_by_all_encoders_as_the_book_says():
     """Limits and the chapter on segmentation: within a quarter of a percentage point."""
     values = [entry.value for entry in published()["segmentation/head/dsc"].values()]
     assert len(values) == 4 and 0 < max(values) - min(values) < 0.0025
+
+
+def test_published_facts_are_those_of_the_file(repository):
+    content = yaml.safe_load(
+        (repository / "fetalclip_nb" / "results" / "published.yaml").read_text("utf-8")
+    )
+    facts = published_facts("linear_probe")
+    assert set(facts) == {"published_six_planes", "published_brain_subplanes", "published_chd"}
+    for name, metric in [("six_planes", "f1_macro"), ("chd", "auroc")]:
+        value = content[f"linear_probe/{name}/{metric}"]["values"]["fetalclip"]
+        assert facts[f"published_{name}"] == f"{100 * value:.2f} %"
+    assert float(facts["published_six_planes"].rstrip(" %")) > 50  # in percent
+    other = published_facts("linear_probe", "clip")
+    assert other.keys() == facts.keys() and other != facts
+    assert published_facts("segmentation", "mobilefetalclip") == {}

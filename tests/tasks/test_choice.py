@@ -22,7 +22,7 @@ from fetalclip_nb.tasks.choice import (
     never_trained,
     official_head,
 )
-from fetalclip_nb.tasks.items import CHD_CLASSES, clip_items, image_items
+from fetalclip_nb.tasks.items import CHD_CLASSES, Task, clip_items, image_items
 from fetalclip_nb.tasks.masks import head_task
 from fetalclip_nb.tasks.official_splits import splits_available
 from fetalclip_nb.tasks.own_splits import own_folds, own_supports
@@ -282,13 +282,14 @@ def test_small_support_sets_may_lack_a_class_but_the_test_set_may_not(side, phan
 def test_copies_are_made_of_patients_whom_any_task_trains_on():
     data = planes_of("pqrs")
     part = image_items("part", data.where(data.table["patient"].isin(["p", "q"])), SIX_PLANES)
-    tasks = {"whole": planes_task(data), "part": part}
-    fold = (Fold((), ()),)
-    same = {"whole": Split("own", ("q", "r"), fold), "part": Split("own", ("q",), fold)}
-    assert never_trained(tasks, same) == ["q", "r"]
+
+    def task(items, *tested):
+        return Task(data, items, {"own": Split("own", tested, (Fold((), ()),))})
+
+    whole = task(planes_task(data), "q", "r")
+    assert never_trained([whole, task(part, "q")]) == ["q", "r"]
     # Tested in one and trained on in the other; r has no item in the second task.
-    other = {**same, "part": Split("own", ("p",), fold)}
-    assert never_trained(tasks, other) == ["r"]
+    assert never_trained([whole, task(part, "p")]) == ["r"]
 
 
 def test_leaks_of_the_authors_splits_are_counted(released):

@@ -7,17 +7,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fetalclip_nb import phantoms
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.data.manifest import read_manifest
 from fetalclip_nb.errors import DataError, ParameterError
+from fetalclip_nb.phantoms import chd
 from fetalclip_nb.tasks.items import (
     CHD_CLASSES,
     Clips,
+    Task,
     clip_features,
     clip_items,
     gather_clips,
     image_items,
+    require_enough_rows,
 )
 from fetalclip_nb.tasks.splits import Fold, Split
 from helpers import write_image
@@ -234,7 +236,7 @@ def test_without_clip_names_each_image_is_an_item():
 
 
 def test_phantom_clips_are_labelled_as_the_task_expects():
-    assert CHD_CLASSES == (phantoms.chd.NORMAL, phantoms.chd.DEFECT)
+    assert CHD_CLASSES == (chd.NORMAL, chd.DEFECT)
 
 
 def test_labels_outside_of_the_task_are_refused_by_name():
@@ -243,3 +245,29 @@ def test_labels_outside_of_the_task_are_refused_by_name():
     for items in (image_items, partial(clip_items, frames=1)):
         with pytest.raises(DataError, match=text):
             items("chd", data, CHD_CLASSES)
+
+
+def letters(*sets, name=0):
+    """A task whose folds train on the given patients, one set a word and one item a letter."""
+    data = dataset([(patient, "a") for patient in "".join(sets)], ("patient", "label"))
+    split = Split("own", (), tuple(Fold(tuple(word), ()) for word in sets))
+    return Task(data, image_items("letters", data, ("a",)), {name: split})
+
+
+@pytest.mark.parametrize(("copies", "batch"), [(2, 4), (1, 2), (0, 2)])
+def test_training_sets_may_be_as_small_as_a_batch(copies, batch):
+    tasks = {"letters": letters("pp", "qq", name="folds"), "more": letters("rrr")}
+    require_enough_rows(tasks, copies=copies, batch=batch, parameter="probe_batch")
+    with pytest.raises(ParameterError, match=rf"{batch + 1} rows or more \(probe_batch\).*set 0"):
+        require_enough_rows(tasks, copies=copies, batch=batch + 1, parameter="probe_batch")
+
+
+def test_sets_that_do_not_fill_a_batch_are_named_with_their_rows():
+    tasks = {"letters": letters("pp", "qqq", "r", name=4), "fine": letters("tttt")}
+    tasks["more"] = letters("u", name="folds")
+    with pytest.raises(ParameterError) as caught:
+        require_enough_rows(tasks, copies=2, batch=6, parameter="probe_batch")
+    assert (
+        "Found: letters, 4 patients: set 0: 4 training rows, set 2: 2 training rows; more: set 0: "
+        "2 training rows. What to do: more copies, a smaller probe_batch, or larger sets."
+    ) in str(caught.value)

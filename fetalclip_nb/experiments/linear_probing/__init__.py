@@ -1,1 +1,20 @@
 """Chapter 3: one linear layer on frozen embeddings, and its rivals."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=["figures", "tables"],
+    submod_attrs={
+        "probe": [
+            "baseline_logits",
+            "clip_task",
+            "embed",
+            "plane_tasks",
+            "probe_logits",
+            "rival_logits",
+        ],
+        "recipe": ["ProbeRecipe"],
+        "scores": ["predictions", "probes_of", "save_scores", "score", "subgroup_scores"],
+    },
+)

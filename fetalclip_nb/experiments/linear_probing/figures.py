@@ -1,4 +1,4 @@
-"""Figures of probes: calibration and ROC curves."""
+"""Figures of chapter 3: copies, scores and their spread, calibration, ROC curves, mistakes."""
 
 from collections.abc import Mapping
 from itertools import cycle
@@ -8,31 +8,67 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from fetalclip_nb.data.augmentation import Augmentation, augmented
+from fetalclip_nb.data.dataset import Dataset
+from fetalclip_nb.data.fetal_planes import BRAIN_SUBPLANES, SIX_PLANES
+from fetalclip_nb.data.images import read_square
+from fetalclip_nb.experiments.linear_probing.probe import MAJORITY, PIXELS, PROBE, Logits
+from fetalclip_nb.experiments.linear_probing.scores import Scores, probes_of, readers_of, title
+from fetalclip_nb.results import figures
 from fetalclip_nb.results.figures import MARKERS, STYLES, WIDTH, colours
-from fetalclip_nb.stats.scores import Score
+from fetalclip_nb.stats import calibration, ranking
+from fetalclip_nb.stats.classification import Predictions
+from fetalclip_nb.stats.classification import mistakes as worst_mistakes
+from fetalclip_nb.tasks.items import Task
 
 
-def reliability_diagram(tables: Mapping[str, pd.DataFrame]) -> Figure:
+def augmented_copies(planes: Dataset, *, seed: int, copies: int = 4) -> Figure:
+    """An image of each of two planes as it is, with some of its augmented copies beside it."""
+    example = planes.table.groupby("plane").head(1).iloc[:2]
+    squares, titles = [], []
+    for name, path in zip(example["id"], example["path"], strict=True):
+        square, changes = read_square(planes.root / path), Augmentation(seed=seed)
+        squares += [square, *(augmented(square, changes, name=name, copy=i) for i in range(copies))]
+        titles += ["as it is", *(f"copy {i}" for i in range(copies))]
+    return figures.picture_grid(squares, titles, columns=copies + 1, size=1.6)
+
+
+def class_bars(scores: Scores) -> Figure:
+    """F1 of each of six planes and three sub-planes, one colour for each model's probe."""
+    bars: dict[str, dict] = {model: {} for model in probes_of(scores, "six_planes")}
+    for task, classes in (("six_planes", SIX_PLANES), ("brain_subplanes", BRAIN_SUBPLANES)):
+        for model, found in probes_of(scores, task).items():
+            bars[model] |= {name: found[f"f1/{name}"].score for name in classes}
+    return figures.score_bars(bars, label="F1 (%)")
+
+
+def spread(scores: Scores) -> Figure:
+    """Macro F1 on brain sub-planes of every probe and of every fit of a rival."""
+    rows = {
+        title(*reader): found["f1_macro"].values
+        for reader, found in readers_of(scores, "brain_subplanes").items()
+        if reader[0] != MAJORITY
+    }
+    return figures.run_distribution(rows, xlabel="macro F1, brain sub-planes (%)")
+
+
+def reliability_diagram(logits: Mapping[str, np.ndarray], labels: np.ndarray) -> Figure:
     """Accuracy against claimed probability, above the share of predictions that claim it.
 
     Args:
-        tables: Name to a table as given by `calibration.reliability`.
+        logits: Model to logits of shape (H, N, C).
+        labels: True class index of each item, shape (N,).
     """
     figure, (above, below) = plt.subplots(
         2, 1, figsize=(0.7 * WIDTH, 6), sharex=True, height_ratios=(3, 1)
     )
     above.plot([0, 100], [0, 100], color="black", ls="--", lw=1, label="as claimed")
-    for (name, table), colour, marker in zip(
-        tables.items(), colours(), cycle(MARKERS), strict=False
-    ):
-        filled = table[table["share"] > 0]
-        above.plot(
-            *(100 * filled[column] for column in ("confidence", "accuracy")),
-            marker=marker,
-            ms=5,
-            color=colour,
-            label=name,
-        )
+    looks = zip(colours(), cycle(MARKERS), strict=False)
+    for (name, answers), (colour, marker) in zip(logits.items(), looks, strict=False):
+        table = calibration.reliability(answers, labels)
+        filled = 100 * table[table["share"] > 0]
+        claimed, right = filled["confidence"], filled["accuracy"]
+        above.plot(claimed, right, marker=marker, ms=5, color=colour, label=name)
         edges = [*table["low"], table["high"].iloc[-1]]
         below.stairs(100 * table["share"], 100 * np.array(edges), color=colour, lw=1.5)
     above.set(ylabel="right answers (%)", ylim=(-3, 103))
@@ -43,22 +79,55 @@ def reliability_diagram(tables: Mapping[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-def roc_curves(points: Mapping[str, pd.DataFrame], scores: Mapping[str, Score]) -> Figure:
+def mistakes(answers: Mapping[str, Predictions], tasks: Mapping[str, Task]) -> Figure:
+    """Five images of each task that were called wrongly with the highest confidence.
+
+    Args:
+        answers: Task to predictions.
+        tasks: Those to look at; of a clip the first frame is shown.
+    """
+    paths, titles = [], []
+    for name, task in tasks.items():
+        images = task.dataset.table["path"].iloc[task.items.rows[task.tested]]
+        wrong = worst_mistakes(answers[name], images, 5)
+        paths += [task.dataset.root / path for path in wrong["image"]]
+        titles += [*(wrong["true"] + "\nas " + wrong["predicted"])]
+    return figures.image_grid(paths, titles, columns=5, size=1.4)
+
+
+def example_clips(task: Task) -> Figure:
+    """One clip of each kind, its frames side by side."""
+    kinds = task.items.table["label"]
+    if "defect" in task.items.table:
+        defects = task.items.table["defect"]
+        kinds = defects.where(defects != "", kinds)
+    firsts = kinds[~kinds.duplicated()]
+    frames = task.items.clips.frames[firsts.index]
+    paths = [task.dataset.root / path for path in task.dataset.table["path"].iloc[frames.ravel()]]
+    titles = np.repeat(firsts.to_numpy(), frames.shape[1])
+    return figures.image_grid(paths, titles, columns=frames.shape[1], size=1.5)
+
+
+def roc_curves(logits: Logits, scores: Scores, task: Task) -> Figure:
     """Mean ROC curves with the range of 95 % of the runs, AUROC and interval in the legend.
 
     Args:
-        points: Name to a table as given by `ranking.roc_points`.
-        scores: Name to its AUROC.
+        logits: As given by `probe_logits`; each model's probe and raw pixels are drawn.
+        scores: Theirs.
+        task: A task with two classes.
     """
+    name, (labels, *_) = task.items.name, task.truth
     figure, axis = plt.subplots(figsize=(0.75 * WIDTH, 0.85 * WIDTH))
     axis.plot([0, 100], [0, 100], color="black", ls="--", lw=1, label="chance")
-    for (name, table), colour, style in zip(points.items(), colours(), cycle(STYLES), strict=False):
+    drawn = [key for key in readers_of(logits, name) if key[1] == PROBE or key[0] == PIXELS.name]
+    for reader, colour, style in zip(drawn, colours(), cycle(STYLES), strict=False):
+        table = ranking.roc_points(logits[*reader, name], labels)
         # A curve starts where nothing is called positive.
         table = 100 * pd.concat([pd.DataFrame(0.0, [0], table.columns), table])
-        x, found = table["false_positive_rate"], scores[name]
+        x, area = table["false_positive_rate"], scores[*reader, name]["auroc"].score
         axis.fill_between(x, table["low"], table["high"], color=colour, alpha=0.12, lw=0)
-        interval = f"{100 * found.low:.1f} to {100 * found.high:.1f}"
-        label = f"{name}: AUROC {100 * found.value:.1f} % ({interval})"
+        interval = f"{100 * area.low:.1f} to {100 * area.high:.1f}"
+        label = f"{title(*reader)}: AUROC {100 * area.value:.1f} % ({interval})"
         axis.plot(x, table["true_positive_rate"], color=colour, ls=style, lw=2, label=label)
     axis.set(xlabel="false-positive rate (%)", xlim=(-1, 101), aspect="equal")
     axis.set(ylabel="true-positive rate (%)", ylim=(-1, 101))

@@ -1,6 +1,6 @@
-"""Features of a task's items, and the probes and rivals that are fitted to them."""
+"""From images to answers: tasks, features, and the logits of probes and of their rivals."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,22 +9,58 @@ import numpy as np
 from fetalclip_nb.data.augmentation import Augmentation
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.experiments.linear_probing.fit import LinearProbes, cached_probes
-from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe, ProbeRows
+from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe, ProbeRows, Problem
 from fetalclip_nb.experiments.linear_probing.rivals import logistic_regression, nearest_neighbours
 from fetalclip_nb.models.embed import ImageEncoder, augmented_embeddings, image_embeddings
 from fetalclip_nb.models.pixels import PixelEncoder
-from fetalclip_nb.tasks.items import Items, clip_features
-from fetalclip_nb.tasks.splits import Split, fit_seed, rows_of
+from fetalclip_nb.tasks.choice import choose_folds, never_trained
+from fetalclip_nb.tasks.items import (
+    CHD_CLASSES,
+    Items,
+    Task,
+    clip_features,
+    clip_items,
+    plane_items,
+)
+from fetalclip_nb.tasks.splits import fit_seed, rows_of
 
 PIXELS = PixelEncoder()
 
-PIXEL_NAME = "pixels, logistic regression"
+MAJORITY = "majority class"
 
-RIVALS = {
-    ", logistic regression": logistic_regression,
-    ", nearest neighbours": nearest_neighbours,
-}
-"""Suffix of a model's name in tables and other readers of its features."""
+PROBE = "linear probe"
+
+RIVALS = {"logistic regression": logistic_regression, "nearest neighbours": nearest_neighbours}
+"""Other readers of a model's features."""
+
+Logits = dict[tuple[str, str, str], np.ndarray]
+"""Model, reader and task to what H probes or fits say of the N tested items, (H, N, C)."""
+
+
+def plane_tasks(
+    planes: Dataset, choice: str, released_root: Path, *, folds: int, seed: int
+) -> dict[str, Task]:
+    """Six planes and three brain sub-planes, with folds: name to task.
+
+    Args:
+        planes: FETAL_PLANES_DB, or what has its layout.
+        choice: "auto", "official" or "own" splits (`tasks.choice.choose_folds`).
+        released_root: Folder of the authors' split files; it need not be there.
+        folds: Number of own folds.
+        seed: Seed of own folds.
+    """
+    tasks = {}
+    for name, items in plane_items(planes).items():
+        split = choose_folds(choice, items, planes, released_root, seed=seed, folds=folds)
+        tasks[name] = Task(planes, items, {name: split})
+    return tasks
+
+
+def clip_task(clips: Dataset, *, frames: int, folds: int, seed: int) -> Task:
+    """Heart disease in clips, with own folds; the features of a clip's frames are joined."""
+    items = clip_items("chd", clips, CHD_CLASSES, frames=frames)
+    split = choose_folds("own", items, clips, None, seed=seed, folds=folds)
+    return Task(clips, items, {"clips": split})
 
 
 @dataclass(frozen=True)
@@ -48,105 +84,137 @@ class Encoded:
         )
 
 
-def encode(
-    model: ImageEncoder,
-    dataset: Dataset,
-    test: Sequence[str],
+def embed(
+    models: Iterable[ImageEncoder],
+    tasks: Mapping[str, Task],
     *,
     copies: int,
     cache_dir: Path,
     seed: int = 0,
     batch_size: int = 64,
-    items: Items | None = None,
-) -> Encoded:
-    """Embed a whole data set, and augmented copies of the images that may be trained on.
+) -> dict[tuple[str, str], Encoded]:
+    """Embed the images of all tasks with one model after the other.
 
     Args:
-        model: Encoder.
-        dataset: A whole data set.
-        test: Patients whom no task trains on (`probe_splits.never_trained`): their images get no
-            copies.
-        copies: Augmented copies of each image; 0 for none.
+        models: Encoders.
+        tasks: Name to task; those of one data set share its features.
+        copies: Augmented copies of each image; 0 for none. Patients whom no task trains on get
+            none, nor do images that no task uses (frames of long clips).
         cache_dir: Folder that all notebooks share.
         seed: Seed of the augmentation.
         batch_size: Images in a forward pass.
-        items: The only task, if there is one: images that it does not use (frames of long
-            clips) get no copies.
 
     Returns:
-        Features in table order. NaN in place of the copies of an image that was not augmented:
-        `fit_probes` refuses to train on them.
+        Model and task to the features of its items, with NaN in place of the copies of an item
+        that was not augmented: `fit_probes` refuses to train on it.
 
     Raises:
-        ParameterError: If copies are asked for and no patient is left to train on, or the data
-            set is a subset.
-        CacheError: If the cache holds something else than its key promises.
         ImageError: If an image cannot be decoded.
     """
-    options = {"cache_dir": cache_dir, "batch_size": batch_size}
-    plain = image_embeddings(model, dataset, **options).of(dataset)
+    groups: dict[Path, dict[str, Task]] = {}
+    for name, task in tasks.items():
+        groups.setdefault(task.dataset.root, {})[name] = task
+    cache = {"cache_dir": cache_dir, "batch_size": batch_size}
+    features = {}
+    for model in models:
+        for group in groups.values():
+            encoded = _encoded(model, list(group.values()), copies, seed, cache)
+            features |= {(model.name, name): encoded.of(t.items) for name, t in group.items()}
+    return features
+
+
+def _encoded(
+    model: ImageEncoder, tasks: Sequence[Task], copies: int, seed: int, cache: dict
+) -> Encoded:
+    """Features of a whole data set, from all tasks on it."""
+    dataset = tasks[0].dataset
+    plain = image_embeddings(model, dataset, **cache).of(dataset)
     changed = np.full((copies, *plain.shape), np.nan, dtype=np.float32)
     if copies:
-        trained = ~rows_of(dataset.table, test)
-        if items is not None:
-            trained &= np.isin(np.arange(len(dataset)), items.images)
-        augmentation = Augmentation(seed=seed)
+        used = np.concatenate([task.items.images for task in tasks])
+        trained = ~rows_of(dataset.table, never_trained(tasks))
+        trained &= np.isin(np.arange(len(dataset)), used)
         changed[:, trained] = augmented_embeddings(
-            model, dataset.where(trained), augmentation, copies=copies, **options
+            model, dataset.where(trained), Augmentation(seed=seed), copies=copies, **cache
         )
     return Encoded(plain, changed)
 
 
+def probe_logits(
+    features: Mapping[tuple[str, str], Encoded],
+    tasks: Mapping[str, Task],
+    recipe: ProbeRecipe,
+    *,
+    seed: int,
+    cache_dir: Path,
+    device: str = "cpu",
+) -> Logits:
+    """Train all probes of each model and task, and let them answer the tested items.
+
+    Args:
+        features: As given by `embed`; those of other tasks are left alone.
+        tasks: Name to task.
+        recipe: How probes are trained, and how many.
+        seed: Seed of the probes.
+        cache_dir: Folder that all notebooks share; trained probes are kept there.
+        device: "cpu" or "cuda".
+
+    Returns:
+        One row of logits a fold and run, in the order of splits, folds and runs.
+    """
+    logits = {}
+    for (model, name), encoded in features.items():
+        if name in tasks:
+            tested = encoded.plain[tasks[name].tested]
+            probes = fit_probes(
+                encoded, tasks[name], recipe, seed=seed, cache_dir=cache_dir, device=device
+            )
+            logits[model, PROBE, name] = probes.logits(tested)
+    return logits
+
+
 def fit_probes(
     encoded: Encoded,
-    items: Items,
-    splits: Sequence[Split],
-    *,
-    runs: int,
-    seed: int,
+    task: Task,
     recipe: ProbeRecipe,
+    *,
+    seed: int,
     cache_dir: Path,
     device: str = "cpu",
 ) -> LinearProbes:
-    """Train the probes of all folds of some splits and of all runs as one batched problem.
+    """Train the probes of all folds of a task's splits and of all runs as one batched problem.
 
     Probes are trained on the augmented copies of their training patients' items (on the items
     themselves where there are no copies); the best epoch is chosen on un-augmented items.
 
     Args:
-        encoded: Features of the items.
-        items: The task.
-        splits: One split for probing, one for each support size for few-data training.
-        runs: Probes a fold, each with a seed of its own.
+        encoded: Features of the task's items.
+        task: Items with one split for probing, one a support size for few-data training.
+        recipe: How probes are trained, and how many a fold.
         seed: What the probes' seeds are made of, with their training patients and runs
             (`fit_seed`).
-        recipe: Learning rate, batch size, epochs.
         cache_dir: Folder that all notebooks share; trained probes are kept there.
         device: "cpu" or "cuda".
 
     Returns:
         Probes in the order of splits, folds and runs.
 
-    Raises:
-        ParameterError: If a fold has fewer training rows than a batch.
-        ShapeError: If a feature is not finite, as of a training item without copies.
-
     Source: FetalCLIP (arXiv 2502.14807), linear probing and few-data training.
     """
-    folds = [fold for split in splits for fold in split.folds]
+    items = task.items
+    folds = [fold for split in task.splits.values() for fold in split.folds]
     trained = rows_of(items.table, {patient for fold in folds for patient in fold.train})
     features, targets, place = _stacked(encoded, items.targets, trained)
     groups = [
         ProbeRows(
             train=place[:, rows_of(items.table, fold.train)].ravel(),
             validation=np.flatnonzero(rows_of(items.table, fold.validation)),
-            seeds=tuple(fit_seed(seed, fold.train, run) for run in range(runs)),
+            seeds=tuple(fit_seed(seed, fold.train, run) for run in range(recipe.runs)),
         )
         for fold in folds
     ]
-    return cached_probes(
-        features, targets, groups, len(items.classes), recipe, cache_dir=cache_dir, device=device
-    )
+    problem = Problem(features, targets, groups, len(items.classes), recipe)
+    return cached_probes(problem, cache_dir=cache_dir, device=device)
 
 
 def _stacked(
@@ -167,70 +235,57 @@ def _stacked(
     return features, np.concatenate([targets, np.tile(targets[trained], copies)]), place
 
 
-def probe(
-    encoded: Encoded, items: Items, split: Split, **settings: object
-) -> dict[str, np.ndarray]:
-    """Test logits of the linear probe and of its rivals on the same features.
+def rival_logits(
+    features: Mapping[tuple[str, str], Encoded],
+    tasks: Mapping[str, Task],
+    rivals: Mapping[str, Callable] = RIVALS,
+) -> Logits:
+    """Logits of other readers of the same features, one fit a fold."""
+    return {
+        (model, reader, name): fold_logits(fit, encoded, tasks[name])
+        for (model, name), encoded in features.items()
+        for reader, fit in rivals.items()
+    }
+
+
+def baseline_logits(tasks: Mapping[str, Task], *, cache_dir: Path, batch_size: int = 64) -> Logits:
+    """Logits without any encoder: of raw pixels, and of the classes' shares alone."""
+    pixels = embed([PIXELS], tasks, copies=0, cache_dir=cache_dir, batch_size=batch_size)
+    logits = rival_logits(pixels, tasks, {"logistic regression": logistic_regression})
+    return logits | {(MAJORITY, "", name): majority_logits(task) for name, task in tasks.items()}
+
+
+def fold_logits(fit: Callable, encoded: Encoded, task: Task) -> np.ndarray:
+    """Fit a rival on un-augmented features of each fold and score the tested items.
 
     Args:
-        encoded: Features of the items.
-        items: The task.
-        split: Folds and test patients.
-        **settings: runs, seed, recipe, cache_dir and device of `fit_probes`.
-
-    Returns:
-        Suffix ("" for the probe) to logits of shape (H, number tested, C): folds times runs
-        probes, one rival for each fold.
-    """
-    probes = fit_probes(encoded, items, [split], **settings)
-    found = {"": probes.logits(encoded.plain[items.tested(split)])}
-    return found | {name: rival_logits(fit, encoded, items, split) for name, fit in RIVALS.items()}
-
-
-def pixel_logits(encoded: Encoded, items: Items, split: Split) -> np.ndarray:
-    """Test logits of a logistic regression on raw pixels, one for each fold."""
-    return rival_logits(logistic_regression, encoded, items, split)
-
-
-def rival_logits(fit: Callable, encoded: Encoded, items: Items, split: Split) -> np.ndarray:
-    """Fit a baseline on un-augmented features of each fold and score the tested items.
-
-    Args:
-        fit: `probe_baselines.logistic_regression` or `nearest_neighbours`.
-        encoded: Features of the items.
-        items: The task.
-        split: Folds and test patients.
+        fit: `rivals.logistic_regression` or `nearest_neighbours`.
+        encoded: Features of the task's items.
+        task: Items with one split.
 
     Returns:
         Logits of shape (folds, number tested, C).
     """
-    fitted = [
-        fit(
-            encoded.plain,
-            items.targets,
-            ProbeRows(
-                train=np.flatnonzero(rows_of(items.table, fold.train)),
-                validation=np.flatnonzero(rows_of(items.table, fold.validation)),
-                seeds=(0,),
-            ),
-            len(items.classes),
-        )
-        for fold in split.folds
-    ]
-    tested = encoded.plain[items.tested(split)]
-    return np.stack([one.logits(tested) for one in fitted])
+    items, logits = task.items, []
+    for fold in task.split.folds:
+        sides = (rows_of(items.table, side) for side in (fold.train, fold.validation))
+        rows = ProbeRows(*map(np.flatnonzero, sides), seeds=())
+        fitted = fit(encoded.plain, items.targets, rows, len(items.classes))
+        logits.append(fitted.logits(encoded.plain[task.tested]))
+    return np.stack(logits)
 
 
-def majority_logits(items: Items, split: Split) -> np.ndarray:
+def majority_logits(task: Task) -> np.ndarray:
     """Logarithm of the class shares among each fold's training items, whatever the image.
 
     Returns:
         Logits of shape (folds, number tested, C): what can be had without looking. Its
         calibration error is small, for shares are calibrated.
     """
+    items = task.items
     counts = [
         np.bincount(items.targets[rows_of(items.table, fold.train)], minlength=len(items.classes))
-        for fold in split.folds
+        for fold in task.split.folds
     ]
     shares = np.log((np.stack(counts) + 1e-6) / np.sum(counts, axis=1, keepdims=True))
-    return np.repeat(shares[:, None], items.tested(split).sum(), axis=1)
+    return np.repeat(shares[:, None], task.tested.sum(), axis=1)

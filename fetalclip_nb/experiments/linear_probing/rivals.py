@@ -5,16 +5,16 @@ augmented copies of them alone. Both have one setting, chosen on the validation 
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.neighbors import NearestNeighbors
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fetalclip_nb.errors import DataError, ParameterError
 from fetalclip_nb.experiments.linear_probing.recipe import ProbeRows
 
 PENALTIES = tuple(10.0**power for power in range(2, -5, -1))
@@ -32,19 +32,19 @@ _TIE = 1e-4  # weight of the similarities beside the votes: below one vote for a
 
 @dataclass(frozen=True)
 class LogisticProbe:
-    """A fitted logistic regression on raw features (their scaling is part of the weights).
+    """A fitted logistic regression.
 
     Attributes:
         penalty: The strength that was chosen, on the mean loss (no unit).
         losses: Validation cross-entropy of each strength tried.
-        weight: float64 of shape (D, C).
-        bias: float64 of shape (C,).
+        fitted: Scaling and regression.
+        n_classes: C, those without a training row among them.
     """
 
     penalty: float
     losses: dict[float, float]
-    weight: np.ndarray
-    bias: np.ndarray
+    fitted: Pipeline
+    n_classes: int
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Log-probabilities of each class.
@@ -53,9 +53,11 @@ class LogisticProbe:
             features: Shape (N, D).
 
         Returns:
-            float32 of shape (N, C); about -10,000 for classes without a training row.
+            float32 of shape (N, C); -10,000 for classes without a training row.
         """
-        return log_softmax(features @ self.weight + self.bias, axis=1).astype(np.float32)
+        logits = np.full((len(features), self.n_classes), ABSENT, np.float32)
+        logits[:, self.fitted.classes_] = self.fitted.predict_log_proba(features)
+        return logits
 
 
 @dataclass(frozen=True)
@@ -108,33 +110,15 @@ def logistic_regression(
         data: Rows to fit and rows to choose on; the seeds are not used.
         n_classes: C.
         penalties: Strengths to try, each above 0; the strongest of equals is chosen.
-
-    Returns:
-        The fit that was chosen.
-
-    Raises:
-        DataError: If the training rows hold fewer than two classes.
-        ParameterError: If a penalty is not above 0, or rows or classes are out of range.
     """
-    _require_rows(features, targets, data, n_classes)
-    if not len(penalties) or min(penalties) <= 0:
-        raise ParameterError("Penalties must be above 0", found=list(penalties))
     labels, truth = targets[data.train], targets[data.validation]
-    if len(set(labels)) < 2:
-        raise DataError(
-            "Logistic regression needs two classes",
-            where="the training rows",
-            found=f"class {labels[0]} alone in {len(labels)} rows",
-            fix="use a larger training set",
-        )
-    scaler = StandardScaler().fit(features[data.train])
-    scaled = scaler.transform(features[data.train])
-    chosen = LogisticRegression(warm_start=True, max_iter=1000)
+    regression = LogisticRegression(warm_start=True, max_iter=1000)
+    pipeline = make_pipeline(StandardScaler(), regression)
     losses, probes = {}, []
     for penalty in sorted(penalties, reverse=True):
-        chosen.set_params(C=1 / (penalty * len(labels))).fit(scaled, labels)
-        weight, bias = _unscaled(chosen, scaler, n_classes)
-        probe = LogisticProbe(penalty, losses, weight, bias)
+        regression.set_params(C=1 / (penalty * len(labels)))
+        pipeline.fit(features[data.train], labels)
+        probe = LogisticProbe(penalty, losses, deepcopy(pipeline), n_classes)
         logits = probe.logits(features[data.validation])
         losses[penalty] = float(-logits[np.arange(len(truth)), truth].mean(dtype=float))
         probes.append(probe)
@@ -158,16 +142,7 @@ def nearest_neighbours(
         n_classes: C.
         neighbours: Numbers to try, from 1; larger ones than there are training rows count as
             all of them, and the smallest of equals is chosen.
-
-    Returns:
-        The voters and their chosen number.
-
-    Raises:
-        ParameterError: If a number is below 1, or rows or classes are out of range.
     """
-    _require_rows(features, targets, data, n_classes)
-    if not len(neighbours) or min(neighbours) < 1:
-        raise ParameterError("Numbers of neighbours start at 1", found=list(neighbours))
     tried = sorted({min(k, len(data.train)) for k in neighbours})
     index = NearestNeighbors(metric="cosine", algorithm="brute").fit(features[data.train])
     votes = np.eye(n_classes)[targets[data.train]]
@@ -186,30 +161,3 @@ def _vote_logits(distances: np.ndarray, votes: np.ndarray, known: np.ndarray) ->
     share = similar / similar.sum(1, keepdims=True)
     logits = np.log(share, out=np.full(share.shape, UNSEEN), where=share > 0)
     return np.where(known, logits, ABSENT).astype(np.float32)
-
-
-def _unscaled(
-    fitted: LogisticRegression, scaler: StandardScaler, n_classes: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (D, C) and biases (C,) for features that were not scaled, all classes."""
-    known = fitted.coef_.T / scaler.scale_[:, None]
-    known_bias = fitted.intercept_ - scaler.mean_ @ known
-    if len(fitted.classes_) == 2:  # scikit-learn keeps the second class's column alone
-        known, known_bias = np.hstack([0 * known, known]), np.array([0, *known_bias])
-    weight, bias = np.zeros((len(known), n_classes)), np.full(n_classes, ABSENT)
-    weight[:, fitted.classes_] = known
-    bias[fitted.classes_] = known_bias
-    return weight, bias
-
-
-def _require_rows(
-    features: np.ndarray, targets: np.ndarray, data: ProbeRows, n_classes: int
-) -> None:
-    problem = data.problem(targets, n_classes)
-    if problem or len(features) != len(targets):
-        raise ParameterError(
-            "Rows cannot be learnt from",
-            expected=f"training and validation rows from 0 to {len(features) - 1}, "
-            f"classes from 0 to {n_classes - 1}",
-            found=problem or f"{len(features)} features for {len(targets)} targets",
-        )

@@ -1,33 +1,20 @@
-"""Scores of probes as result files and tables take them."""
+"""Tables, sentences and facts of chapter 3."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
+from fetalclip_nb.data.dataset import kind_of_images
+from fetalclip_nb.experiments.linear_probing.probe import PIXELS, PROBE
+from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe
+from fetalclip_nb.experiments.linear_probing.scores import Scores, is_scored, subgroups, title
+from fetalclip_nb.results import protocol
 from fetalclip_nb.results.formats import format_interval, format_value, with_interval
-from fetalclip_nb.stats.runs import run_scores
-from fetalclip_nb.stats.scores import RunScores, Score
-
-FEWEST = 5
-"""Patients that each class of a subgroup needs before it is scored."""
-
-
-def score_table(
-    scores: Mapping[str, Mapping[str, RunScores]], kinds: Sequence[str]
-) -> pd.DataFrame:
-    """Mean over the runs with its patient interval, in percent: one row a task.
-
-    Args:
-        scores: Task to scores.
-        kinds: Names of scores; one that a task does not have is left empty.
-    """
-    rows = {
-        task: {kind: with_interval(found[kind].score) if kind in found else "" for kind in kinds}
-        for task, found in scores.items()
-    }
-    return pd.DataFrame.from_dict(rows, orient="index").rename(columns=_TITLES)
-
+from fetalclip_nb.results.published import published_facts
+from fetalclip_nb.stats.classification import Predictions, as_table
+from fetalclip_nb.stats.scores import Score
+from fetalclip_nb.tasks.items import Task
 
 _TITLES = {
     "f1_macro": "macro F1",
@@ -38,104 +25,93 @@ _TITLES = {
 }
 
 
+def split_table(tasks: Mapping[str, Task]) -> pd.DataFrame:
+    """Patients and items on each side of each fold."""
+    return pd.concat(protocol.split_table(t.splits, t.items.table) for t in tasks.values())
+
+
+def class_counts(tasks: Mapping[str, Task]) -> pd.DataFrame:
+    """Items of each class that are tested, and that are not."""
+    counts = {}
+    for name, task in tasks.items():
+        side = np.where(task.tested, "test", "train or validation")
+        counts[name] = pd.crosstab(task.items.table["label"], side, colnames=["side"])
+    return pd.concat(counts, names=["task", "class"])
+
+
+def score_table(scores: Scores, model: str) -> pd.DataFrame:
+    """Mean over a model's probes with its patient interval, in percent: one row a task."""
+    rows = {
+        task: {name: with_interval(found[kind].score) for kind, name in _TITLES.items()}
+        for (encoder, reader, task), found in scores.items()
+        if (encoder, reader) == (model, PROBE) and task != "chd"
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def unlike_paper(tasks: Mapping[str, Task], recipe: ProbeRecipe) -> str:
+    """How the splits of planes and the recipe differ from the paper's; empty if they do not."""
+    splits = [task.split for name, task in tasks.items() if name != "chd"]
+    return protocol.deviation(splits, recipe.settings)
+
+
+def subgroup_table(task: Task) -> pd.DataFrame:
+    """Patients of each class in each subgroup, and whether `subgroup_scores` scores it."""
+    labels, patients, classes = task.truth
+    rows = {
+        name: {c: len(set(patients[chosen & (labels == i)])) for i, c in enumerate(classes)}
+        | {"scored": "yes" if is_scored(labels[chosen], patients[chosen]) else "no"}
+        for name, chosen in subgroups(task).items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def files(
+    scores: Scores, answers: Mapping[str, Predictions], tasks: Mapping[str, Task]
+) -> dict[str, pd.DataFrame]:
+    """Tables that are kept beside the scores, by name: every run, every tested item's answer."""
+    titled = {(title(*reader), task): found for (*reader, task), found in scores.items()}
+    splits = {name: task.split for name, task in tasks.items()}
+    tables = {"runs": protocol.runs_table(titled, splits)}
+    for name, task in tasks.items():
+        ids = task.table["id" if task.items.clips is None else "clip"]
+        tables[f"predictions-{name}"] = as_table(answers[name], ids)
+    return tables
+
+
+def facts(
+    scores: Scores, tasks: Mapping[str, Task], recipe: ProbeRecipe, model: str
+) -> dict[str, object]:
+    """What the prose says of this run.
+
+    Args:
+        scores: Of all readers.
+        tasks: Name to task.
+        recipe: How probes were trained.
+        model: The headline model.
+    """
+    planes, chd = tasks["six_planes"], tasks.get("chd")
+    area = scores[model, PROBE, "chd"]["auroc"].score if chd else None
+    return {
+        **published_facts("linear_probe"),
+        **protocol.split_facts(planes.split),
+        "chd_sentence": chd_sentence(area, kind_of_images(chd.dataset) if chd else ""),
+        "probes": len(scores[model, PROBE, "six_planes"]["f1_macro"].values),
+        "thumbnail": PIXELS.side,
+        "unlike_paper": unlike_paper(tasks, recipe) or "nothing",
+        "images_are": kind_of_images(planes.dataset),
+    }
+
+
 def chd_sentence(auroc: Score | None, images_are: str) -> str:
     """What the prose says of heart disease: its AUROC, or that it was not measured.
 
     Args:
         auroc: None where no clips were given.
-        images_are: What the prose calls the clips (`tables.kind_of_images`).
+        images_are: What the prose calls the clips.
     """
     if auroc is None:
         return "No clips of hearts were given, so heart disease was not measured."
     clips = f"{auroc.n:,} clips that are {images_are}"
     area = f"{format_value(auroc)} ({format_interval(auroc)})"
     return f"The AUROC for heart disease is {area}, on {clips}."
-
-
-def subgroup_scores(
-    logits: np.ndarray,
-    truth: tuple[np.ndarray, np.ndarray, tuple[str, ...]],
-    groups: Mapping[str, np.ndarray],
-    kind: str,
-) -> dict[str, Score]:
-    """One score in each subgroup, over the classes that it has, with patient intervals.
-
-    Args:
-        logits: Shape (H, N, C).
-        truth: True classes and patients of the N items and the class names (`Items.truth`).
-        groups: Subgroup to its items, boolean of shape (N,).
-        kind: Name of the score ("f1_macro", "auroc").
-
-    Returns:
-        Subgroup to the mean over probes. Groups of one class, or with fewer than five patients
-        of one of their classes, are left out: their resamples would lose the class and their
-        interval would look like certainty.
-    """
-    labels, patients, classes = truth
-    found = {}
-    for name, rows in groups.items():
-        if _is_scored(labels[rows], patients[rows]):
-            scores = run_scores(logits[:, rows], labels[rows], patients[rows], classes)
-            found[name] = scores[kind].score
-    return found
-
-
-def group_table(
-    truth: tuple[np.ndarray, np.ndarray, tuple[str, ...]], groups: Mapping[str, np.ndarray]
-) -> pd.DataFrame:
-    """Patients of each class in each subgroup, and whether `subgroup_scores` scores it.
-
-    Args:
-        truth: As in `subgroup_scores`.
-        groups: As in `subgroup_scores`.
-    """
-    labels, patients, classes = truth
-    rows = {
-        name: {c: len(set(patients[chosen & (labels == i)])) for i, c in enumerate(classes)}
-        | {"scored": "yes" if _is_scored(labels[chosen], patients[chosen]) else "no"}
-        for name, chosen in groups.items()
-    }
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def _is_scored(labels: np.ndarray, patients: np.ndarray) -> bool:
-    counts = [len(set(patients[labels == label])) for label in set(labels.tolist())]
-    return len(counts) > 1 and min(counts) >= FEWEST
-
-
-def groups_by(table: pd.DataFrame, **columns: str) -> dict[str, np.ndarray]:
-    """Items of each machine, operator, ...: masks for `subgroup_scores`.
-
-    Args:
-        table: One row an item.
-        **columns: Column to what is written before its values; absent columns are left out.
-
-    >>> {k: v.tolist() for k, v in groups_by(pd.DataFrame({"m": ["a", "b"]}), m="on ").items()}
-    {'on a': [True, False], 'on b': [False, True]}
-    """
-    return {
-        f"{prefix}{value or 'not named'}": (table[name] == value).to_numpy()
-        for name, prefix in columns.items()
-        if name in table
-        for value in sorted(set(table[name]))
-    }
-
-
-def groups_against(
-    table: pd.DataFrame, column: str, classes: Sequence[str]
-) -> dict[str, np.ndarray]:
-    """Items of each kind of the second class together with all of the first class.
-
-    Args:
-        table: One row an item with a label.
-        column: Names the kind (of defect); where it is absent there is nothing to tell apart.
-        classes: The two labels, the reference first.
-    """
-    if column not in table:
-        return {}
-    reference = (table["label"] == classes[0]).to_numpy()
-    kinds = sorted(set(table.loc[~reference, column]))
-    return {
-        f"{column}: {kind or 'not named'}": reference | (table[column] == kind).to_numpy()
-        for kind in kinds
-    }

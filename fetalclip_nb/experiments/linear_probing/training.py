@@ -5,35 +5,19 @@ of all of them is then one gather of rows, one batched product for the logits, o
 gradient and one AdamW update of a matrix with a row a probe.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe, ProbeRows
+from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe, ProbeRows, Problem
 
 BETAS = (0.9, 0.999)
 
 EPSILON = 1e-8
-
-
-@dataclass(frozen=True)
-class Trained:
-    """Parameters at each probe's best epoch.
-
-    Attributes:
-        parameters: float32 of shape (H, C * D + C): weights (C, D), then biases.
-        epoch: Best epoch of each probe, from 1, shape (H,); 0 where no validation loss was
-            finite: the parameters are then the start's.
-        losses: Validation losses, shape (H, epochs).
-    """
-
-    parameters: torch.Tensor
-    epoch: torch.Tensor
-    losses: torch.Tensor
 
 
 @contextmanager
@@ -53,33 +37,27 @@ def _full_precision() -> Iterator[None]:
 
 @_full_precision()
 @torch.inference_mode()
-def train_stack(
-    features: torch.Tensor,
-    targets: torch.Tensor,
-    groups: Sequence[ProbeRows],
-    n_classes: int,
-    recipe: ProbeRecipe,
-) -> Trained:
+def train_stack(problem: Problem, device: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Train every probe of every group and keep the epoch of the lowest validation loss.
 
     Args:
-        features: float32 of shape (N, D), on the device that shall do the work.
-        targets: Classes, int64 of shape (N,), on the same device.
-        groups: What probes learn from; each has at least one full batch.
-        n_classes: C.
-        recipe: Learning rate, batch and the like.
+        problem: What is learnt, where each group has at least one full batch.
+        device: "cpu" or "cuda".
 
     Returns:
-        Probes group by group, in the order of their seeds; the first epoch counts on ties.
+        Of each probe, group by group and in the order of their seeds: parameters at its best
+        epoch, float32 of shape (H, C * D + C), weights (C, D) before biases; that epoch, from 1
+        and the first on ties, shape (H,), or 0 where no validation loss was finite (the
+        parameters are then the start's); validation losses, shape (H, epochs).
     """
     # Those with most steps first: the probes that still have batches left are a leading slice.
-    ranks = sorted(range(len(groups)), key=lambda g: -_steps(groups[g], recipe))
-    stack = _Stack(features, targets, [groups[g] for g in ranks], n_classes, recipe)
+    groups = sorted(problem.groups, key=lambda rows: -_steps(rows, problem.recipe))
+    stack = _Stack(replace(problem, groups=groups), device)
     epoch_losses = []
     best = stack.parameters.clone()
-    best_epoch = torch.zeros(stack.probes, dtype=torch.int64, device=features.device)
-    lowest = torch.full((stack.probes,), torch.inf, device=features.device)
-    for epoch in range(recipe.epochs):
+    best_epoch = torch.zeros(stack.probes, dtype=torch.int64, device=device)
+    lowest = torch.full((stack.probes,), torch.inf, device=device)
+    for epoch in range(problem.recipe.epochs):
         stack.train_epoch(epoch)
         loss = stack.validation_losses()
         better = loss < lowest
@@ -87,41 +65,39 @@ def train_stack(
         best_epoch = torch.where(better, epoch + 1, best_epoch)
         lowest = torch.where(better, loss, lowest)
         epoch_losses.append(loss)
-    back = _positions([len(groups[g].seeds) for g in ranks], ranks).to(features.device)
-    return Trained(best[back], best_epoch[back], torch.stack(epoch_losses, 1)[back])
+    steps = [_steps(rows, problem.recipe) for rows in problem.groups for _ in rows.seeds]
+    back = np.argsort(np.argsort(np.negative(steps), kind="stable"))
+    trained = (best, best_epoch, torch.stack(epoch_losses, 1))
+    return tuple(tensor.cpu().numpy()[back] for tensor in trained)
 
 
 class _Stack:
     """Probes side by side with their optimizer's moments and their working memory."""
 
-    def __init__(
-        self,
-        features: torch.Tensor,
-        targets: torch.Tensor,
-        groups: Sequence[ProbeRows],
-        n_classes: int,
-        recipe: ProbeRecipe,
-    ) -> None:
-        device = features.device
-        self.features, self.targets, self.recipe = features, targets, recipe
-        self.shape = (n_classes, features.shape[1])
-        self.data = [data for data in groups for _ in data.seeds]
-        self.probes = len(self.data)
-        self.steps = torch.tensor([_steps(data, recipe) for data in self.data])
-        self.generators = [
-            torch.Generator().manual_seed(seed) for data in groups for seed in data.seeds
-        ]
+    def __init__(self, problem: Problem, device: str) -> None:
+        groups, recipe = problem.groups, problem.recipe
+        self.features = torch.from_numpy(problem.features).to(device)
+        self.targets = torch.from_numpy(problem.targets).to(device)
+        self.recipe = recipe
+        self.shape = (problem.n_classes, problem.features.shape[1])
+        self.rows = [rows for rows in groups for _ in rows.seeds]
+        self.probes = len(self.rows)
+        self.steps = torch.tensor([_steps(rows, recipe) for rows in self.rows])
+        seeds = [seed for rows in groups for seed in rows.seeds]
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         starts = [_start(generator, *self.shape) for generator in self.generators]
         self.parameters = torch.stack(starts).to(device)
         self.gradient = torch.zeros_like(self.parameters)
         self.mean = torch.zeros_like(self.parameters)
         self.square = torch.zeros_like(self.parameters)
         self.scratch = torch.empty_like(self.parameters)
-        batch = (self.probes * recipe.batch_size, features.shape[1])
-        self.batch = torch.empty(batch, device=device)
-        self.logits = torch.empty(self.probes, n_classes, recipe.batch_size, device=device)
+        self.batch = torch.empty(self.probes * recipe.batch_size, self.shape[1], device=device)
+        self.logits = torch.empty(self.probes, self.shape[0], recipe.batch_size, device=device)
         self.minus_one = torch.full((self.probes, 1, recipe.batch_size), -1.0, device=device)
-        self.validation = list(self._gather_validation(groups))
+        self.validation = []
+        for rows in groups:
+            picked = torch.from_numpy(rows.validation).to(device)
+            self.validation.append((self.features[picked], self.targets[picked], len(rows.seeds)))
 
     def train_epoch(self, epoch: int) -> None:
         """One pass of every probe over its rows in a new order."""
@@ -192,18 +168,11 @@ class _Stack:
         """Row numbers of each step's batches, int64 of shape (steps, H, batch)."""
         size = self.recipe.batch_size
         rows = torch.zeros(int(self.steps.max()), self.probes, size, dtype=torch.int64)
-        for probe, (data, generator) in enumerate(zip(self.data, self.generators, strict=True)):
+        for probe, (data, generator) in enumerate(zip(self.rows, self.generators, strict=True)):
             steps = int(self.steps[probe])
             order = torch.randperm(len(data.train), generator=generator)[: steps * size]
             rows[:steps, probe] = torch.from_numpy(data.train)[order].view(steps, size)
         return rows
-
-    def _gather_validation(
-        self, groups: Sequence[ProbeRows]
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, int]]:
-        for data in groups:
-            rows = torch.from_numpy(data.validation).to(self.features.device)
-            yield self.features[rows], self.targets[rows], len(data.seeds)
 
     def _split(self, parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Views of the weights (H, C, D) and the biases (H, C, 1)."""
@@ -212,8 +181,8 @@ class _Stack:
         return weight.view(-1, classes, width), bias.unsqueeze(2)
 
 
-def _steps(data: ProbeRows, recipe: ProbeRecipe) -> int:
-    return len(data.train) // recipe.batch_size
+def _steps(rows: ProbeRows, recipe: ProbeRecipe) -> int:
+    return len(rows.train) // recipe.batch_size
 
 
 def _start(generator: torch.Generator, classes: int, width: int) -> torch.Tensor:
@@ -221,14 +190,3 @@ def _start(generator: torch.Generator, classes: int, width: int) -> torch.Tensor
     bound = width**-0.5
     weight = torch.empty(classes * width).uniform_(-bound, bound, generator=generator)
     return torch.cat([weight, torch.empty(classes).uniform_(-bound, bound, generator=generator)])
-
-
-def _positions(sizes: Sequence[int], ranks: Sequence[int]) -> torch.Tensor:
-    """Where each probe, group by group, stands among the probes sorted by their groups' ranks.
-
-    >>> _positions([1, 2], [1, 0]).tolist()
-    [1, 2, 0]
-    """
-    starts = np.cumsum([0, *sizes])
-    spans = {group: range(starts[i], starts[i + 1]) for i, group in enumerate(ranks)}
-    return torch.tensor([row for group in sorted(spans) for row in spans[group]])

@@ -9,19 +9,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fetalclip_nb.experiments.few_data.figures import few_data_curves
-from fetalclip_nb.experiments.linear_probing.figures import (
-    reliability_diagram,
-    roc_curves,
-)
-from fetalclip_nb.results import figures
-from fetalclip_nb.stats import calibration, ranking
-from fetalclip_nb.stats.scores import Score
+from fetalclip_nb.data.dataset import Dataset
+from fetalclip_nb.experiments.linear_probing import figures
+from fetalclip_nb.experiments.linear_probing.scores import predictions
+from fetalclip_nb.stats import ranking
+from fetalclip_nb.stats.scores import RunScores, Score
+from fetalclip_nb.tasks.items import Task, clip_items
+from fetalclip_nb.tasks.splits import Split
+from helpers import write_image
+
+MANY = [f"m{i}" for i in range(25)]
+SCORE = Score(0.75, 0.5, 1.0, 0.75, 4, 4)
 
 
 @pytest.fixture(autouse=True)
 def closed():
-    figures.use_style()
     yield
     plt.close("all")
 
@@ -35,73 +37,68 @@ def legend(axis):
     return [text.get_text() for text in axis.get_legend().get_texts()]
 
 
-def test_run_distribution_shows_every_run_and_their_mean_in_percent():
-    runs = {"a": np.linspace(0.4, 0.6, 5), "b": np.array([0.1, 0.3])}
-    axis = figures.run_distribution(runs, xlabel="macro F1 (%)").axes[0]
-    points, spread, mean = axis.lines[:3]
-    assert points.get_xdata() == pytest.approx([40, 45, 50, 55, 60])
-    assert np.round(points.get_ydata()).tolist() == [1] * 5
-    assert spread.get_xdata() == pytest.approx(np.percentile([40, 45, 50, 55, 60], [2.5, 97.5]))
-    assert mean.get_xdata() == pytest.approx([50])
-    assert [t.get_text() for t in axis.texts] == ["50.0", "20.0"]
-    assert [t.get_text() for t in axis.get_yticklabels()] == ["a", "b"]
-    assert axis.get_xlabel() == "macro F1 (%)"
+def titles(figure):
+    return [axis.get_title() for axis in figure.axes if axis.get_title()]
 
 
 def test_reliability_diagram_leaves_empty_bins_out():
     logits = np.log([[[0.95, 0.05], [0.95, 0.05], [0.65, 0.35]]])
-    table = calibration.reliability(logits, np.array([0, 1, 0]))
-    above, below = reliability_diagram({"m": table}).axes
+    above, below = figures.reliability_diagram({"m": logits}, np.array([0, 1, 0])).axes
     assert line(above, "m").get_xdata() == pytest.approx([65, 95])
     assert line(above, "m").get_ydata() == pytest.approx([100, 50])
     heights = below.patches[0].get_data().values
     assert heights[[9, 13, 14]] == pytest.approx([100 / 3, 0, 200 / 3])
     assert legend(above) == ["as claimed", "m"]
+    above, below = figures.reliability_diagram(dict.fromkeys(MANY, logits), [0, 1, 0]).axes
+    assert legend(above) == ["as claimed", *MANY] and len(below.patches) == 25
+
+
+def hearts(root="somewhere", defects=("", "hole", "", "")):
+    names = [f"{i}.png" for i in range(4)]
+    table = pd.DataFrame({"id": names, "path": names, "patient": list("pqrs"), "split": ""})
+    table = table.assign(label=["n", "d"] * 2, defect=list(defects))
+    data = Dataset("manifest", root, table, False, "0")
+    return Task(data, clip_items("chd", data, ("n", "d"), frames=1), {0: Split("own", "pqrs", ())})
 
 
 def test_roc_curves_start_at_the_origin_and_name_the_auroc():
-    logits = np.array([[[0, 4.0], [0, 3.0], [0, 2.0], [0, 1.0]]])
-    points = ranking.roc_points(logits, np.array([1, 0, 1, 0]))
-    found = {"m": Score(0.75, 0.5, 1.0, 0.75, 4, 4)}
-    axis = roc_curves({"m": points}, found).axes[0]
+    values = np.array([[[0, 4.0], [0, 3.0], [0, 2.0], [0, 1.0]]])
+    logits = {(m, "linear probe", task): values for m in ("m", *MANY) for task in ("chd", "planes")}
+    logits |= {("m", "nearest neighbours", "chd"): values, ("majority class", "", "chd"): values}
+    logits |= {("pixels", "logistic regression", "chd"): values}
+    scores = {key: {"auroc": RunScores(np.array([0.75]), SCORE)} for key in logits}
+    axis = figures.roc_curves(logits, scores, hearts()).axes[0]
+    points = ranking.roc_points(values, np.array([0, 1, 0, 1]))
     curve = line(axis, "m: AUROC 75.0 % (50.0 to 100.0)")
     assert (curve.get_xdata()[0], curve.get_ydata()[0]) == (0, 0)
     assert curve.get_ydata()[1:] == pytest.approx(100 * points["true_positive_rate"])
-    assert len(axis.collections) == 1 and axis.get_xlabel() == "false-positive rate (%)"
+    assert axis.get_xlabel() == "false-positive rate (%)"
+    named = [text.partition(":")[0] for text in legend(axis)]
+    assert named == ["chance", "m", *MANY, "pixels, logistic regression"]
 
 
-def test_few_data_curves_draw_zero_shot_in_the_models_colour():
-    rows = [("a", 8, 0.6, 0.5, 0.7), ("a", 2, 0.3, 0.2, 0.4), ("b", 2, 0.1, 0.0, 0.2)]
-    table = pd.DataFrame(rows, columns=["model", "patients", "value", "low", "high"])
-    zero_shot = {"b": (0.5, 0.4, 0.55)}
-    axis = few_data_curves(table, zero_shot, ylabel="macro F1 (%)").axes[0]
-    assert line(axis, "a").get_xdata().tolist() == [2, 8]
-    assert line(axis, "a").get_ydata() == pytest.approx([30, 60])
-    level = line(axis, "b, zero-shot")
-    assert level.get_ydata() == pytest.approx([50, 50]) and level.get_linestyle() == "--"
-    assert level.get_color() == line(axis, "b").get_color() != line(axis, "a").get_color()
-    assert axis.lines[-1].get_ydata() == pytest.approx([40, 55])
-    assert axis.get_xscale() == "log" and axis.get_ylabel() == "macro F1 (%)"
-    assert [t.get_text() for t in axis.get_xticklabels()] == ["2", "8"]
-    band = axis.collections[0].get_paths()[0].get_extents()
-    assert (band.ymin, band.ymax) == pytest.approx((20, 70))
+def test_spread_and_bars_show_who_looks_at_images():
+    names = ("trans-thalamic", "trans-cerebellum", "trans-ventricular")
+    names += ("other", "abdomen", "brain", "cervix", "femur", "heart")
+    found = dict.fromkeys(["f1_macro", *(f"f1/{n}" for n in names)], RunScores(np.ones(2), SCORE))
+    readers = [("m", "linear probe"), ("m", "nearest neighbours"), ("majority class", "")]
+    scores = {(*r, task): found for r in readers for task in ("six_planes", "brain_subplanes")}
+    rows = [text.get_text() for text in figures.spread(scores).axes[0].get_yticklabels()]
+    assert rows == ["m", "m, nearest neighbours"]
+    bars = figures.class_bars(scores).axes[0]
+    assert legend(bars) == ["m"] and len(bars.get_xticklabels()) == 9
 
 
-def test_no_row_or_curve_is_left_out_however_many_there_are():
-    names = [f"m{i}" for i in range(25)]
-    runs = {name: np.array([0.4, 0.6]) for name in names}
-    rows = figures.run_distribution(runs, xlabel="x").axes[0]
-    assert len(rows.lines) == 3 * 25 and len(rows.texts) == 25
-    logits, labels = np.array([[[0, 4.0], [0, 3.0]]]), np.array([1, 0])
-    reliable = {name: calibration.reliability(logits, labels) for name in names}
-    above, below = reliability_diagram(reliable).axes
-    assert legend(above) == ["as claimed", *names] and len(below.patches) == 25
-    points = {name: ranking.roc_points(logits, labels) for name in names}
-    one = Score(1.0, 1.0, 1.0, 1.0, 2, 2)
-    curves = roc_curves(points, dict.fromkeys(names, one)).axes[0]
-    assert len(curves.lines) == 1 + 25
-    table = pd.DataFrame([(name, 2, 0.3, 0.2, 0.4) for name in names])
-    table.columns = ["model", "patients", "value", "low", "high"]
-    zero_shot = dict.fromkeys(names, (0.5, 0.4, 0.55))
-    found = few_data_curves(table, zero_shot, ylabel="x").axes[0]
-    assert legend(found) == [*names, *(f"{name}, zero-shot" for name in names)]
+def test_pictures_are_named_by_copy_kind_and_mistake(tmp_path):
+    for i in range(4):
+        write_image(tmp_path / f"{i}.png", seed=i)
+    task = hearts(tmp_path)
+    assert titles(figures.example_clips(task)) == ["n", "hole", "d"]
+    table = task.dataset.table.assign(plane=list("aabc"))
+    planes = Dataset("fetal_planes", tmp_path, table, False, "0")
+    assert titles(figures.augmented_copies(planes, seed=0, copies=1)) == ["as it is", "copy 0"] * 2
+    logits = {
+        ("m", "linear probe", "chd"): np.log([[[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.01, 0.99]]])
+    }
+    answers = predictions(logits, {"chd": task}, "m")
+    assert titles(figures.mistakes(answers, {"chd": task})) == ["d\nas n", "n\nas d"]

@@ -1,12 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from fetalclip_nb.errors import CacheError, ParameterError, ShapeError
+from fetalclip_nb.errors import ParameterError, ShapeError
 from fetalclip_nb.experiments.linear_probing import fit, training
-from fetalclip_nb.experiments.linear_probing.fit import cached_probes, train_probes
-from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe, ProbeRows
+from fetalclip_nb.experiments.linear_probing.fit import cached_probes, problem_key, train_probes
+from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe, ProbeRows, Problem
 
 RECIPE = ProbeRecipe(learning_rate=0.01, batch_size=8, epochs=6)
 
@@ -58,10 +60,9 @@ def test_probes_equal_a_plain_torch_loop(weight_decay, scale):
     features *= np.float32(scale)  # with tiny gradients AdamW's epsilon shows
     recipe = ProbeRecipe(learning_rate=0.01, weight_decay=weight_decay, batch_size=8, epochs=6)
     groups = uneven_groups()
-    probes = train_probes(features, targets, groups, 3, recipe)
+    probes = train_probes(Problem(features, targets, groups, 3, recipe))
     pairs = [(data, seed) for data in groups for seed in data.seeds]
-    assert probes.seed.tolist() == [5, 6, 5, 7, 8, 9]
-    assert probes.group.tolist() == [0, 0, 1, 2, 2, 2]
+    assert len(probes.weight) == len(pairs) == 6
     for probe, (data, seed) in enumerate(pairs):
         weight, bias, epoch, losses = plain_torch(features, targets, data, seed, 3, recipe)
         assert np.abs(probes.weight[probe] - weight).max() < 1e-5
@@ -74,7 +75,7 @@ def test_paper_recipe_at_full_width_equals_plain_torch():
     features, targets = task(n=400, width=768, classes=6)
     data = ProbeRows(np.arange(300), np.arange(300, 400), (42,))
     recipe = ProbeRecipe(epochs=5)
-    probes = train_probes(features, targets, [data], 6, recipe)
+    probes = train_probes(Problem(features, targets, [data], 6, recipe))
     weight, bias, epoch, _ = plain_torch(features, targets, data, 42, 6, recipe)
     assert np.abs(probes.weight[0] - weight).max() < 1e-5
     assert np.abs(probes.bias[0] - bias).max() < 1e-5
@@ -86,13 +87,13 @@ def test_together_equals_one_by_one():
     rows = np.random.default_rng(2).permutation(400)
     groups = [ProbeRows(rows[: 100 + 50 * i], rows[300:], (i, 9)) for i in range(4)]
     recipe = ProbeRecipe(batch_size=16, epochs=10)
-    together = train_probes(features, targets, groups, 4, recipe)
+    together = train_probes(Problem(features, targets, groups, 4, recipe))
     logits = together.logits(features)
     probe = 0
     for data in groups:
         for seed in data.seeds:
             single = ProbeRows(data.train, data.validation, (seed,))
-            alone = train_probes(features, targets, [single], 4, recipe)
+            alone = train_probes(Problem(features, targets, [single], 4, recipe))
             assert np.abs(together.weight[probe] - alone.weight[0]).max() < 1e-5
             assert np.abs(together.bias[probe] - alone.bias[0]).max() < 1e-5
             assert together.epoch[probe] == alone.epoch[0]
@@ -104,7 +105,7 @@ def test_together_equals_one_by_one():
 def test_same_seed_gives_the_same_and_another_seed_another_probe():
     features, targets = task()
     data = ProbeRows(np.arange(100), np.arange(100, 180), (3, 3, 4))
-    weight = train_probes(features, targets, [data], 3, RECIPE).weight
+    weight = train_probes(Problem(features, targets, [data], 3, RECIPE)).weight
     assert np.abs(weight[0] - weight[1]).max() < 1e-6
     assert np.abs(weight[0] - weight[2]).max() > 1e-2
 
@@ -116,12 +117,11 @@ def test_epoch_of_the_lowest_validation_loss_is_kept():
     against = np.concatenate([targets, 1 - targets])
     data = ProbeRows(np.arange(128), np.arange(128, 256), (0,))
     recipe = ProbeRecipe(batch_size=8, epochs=5, learning_rate=0.1)
-    probes = train_probes(np.tile(features, (2, 1)), against, [data], 2, recipe)
+    twice = np.tile(features, (2, 1))
+    probes = train_probes(Problem(twice, against, [data], 2, recipe))
     assert (np.diff(probes.losses[0]) > 0).all()
     assert probes.epoch.tolist() == [1]
-    one = train_probes(
-        np.tile(features, (2, 1)), against, [data], 2, ProbeRecipe(0.1, 0.01, 8, epochs=1)
-    )
+    one = train_probes(Problem(twice, against, [data], 2, replace(recipe, epochs=1)))
     assert np.array_equal(probes.weight, one.weight)
 
 
@@ -130,7 +130,7 @@ def test_first_epoch_is_kept_on_ties():
     features = np.zeros((40, 4), np.float32)
     data = ProbeRows(np.arange(32), np.arange(32, 40), (0,))
     recipe = ProbeRecipe(learning_rate=1e-12, batch_size=8, epochs=4)
-    probes = train_probes(features, np.arange(40) % 2, [data], 2, recipe)
+    probes = train_probes(Problem(features, np.arange(40) % 2, [data], 2, recipe))
     assert len(set(probes.losses[0])) == 1
     assert probes.epoch.tolist() == [1]
 
@@ -139,25 +139,21 @@ def test_logits_are_features_times_weights_plus_bias():
     probes = fit.LinearProbes(
         weight=np.array([[[1, 2], [3, 4]], [[0, 1], [1, 0]]], np.float32),
         bias=np.array([[0, 10], [20, 0]], np.float32),
-        group=np.zeros(2, int),
-        seed=np.zeros(2, int),
         epoch=np.ones(2, int),
         losses=np.ones((2, 1)),
     )
     logits = probes.logits(np.array([[1, 0], [1, 2], [0, 0]], np.float32))
     assert logits.tolist() == [[[1, 12], [7, 20], [0, 10]], [[20, 1], [22, 1], [20, 0]]]
-    with pytest.raises(ShapeError, match=r"shape \(N, 2\).*shape \(3, 5\)"):
-        probes.logits(np.zeros((3, 5), np.float32))
 
 
 def test_features_are_not_changed_and_targets_of_other_rows_do_not_matter():
     features, targets = task()
     before = features.copy()
     data = ProbeRows(np.arange(100), np.arange(100, 150), (0,))
-    first = train_probes(features, targets, [data], 3, RECIPE)
+    first = train_probes(Problem(features, targets, [data], 3, RECIPE))
     assert np.array_equal(features, before)
     targets[150:] = -1
-    again = train_probes(features, targets, [data], 3, RECIPE)
+    again = train_probes(Problem(features, targets, [data], 3, RECIPE))
     assert np.array_equal(first.weight, again.weight)
 
 
@@ -176,10 +172,10 @@ def test_probes_are_trained_in_full_precision_and_the_setting_is_given_back(befo
     outside = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(before)
     try:
-        train_probes(features, targets, uneven_groups(), 3, RECIPE)
+        train_probes(Problem(features, targets, uneven_groups(), 3, RECIPE))
         finished = torch.get_float32_matmul_precision()
         with pytest.raises(KeyboardInterrupt):
-            train_probes(features, targets, uneven_groups(), 3, RECIPE)
+            train_probes(Problem(features, targets, uneven_groups(), 3, RECIPE))
         interrupted = torch.get_float32_matmul_precision()
     finally:
         torch.set_float32_matmul_precision(outside)
@@ -198,12 +194,11 @@ def test_probes_whose_validation_loss_is_never_finite_are_refused_by_name(tmp_pa
     ]
     text = "Probes diverged. Where: group 1 seed 5, group 1 seed 6, group 2 seed 7. .*3 of 4 probes"
     with pytest.raises(ParameterError, match=text + ".*smaller scale or lower the learning rate"):
-        cached_probes(features, targets, groups, 3, RECIPE, cache_dir=tmp_path)
+        cached_probes(Problem(features, targets, groups, 3, RECIPE), cache_dir=tmp_path)
     assert not list(tmp_path.rglob("*.npz"))
+    steep = ProbeRecipe(learning_rate=1e38, batch_size=8)
     with pytest.raises(ParameterError, match="Found: none for 1 of 1 probes"):
-        train_probes(
-            features, targets, groups[:1], 3, ProbeRecipe(learning_rate=1e38, batch_size=8)
-        )
+        train_probes(Problem(features, targets, groups[:1], 3, steep))
 
 
 def test_a_loss_that_was_finite_once_is_enough(monkeypatch):
@@ -216,47 +211,34 @@ def test_a_loss_that_was_finite_once_is_enough(monkeypatch):
         return calls[-1] if len(calls) == 2 else calls[-1] * torch.nan
 
     monkeypatch.setattr(training._Stack, "validation_losses", explodes)
-    probes = train_probes(features, targets, uneven_groups(), 3, RECIPE)
+    probes = train_probes(Problem(features, targets, uneven_groups(), 3, RECIPE))
     assert probes.epoch.tolist() == [2] * 6
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"train": np.arange(7)}, "group 1: 7 training rows, batches of 8"),
-        ({"validation": np.arange(0)}, "group 1: no validation row"),
-        ({"seeds": ()}, "group 1: no seed"),
-        ({"train": np.ones(180, bool)}, "group 1: train rows are bool, not row numbers"),
-        ({"train": np.arange(170, 190)}, "group 1: train rows 170 to 189 of 180"),
-        ({"train": np.arange(-1, 90)}, "group 1: train rows -1 to 89 of 180"),
-        ({"validation": np.arange(150, 180)}, "group 1: validation classes 0 to 3"),
-    ],
-)
-def test_unusable_groups_are_named_before_training(changes, message, monkeypatch):
-    monkeypatch.setattr(fit, "train_stack", lambda *_: pytest.fail("trained"))
+def test_features_that_are_not_finite_are_refused():
     features, targets = task()
-    targets[160] = 3
-    good = {"train": np.arange(100), "validation": np.arange(100, 150), "seeds": (0,)}
-    groups = [ProbeRows(**good), ProbeRows(**(good | changes))]
-    with pytest.raises(ParameterError, match=message) as caught:
-        train_probes(features, targets, groups, 3, RECIPE)
-    assert "group 0" not in str(caught.value)
-
-
-def test_unusable_arrays_and_recipes_are_refused():
-    features, targets = task()
-    groups = uneven_groups()
-    with pytest.raises(ShapeError, match="float64 of shape"):
-        train_probes(features.astype(float), targets, groups, 3, RECIPE)
-    with pytest.raises(ShapeError, match=r"targets of shape \(5,\)"):
-        train_probes(features, targets[:5], groups, 3, RECIPE)
-    with pytest.raises(ParameterError, match=r"Found: learning_rate = -1, epochs = 0"):
-        train_probes(features, targets, groups, 3, ProbeRecipe(learning_rate=-1, epochs=0))
-    with pytest.raises(ParameterError, match="Found: no group"):
-        train_probes(features, targets, [], 3, RECIPE)
     features[[4, 17], 3] = np.nan, np.inf
     with pytest.raises(ShapeError, match="not finite. Found: rows 4, 17.*not train on tested"):
-        train_probes(features, targets, groups, 3, RECIPE)
+        train_probes(Problem(features, targets, uneven_groups(), 3, RECIPE))
+
+
+@pytest.mark.parametrize(
+    ("name", "shown", "value", "least"),
+    [
+        ("copies", "copies", -1, 0),
+        ("runs", "runs", 0, 1),
+        ("epochs", "epochs", 0, 1),
+        ("batch_size", "probe_batch", 0, 1),
+        ("weight_decay", "weight_decay", -0.1, 0),
+    ],
+)
+def test_numbers_out_of_range_are_named_as_the_notebooks_do(name, shown, value, least):
+    ProbeRecipe(**{name: least})
+    with pytest.raises(ParameterError, match=f"Found: {shown} = {value}, less than {least}"):
+        ProbeRecipe(**{name: value})
+    both = f"{shown} = {value}, less than {least}; learning_rate = 0, not above 0"
+    with pytest.raises(ParameterError, match=both):
+        ProbeRecipe(**{name: value}, learning_rate=0)
 
 
 def arrays(probes):
@@ -270,10 +252,11 @@ def equal(first, second):
 def test_cache_gives_back_what_was_trained(tmp_path, monkeypatch):
     features, targets = task()
     groups = uneven_groups()
-    first = cached_probes(features, targets, groups, 3, RECIPE, cache_dir=tmp_path)
-    assert equal(first, train_probes(features, targets, groups, 3, RECIPE))
+    problem = Problem(features, targets, groups, 3, RECIPE)
+    first = cached_probes(problem, cache_dir=tmp_path)
+    assert equal(first, train_probes(problem))
     monkeypatch.setattr(fit, "train_probes", lambda *_, **__: pytest.fail("trained"))
-    assert equal(first, cached_probes(features, targets, groups, 3, RECIPE, cache_dir=tmp_path))
+    assert equal(first, cached_probes(problem, cache_dir=tmp_path))
 
 
 def test_whatever_changes_the_probes_changes_the_key():
@@ -285,21 +268,20 @@ def test_whatever_changes_the_probes_changes_the_key():
     relabelled[0] = (targets[0] + 1) % 3
     swapped = [ProbeRows(groups[0].validation, groups[0].train, (5, 6)), *groups[1:]]
     reseeded = [ProbeRows(groups[0].train, groups[0].validation, (6, 5)), *groups[1:]]
-    keys = {
-        fit._key(*arguments)
-        for arguments in [
-            (features, targets, groups, 3, RECIPE),
-            (moved, targets, groups, 3, RECIPE),
-            (features, relabelled, groups, 3, RECIPE),
-            (features, targets, groups[:2], 3, RECIPE),
-            (features, targets, swapped, 3, RECIPE),
-            (features, targets, reseeded, 3, RECIPE),
-            (features, targets, groups, 4, RECIPE),
-            (features, targets, groups, 3, ProbeRecipe(0.01, 0.02, 8, 6)),
-        ]
-    }
-    assert len(keys) == 8
-    assert fit._key(features.copy(), targets, uneven_groups(), 3, RECIPE) in keys
+    whole = Problem(features, targets, groups, 3, RECIPE)
+    changes = [
+        {"features": moved},
+        {"targets": relabelled},
+        {"groups": groups[:2]},
+        {"groups": swapped},
+        {"groups": reseeded},
+        {"n_classes": 4},
+        *({"recipe": replace(RECIPE, **{n: 9})} for n in ("learning_rate", "weight_decay")),
+        *({"recipe": replace(RECIPE, **{n: 9})} for n in ("batch_size", "epochs")),
+    ]
+    keys = {problem_key(whole), *(problem_key(replace(whole, **change)) for change in changes)}
+    assert len(keys) == 1 + len(changes)
+    assert problem_key(replace(whole, features=features.copy(), groups=uneven_groups())) in keys
 
 
 def test_rows_of_one_group_cannot_pass_for_those_of_another():
@@ -307,15 +289,15 @@ def test_rows_of_one_group_cannot_pass_for_those_of_another():
     rows = np.arange(60)
     short = [ProbeRows(rows[:20], rows[20:60], (0,))]
     long = [ProbeRows(rows[:30], rows[30:60], (0,))]
-    keys = [fit._key(features, targets, groups, 3, RECIPE) for groups in (short, long)]
-    assert keys[0] != keys[1]
+    problems = [Problem(features, targets, groups, 3, RECIPE) for groups in (short, long)]
+    assert problem_key(problems[0]) != problem_key(problems[1])
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "foreign"])
 def test_damaged_file_is_trained_again(tmp_path, damage):
     features, targets = task()
     groups = uneven_groups()
-    first = cached_probes(features, targets, groups, 3, RECIPE, cache_dir=tmp_path)
+    first = cached_probes(Problem(features, targets, groups, 3, RECIPE), cache_dir=tmp_path)
     path = next(tmp_path.glob("probes/*.npz"))
     whole = bytearray(path.read_bytes())
     if damage == "cut":
@@ -325,42 +307,5 @@ def test_damaged_file_is_trained_again(tmp_path, damage):
         path.write_bytes(whole)
     else:
         np.savez(path, other=np.zeros(3))
-    again = cached_probes(features, targets, groups, 3, RECIPE, cache_dir=tmp_path)
+    again = cached_probes(Problem(features, targets, groups, 3, RECIPE), cache_dir=tmp_path)
     assert equal(first, again)
-
-
-def test_whole_file_of_other_probes_is_refused(tmp_path):
-    features, targets = task()
-    groups = uneven_groups()
-    cached_probes(features, targets, groups, 3, RECIPE, cache_dir=tmp_path / "a")
-    cached_probes(features, targets, groups[:2], 3, RECIPE, cache_dir=tmp_path / "b")
-    path = next(tmp_path.glob("a/probes/*.npz"))
-    next(tmp_path.glob("b/probes/*.npz")).replace(path)
-    with pytest.raises(CacheError, match=rf"6 probes.*3 probes.*delete {path.name}"):
-        cached_probes(features, targets, groups, 3, RECIPE, cache_dir=tmp_path / "a")
-
-
-def test_interrupted_runs_keep_what_is_finished(tmp_path, monkeypatch):
-    features, targets = task()
-    cells = [[data] for data in uneven_groups()]
-
-    def run(cells, cache):
-        return [cached_probes(features, targets, c, 3, RECIPE, cache_dir=cache) for c in cells]
-
-    run(cells[:1], tmp_path / "cut")
-    with monkeypatch.context() as patch:
-
-        def interrupted(*_, **__):
-            raise KeyboardInterrupt
-
-        patch.setattr(np, "savez", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            run(cells, tmp_path / "cut")
-    assert len(list(tmp_path.glob("cut/probes/*.npz"))) == 1
-    trained = []
-    inner = fit.train_probes
-    monkeypatch.setattr(fit, "train_probes", lambda *a, **k: trained.append(a[2]) or inner(*a, **k))
-    resumed = run(cells, tmp_path / "cut")
-    assert trained == cells[1:]
-    whole = run(cells, tmp_path / "whole")
-    assert all(equal(a, b) for a, b in zip(resumed, whole, strict=True))

@@ -15,22 +15,23 @@ from fetalclip_nb.experiments.linear_probing import probe as probing
 from fetalclip_nb.experiments.linear_probing.fit import train_probes
 from fetalclip_nb.experiments.linear_probing.probe import (
     Encoded,
-    encode,
+    baseline_logits,
+    embed,
     fit_probes,
+    fold_logits,
     majority_logits,
-    pixel_logits,
-    probe,
+    probe_logits,
     rival_logits,
 )
-from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe, ProbeRows, require_settings
+from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe, ProbeRows, Problem
 from fetalclip_nb.experiments.linear_probing.rivals import logistic_regression, nearest_neighbours
 from fetalclip_nb.models.pixels import PixelEncoder
-from fetalclip_nb.tasks.items import clip_items, image_items
+from fetalclip_nb.tasks.items import Task, clip_items, image_items
 from fetalclip_nb.tasks.own_splits import own_folds, own_supports
 from fetalclip_nb.tasks.splits import Fold, Split, fit_seed
 from helpers import write_image
 
-RECIPE = ProbeRecipe(learning_rate=0.01, batch_size=4, epochs=4)
+RECIPE = ProbeRecipe(learning_rate=0.01, batch_size=4, epochs=4, runs=2)
 
 
 def dataset(patients, labels, **columns):
@@ -72,10 +73,21 @@ def test_images_are_encoded_as_they_are_and_in_copies_unless_tested(tmp_path):
     for i in range(5):
         write_image(tmp_path / f"{i}.png", seed=i)
     names = [f"{i}.png" for i in range(5)]
-    table = pd.DataFrame({"id": names, "path": names, "patient": list("pqrqp")})
+    table = pd.DataFrame({"id": names, "path": names, "patient": list("pqrqp"), "label": "a"})
     data = build("manifest", tmp_path, table)
     model = PixelEncoder(side=4)
-    found = encode(model, data, ("q", "x"), copies=2, cache_dir=tmp_path / "cache", seed=3)
+    own = {"cache_dir": tmp_path / "cache", "seed": 3}
+
+    def embedded(*tested, **settings):
+        split = Split("own", tested, (Fold((), ()),))
+        tasks = {name: Task(data, items, {name: split}) for name, items in both.items()}
+        return embed([model], tasks, **settings, **own)
+
+    both = {"all": image_items("all", data, ["a"])}
+    both["last"] = image_items("last", data.where(np.arange(5) > 2), ["a"])
+    features = embedded("q", "x", copies=2)
+    found, last = features["pixels", "all"], features["pixels", "last"]
+    assert np.array_equal(last.copies, found.copies[:, 3:], equal_nan=True)
     assert (found.plain.shape, found.copies.shape) == ((5, 16), (2, 5, 16))
     assert found.plain.dtype == found.copies.dtype == np.float32
     for row, name in enumerate(names):
@@ -85,11 +97,15 @@ def test_images_are_encoded_as_they_are_and_in_copies_unless_tested(tmp_path):
             changed = augmented(image, Augmentation(seed=3), name=name, copy=copy)
             expected = np.full(16, np.nan) if row in (1, 3) else model.preprocess(changed).flatten()
             assert np.array_equal(found.copies[copy, row], expected, equal_nan=True)
-    bare = encode(model, data, ("q",), copies=0, cache_dir=tmp_path / "cache")
+    bare = embedded("q", copies=0)["pixels", "all"]
     assert bare.copies.shape == (0, 5, 16)
     assert np.array_equal(bare.plain, found.plain)
     with pytest.raises(ParameterError, match="2 copies of 0 images"):
-        encode(model, data, ("p", "q", "r"), copies=2, cache_dir=tmp_path / "cache")
+        embedded("p", "q", "r", copies=2)
+    # What no task uses is not augmented.
+    del both["all"]
+    [few] = embedded("q", copies=1).values()
+    assert np.isnan(few.copies[0, 0]).all() and np.isfinite(few.copies[0, 1]).all()
 
 
 def test_a_tasks_features_are_its_items_rows():
@@ -113,7 +129,11 @@ def test_a_clips_features_are_its_frames_side_by_side(copies):
 # Probes
 
 
-def one_by_one(encoded, items, splits, *, runs, seed, recipe):
+def task_of(items, splits):
+    return Task(dataset([], []), items, dict(enumerate(splits)))
+
+
+def one_by_one(encoded, items, splits, *, seed, recipe):
     """Each probe alone, on arrays that hold its training and validation items and no more."""
     probes = []
     for split in splits:
@@ -130,13 +150,12 @@ def one_by_one(encoded, items, splits, *, runs, seed, recipe):
                     validation.append((encoded.plain[i], label))
             features, labels = zip(*train, *validation, strict=True)
             rows = np.arange(len(features))
-            for run in range(runs):
+            for run in range(recipe.runs):
                 chosen = fit_seed(seed, fold.train, run)
                 data = ProbeRows(rows[: len(train)], rows[len(train) :], (chosen,))
                 classes = len(items.classes)
-                probes.append(
-                    train_probes(np.stack(features), np.array(labels), [data], classes, recipe)
-                )
+                problem = Problem(np.stack(features), np.array(labels), [data], classes, recipe)
+                probes.append(train_probes(problem))
     return probes
 
 
@@ -149,12 +168,11 @@ def test_probes_are_those_of_a_loop_over_folds_and_runs(copies, few_data, tmp_pa
     else:
         splits = [own_folds(items.table, seed=0, folds=3)]
     encoded = random_features(items, copies, unchanged=splits[0].test).of(items)
-    settings = {"runs": 2, "seed": 7, "recipe": RECIPE}
-    together = fit_probes(encoded, items, splits, cache_dir=tmp_path, **settings)
+    settings = {"recipe": RECIPE, "seed": 7}
+    together = fit_probes(encoded, task_of(items, splits), cache_dir=tmp_path, **settings)
     alone = one_by_one(encoded, items, splits, **settings)
-    assert len(together.seed) == len(alone) == (8 if few_data else 6)
+    assert len(together.weight) == len(alone) == (8 if few_data else 6)
     for number, one in enumerate(alone):
-        assert together.seed[number] == one.seed[0]
         assert together.weight[number] == pytest.approx(one.weight[0], abs=1e-5)
         assert together.bias[number] == pytest.approx(one.bias[0], abs=1e-5)
         assert together.losses[number] == pytest.approx(one.losses[0], abs=1e-5)
@@ -165,7 +183,7 @@ def test_probes_are_those_of_a_loop_over_folds_and_runs(copies, few_data, tmp_pa
 def asked(monkeypatch):
     """What was to be trained, in place of a training."""
     calls = []
-    monkeypatch.setattr(probing, "cached_probes", lambda *given, **_: calls.append(given))
+    monkeypatch.setattr(probing, "cached_probes", lambda problem, **_: calls.append(problem))
     return calls
 
 
@@ -176,9 +194,10 @@ def test_no_test_item_is_ever_trained_or_validated_on(seed, copies, asked):
     supports = own_supports(items.table, [2, 5], seed=seed, sets=3)
     for splits in ([own_folds(items.table, seed=seed)], list(supports.values())):
         encoded = numbered(items, copies, images=60, unchanged=splits[0].test).of(items)
-        fit_probes(encoded, items, splits, runs=2, seed=0, recipe=RECIPE, cache_dir=Path("none"))
-        features, targets, groups, classes, recipe = asked.pop()
-        assert (classes, recipe) == (3, RECIPE)
+        fit_probes(encoded, task_of(items, splits), RECIPE, seed=0, cache_dir=Path("none"))
+        problem = asked.pop()
+        features, targets, groups = problem.features, problem.targets, problem.groups
+        assert (problem.n_classes, problem.recipe) == (3, RECIPE)
         folds = [(split, fold) for split in splits for fold in split.folds]
         assert len(groups) == len(folds)
         for (split, fold), data in zip(folds, groups, strict=True):
@@ -205,9 +224,9 @@ def test_no_two_probes_share_a_seed(asked):
     for seed in (0, 1):
         splits = own_supports(items.table, [2, 4], seed=0, sets=3).values()
         encoded = numbered(items, 0, images=60).of(items)
-        fit_probes(encoded, items, splits, runs=4, seed=seed, recipe=RECIPE, cache_dir=Path())
-        seeds += [number for data in asked.pop()[2] for number in data.seeds]
-    assert len(set(seeds)) == len(seeds) == 2 * 6 * 4
+        fit_probes(encoded, task_of(items, splits), RECIPE, seed=seed, cache_dir=Path())
+        seeds += [number for data in asked.pop().groups for number in data.seeds]
+    assert len(set(seeds)) == len(seeds) == 2 * 6 * 2
 
 
 def test_a_probes_seed_is_made_of_seed_patients_and_run_alone():
@@ -224,8 +243,8 @@ def test_sizes_and_sets_that_are_left_out_change_no_other_probe(asked):
     encoded = numbered(items, 0, images=60).of(items)
 
     def seeds(splits):
-        fit_probes(encoded, items, splits, runs=2, seed=0, recipe=RECIPE, cache_dir=Path())
-        return [data.seeds for data in asked.pop()[2]]
+        fit_probes(encoded, task_of(items, splits), RECIPE, seed=0, cache_dir=Path())
+        return [data.seeds for data in asked.pop().groups]
 
     every = seeds(list(supports.values()))
     assert seeds([supports[5], supports[4]]) == every[6:] + every[3:6]
@@ -237,74 +256,8 @@ def test_items_without_augmented_copies_are_refused_in_training(tmp_path):
     split = own_folds(items.table, seed=0)
     encoded = random_features(items, 2, unchanged=[*split.test, split.folds[0].train[0]])
     with pytest.raises(ShapeError, match="Features are not finite"):
-        fit_probes(
-            encoded.of(items), items, [split], runs=1, seed=0, recipe=RECIPE, cache_dir=tmp_path
-        )
+        fit_probes(encoded.of(items), task_of(items, [split]), RECIPE, seed=0, cache_dir=tmp_path)
     assert not list(tmp_path.rglob("*.npz"))
-
-
-def test_too_few_rows_for_a_batch_are_refused(tmp_path):
-    items = random_items(seed=2)
-    recipe = ProbeRecipe(batch_size=64)
-    encoded = random_features(items, 0).of(items)
-    split = own_folds(items.table, seed=0)
-    with pytest.raises(ParameterError, match="group 0: .* training rows, batches of 64"):
-        fit_probes(encoded, items, [split], runs=1, seed=0, recipe=recipe, cache_dir=tmp_path)
-
-
-def letters(*patients):
-    """Items of these patients and splits that train on the given ones, one set a word."""
-    items = image_items("letters", dataset("".join(patients), "a" * len("".join(patients))), "a")
-    return items, [Split("own", (), tuple(Fold(tuple(word), ()) for word in patients))]
-
-
-def settings(**changes):
-    given = {"copies": 2, "runs": 1, "epochs": 1, "probe_batch": 4} | changes
-    recipe = ProbeRecipe(epochs=given.pop("epochs"), batch_size=given.pop("probe_batch"))
-    return {**given, "recipe": recipe}
-
-
-@pytest.mark.parametrize(("copies", "probe_batch"), [(2, 4), (1, 2), (0, 2)])
-def test_settings_are_accepted_from_the_smallest_usable_ones_on(copies, probe_batch):
-    splits = {"letters": letters("pp", "qq"), "more": letters("rrr")}
-    require_settings(splits, **settings(copies=copies, probe_batch=probe_batch))
-    with pytest.raises(ParameterError, match=f"letters: set 0: .*probe_batch {probe_batch + 1}"):
-        require_settings(splits, **settings(copies=copies, probe_batch=probe_batch + 1))
-
-
-def test_sets_that_do_not_fill_a_batch_are_named_with_their_rows():
-    items, (split,) = letters("pp", "qqq", "r", "sss")
-    splits = {
-        "letters, 4 patients": (items, [replace(split, folds=split.folds[:2]), split]),
-        "fine": letters("tttt"),
-        "more": letters("u"),
-    }
-    with pytest.raises(ParameterError) as caught:
-        require_settings(splits, **settings(probe_batch=6, runs=0))
-    assert (
-        "Found: runs = 0, not a whole number from 1 up; letters, 4 patients: set 0: 4 training "
-        "rows, set 2: 4 training rows, set 4: 2 training rows, probe_batch 6; more: set 0: 2 "
-        "training rows, probe_batch 6. What to do: more copies, a smaller probe_batch, or larger "
-        "sets."
-    ) in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "least"),
-    [
-        ("copies", -1, 0),
-        ("copies", 1.5, 0),
-        ("runs", 0, 1),
-        ("epochs", 0, 1),
-        ("probe_batch", 0, 1),
-    ],
-)
-def test_settings_out_of_range_are_named_as_the_notebooks_do(name, value, least):
-    with pytest.raises(ParameterError) as caught:
-        require_settings({"letters": letters("pp")}, **settings(**{name: value}))
-    assert str(caught.value).endswith(
-        f"Found: {name} = {value}, not a whole number from {least} up."
-    )
 
 
 def test_clips_of_test_patients_are_not_trained_on(asked):
@@ -316,9 +269,10 @@ def test_clips_of_test_patients_are_not_trained_on(asked):
     features = np.stack([np.arange(40), np.arange(40)], 1).astype(np.float32)
     copies = np.where(np.isin(patients, split.test)[:, None], np.nan, 100 + features)
     encoded = Encoded(features, copies[None].astype(np.float32)).of(items)
-    fit_probes(encoded, items, [split], runs=1, seed=0, recipe=RECIPE, cache_dir=Path())
-    features, targets, groups, *_ = asked.pop()
-    for fold, data in zip(split.folds, groups, strict=True):
+    fit_probes(encoded, task_of(items, [split]), RECIPE, seed=0, cache_dir=Path())
+    problem = asked.pop()
+    features, targets = problem.features, problem.targets
+    for fold, data in zip(split.folds, problem.groups, strict=True):
         # A clip is its second row, then its first: they are numbered backwards.
         frames = features[data.train][:, [2, 0]] - 100
         assert (frames[:, 1] - frames[:, 0] == 1).all()
@@ -330,27 +284,45 @@ def test_clips_of_test_patients_are_not_trained_on(asked):
 # Probe and rivals
 
 
-def test_probe_gives_test_logits_of_probes_and_rivals(tmp_path):
+def test_logits_of_probes_rivals_and_baselines_are_of_the_tested_items(tmp_path):
     items = random_items(seed=3)
     split = own_folds(items.table, seed=1, folds=3)
     encoded = random_features(items, 2, unchanged=split.test).of(items)
-    settings = {"runs": 2, "seed": 0, "recipe": RECIPE, "cache_dir": tmp_path}
-    found = probe(encoded, items, split, **settings)
+    tasks, features = {"letters": task_of(items, [split])}, {("clip", "letters"): encoded}
+    settings = {"seed": 0, "cache_dir": tmp_path}
     tested = np.flatnonzero(items.table["patient"].isin(split.test))
-    probes = fit_probes(encoded, items, [split], **settings)
-    assert list(found) == ["", ", logistic regression", ", nearest neighbours"]
-    assert np.array_equal(found[""], probes.logits(encoded.plain)[:, tested])
-    for suffix, fit in [
-        (", logistic regression", logistic_regression),
-        (", nearest neighbours", nearest_neighbours),
-    ]:
-        for fold, logits in zip(split.folds, found[suffix], strict=True):
+    probes = fit_probes(encoded, tasks["letters"], RECIPE, **settings)
+    logits = probe_logits(features | {("clip", "other"): encoded}, tasks, RECIPE, **settings)
+    assert list(logits) == [("clip", "linear probe", "letters")]
+    expected = probes.logits(encoded.plain)[:, tested]
+    assert logits["clip", "linear probe", "letters"] == pytest.approx(expected, abs=1e-5)
+    rivals = rival_logits(features, tasks)
+    fits = {"logistic regression": logistic_regression, "nearest neighbours": nearest_neighbours}
+    assert list(rivals) == [("clip", name, "letters") for name in fits]
+    for name, fit in fits.items():
+        for fold, found in zip(split.folds, rivals["clip", name, "letters"], strict=True):
             sides = [items.table["patient"].isin(side) for side in (fold.train, fold.validation)]
             rows = ProbeRows(*(np.flatnonzero(side) for side in sides), (0,))
             alone = fit(encoded.plain, items.targets, rows, 3)
-            assert np.array_equal(logits, alone.logits(encoded.plain[tested]))
-    pixels = pixel_logits(encoded, items, split)
-    assert np.array_equal(pixels, found[", logistic regression"])
+            assert np.array_equal(found, alone.logits(encoded.plain[tested]))
+
+
+def test_baselines_need_no_encoder(tmp_path):
+    names = [f"{i}.png" for i in range(20)]
+    for i, name in enumerate(names):
+        write_image(tmp_path / name, seed=i)
+    table = pd.DataFrame({"id": names, "path": names, "patient": names, "label": list("ab") * 10})
+    data = build("manifest", tmp_path, table.assign(split=""))
+    items = image_items("letters", data, ("a", "b"))
+    task = Task(data, items, {"letters": own_folds(items.table, seed=0, folds=2)})
+    logits = baseline_logits({"letters": task}, cache_dir=tmp_path / "cache")
+    assert list(logits) == [
+        ("pixels", "logistic regression", "letters"),
+        ("majority class", "", "letters"),
+    ]
+    pixels, majority = logits.values()
+    assert pixels.shape == majority.shape == (2, task.tested.sum(), 2)
+    assert np.array_equal(majority, majority_logits(task))
 
 
 def test_rivals_see_un_augmented_items_of_their_fold_alone():
@@ -372,7 +344,7 @@ def test_rivals_see_un_augmented_items_of_their_fold_alone():
         seen.append([{owner[row] for row in features[side, 0]} for side in sides])
         return Fitted()
 
-    logits = rival_logits(fit, encoded, items, split)
+    logits = fold_logits(fit, encoded, task_of(items, [split]))
     tested = items.rows[items.table["patient"].isin(split.test)]
     assert logits[:, :, 0].tolist() == [tested.tolist()] * 4
     for fold, (train, validation) in zip(split.folds, seen, strict=True):
@@ -382,7 +354,7 @@ def test_rivals_see_un_augmented_items_of_their_fold_alone():
 def test_majority_is_the_logarithm_of_class_shares():
     items = image_items("letters", dataset("pppqrst", "aabbaab"), ("a", "b", "c"))
     folds = (Fold(("p", "q"), ("r",)), Fold(("r",), ("p",)))
-    found = majority_logits(items, Split("own", ("s", "t"), folds))
+    found = majority_logits(task_of(items, [Split("own", ("s", "t"), folds)]))
     assert found.shape == (2, 2, 3)
     assert np.exp(found[0]) == pytest.approx(np.array([[0.5, 0.5, 0]] * 2), abs=1e-5)
     assert np.exp(found[1]) == pytest.approx(np.array([[1, 0, 0]] * 2), abs=1e-5)

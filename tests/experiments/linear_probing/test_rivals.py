@@ -5,7 +5,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 
-from fetalclip_nb.errors import DataError, ParameterError
 from fetalclip_nb.experiments.linear_probing import rivals
 from fetalclip_nb.experiments.linear_probing.recipe import ProbeRows
 from fetalclip_nb.experiments.linear_probing.rivals import logistic_regression, nearest_neighbours
@@ -63,7 +62,10 @@ def test_penalty_is_the_weight_decay_of_the_mean_loss():
     targets = np.array([1, 1, 1, 1, 0, 0, 0, 0])
     data = rows(range(8), range(8))
     probe = logistic_regression(features, targets, data, 2, penalties=[0.5])
-    w = probe.weight[0, 1] - probe.weight[0, 0]
+    w = (
+        np.diff(probe.logits(np.ones((1, 1), np.float32)))[0, 0]
+        - np.diff(probe.logits(np.zeros((1, 1), np.float32)))[0, 0]
+    )
     slope = -0.75 / (1 + np.exp(w)) + 0.25 / (1 + np.exp(-w)) + 0.5 * w
     assert slope == pytest.approx(0, abs=1e-3)
     assert w > 0.1
@@ -152,27 +154,3 @@ def test_class_without_training_row_is_very_unlikely_but_finite(fit):
     assert (logits[:, 1] < -9000).all()
     assert (logits[:, [0, 2, 3]] > -100).all()
     assert softmax(logits, 1)[:, 1].max() == 0
-
-
-@pytest.mark.parametrize("fit", FITS)
-def test_unusable_rows_are_refused(fit):
-    features, targets = clouds()
-    with pytest.raises(ParameterError, match="validation rows 10 to 240 of 240"):
-        fit(features, targets, rows(range(10), range(10, 241)), 3)
-    with pytest.raises(ParameterError, match="no train row"):
-        fit(features, targets, rows(np.arange(0), range(10)), 3)
-    with pytest.raises(ParameterError, match="train classes 0 to 2"):
-        fit(features, targets, rows(range(10), range(10, 20)), 2)
-    with pytest.raises(ParameterError, match="239 features for 240 targets"):
-        fit(features[:-1], targets, rows(range(10), range(10, 20)), 3)
-
-
-def test_unusable_settings_are_refused():
-    features, targets = clouds()
-    data = rows(range(10), range(10, 20))
-    with pytest.raises(ParameterError, match="above 0. Found: \\[1, 0\\]"):
-        logistic_regression(features, targets, data, 3, penalties=[1, 0])
-    with pytest.raises(ParameterError, match="start at 1. Found: \\[\\]"):
-        nearest_neighbours(features, targets, data, 3, neighbours=[])
-    with pytest.raises(DataError, match="class 2 alone in 5 rows"):
-        logistic_regression(features, np.full(240, 2), rows(range(5), range(5, 9)), 3)
