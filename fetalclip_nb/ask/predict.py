@@ -13,6 +13,7 @@ from PIL import Image
 from scipy.special import softmax
 
 from fetalclip_nb.ask.answers import shortened
+from fetalclip_nb.data.dataset import Dataset, kind_of_images, unprompted_sentence
 from fetalclip_nb.data.images import read_square
 from fetalclip_nb.data.own_images import whole_images
 from fetalclip_nb.data.prompts import COLUMNS, require_choice
@@ -60,6 +61,11 @@ class Prediction:
         """Names of the classes."""
         return list(self.table.columns[len(COLUMNS) :])
 
+    @property
+    def confidence(self) -> np.ndarray:
+        """Probability of the predicted class, shape (N,)."""
+        return self.table[self.classes].max(axis=1).to_numpy()
+
 
 def predict(
     model: Model,
@@ -105,6 +111,57 @@ def predict(
     table.insert(0, "image", [str(file) for file in files])
     table.insert(1, "prediction", prediction)
     return Prediction(table, first, vectors)
+
+
+def choices(
+    model: Model, file: Path, offers: Mapping[str, Mapping[str, Sequence[str]]]
+) -> pd.DataFrame:
+    """What is chosen for one image from several sets of classes.
+
+    Args:
+        model: Encoder.
+        file: Image file.
+        offers: Title to sentences of each class; a set of one class offers no choice.
+
+    Returns:
+        Columns prediction and probability, one row a title.
+    """
+    answers = {
+        title: predict(model, [file], prompts)
+        for title, prompts in offers.items()
+        if len(prompts) > 1
+    }
+    rows = {
+        title: [answer.table["prediction"].iloc[0], float(answer.confidence[0])]
+        for title, answer in answers.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["prediction", "probability"])
+
+
+def facts(
+    answers: Prediction, chosen: pd.DataFrame, library: Dataset, few: Dataset, method: str
+) -> dict[str, object]:
+    """What the quick start's prose says.
+
+    Args:
+        answers: For the images looked at.
+        chosen: As given by `choices`, with a row "only nonsense".
+        library: All images.
+        few: The images looked at.
+        method: As for `picture`.
+    """
+    return {
+        "images": len(few),
+        "found": len(library),
+        "images_are": kind_of_images(library),
+        "classes": len(answers.classes),
+        "map_sentence": map_sentence(method),
+        "unprompted_sentence": unprompted_sentence(few.table, answers.classes),
+        "prediction": answers.table["prediction"].iloc[0],
+        "probability": float(answers.confidence[0]),
+        "nonsense": chosen["prediction"]["only nonsense"],
+        "nonsense_probability": float(chosen["probability"]["only nonsense"]),
+    }
 
 
 def picture(model: Model, answers: Prediction, *, method: str = "gradcam"):
