@@ -23,14 +23,11 @@ def bin_of(confidence: np.ndarray) -> np.ndarray:
 
 
 def expected_error(gaps: np.ndarray, items: np.ndarray | int) -> np.ndarray:
-    """Expected calibration error: mean distance between claimed and true accuracy, by bin.
+    """Expected calibration error, 0 to 1: mean distance of claimed and true accuracy, by bin.
 
     Args:
         gaps: Sum of (probability - right) over the items of each bin, shape (..., 15).
         items: Number of items, shape (...) or one number.
-
-    Returns:
-        Error from 0 to 1, shape (...).
 
     Source: Guo et al., On calibration of modern neural networks (arXiv 1706.04599), section 2.
     """

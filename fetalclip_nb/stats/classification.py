@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -59,17 +60,11 @@ def predict(
         labels: True class names, N of them.
         classes: C names, in the order of the logits' columns.
         patients: Patient ids, N of them, where known.
-
-    Raises:
-        DataError: If a label has no prompts.
     """
-    unknown = sorted(set(labels) - set(classes))
+    unknown = listing(sorted(set(labels) - set(classes)))
     if unknown:
-        raise DataError(
-            "Labels without prompts", expected=", ".join(classes), found=listing(unknown)
-        )
-    index = {name: i for i, name in enumerate(classes)}
-    truth = np.array([index[label] for label in labels])
+        raise DataError("Labels without prompts", expected=", ".join(classes), found=unknown)
+    truth = pd.Index(classes).get_indexer(labels)
     ranked = np.argsort(-logits, axis=1, kind="stable")
     return Predictions(tuple(classes), truth, ranked, patients, softmax(logits, axis=-1).max(-1))
 
@@ -82,17 +77,14 @@ def scores(predictions: Predictions, *, by_patient: bool) -> dict[str, Score]:
         by_patient: Resample patients (the honest unit) instead of images (as published).
 
     Returns:
-        Scores by name: f1_macro, accuracy_macro, top2_macro, top3_macro, f1/CLASS,
-        accuracy/CLASS. The means run over the classes that have images.
+        f1_macro, accuracy_macro, top2_macro, top3_macro (means over the classes that have
+        images), f1/CLASS and accuracy/CLASS.
     """
-    n, c, present = len(predictions.labels), len(predictions.classes), predictions.present
+    n, c = len(predictions.labels), len(predictions.classes)
     owner, units = owners(predictions.patients if by_patient else np.arange(n))
     guesses = max(1, min(3, c - 1, predictions.ranked.shape[1]))
     tables = choice_sums(predictions.ranked[None], predictions.labels, owner, c, guesses)
-
-    def statistic(true: np.ndarray, choices: np.ndarray) -> dict[str, np.ndarray]:
-        return choice_scores(true, choices, predictions.classes, present)
-
+    statistic = partial(choice_scores, classes=predictions.classes, present=predictions.present)
     found = bootstrap(on_sums(statistic, *tables), units, n)
     return {name: each.score for name, each in found.items()}
 
@@ -151,13 +143,7 @@ def choice_scores(
 def task_scores(
     predictions: Predictions, task: str, names: Sequence[str] = ()
 ) -> dict[str, dict[str, Score]]:
-    """Scores of a task with both intervals, named TASK/SCORE.
-
-    Args:
-        predictions: Ranked classes.
-        task: Prefix of the names ("five_planes").
-        names: Which scores to keep; empty for all.
-    """
+    """Scores of a task with both intervals, named TASK/SCORE; empty ``names`` keep all."""
 
     def compute(patients: np.ndarray | None) -> dict[str, Score]:
         found = scores(predictions, by_patient=patients is not None)
@@ -174,12 +160,7 @@ def majority(predictions: Predictions) -> Predictions:
 
 
 def as_table(predictions: Predictions, images: Sequence[str]) -> pd.DataFrame:
-    """One row an image: image, patient, true, predicted, confidence.
-
-    Args:
-        predictions: Ranked classes.
-        images: Name or path of each image, N of them.
-    """
+    """One row an image: its name or path as given, patient, true, predicted, confidence."""
     names = np.array(predictions.classes)
     return pd.DataFrame(
         {
@@ -200,28 +181,17 @@ def mistakes(predictions: Predictions, images: Sequence[str], most: int) -> pd.D
 
 
 def subgroup_accuracy(predictions: Predictions, groups: np.ndarray) -> dict[str, Score]:
-    """Share of right answers in each subgroup, with patient intervals.
-
-    Args:
-        predictions: Ranked classes.
-        groups: Name of each image's subgroup (machine, operator), shape (N,).
-    """
-    found = {}
-    for name in sorted(set(groups)):
-        rows = np.asarray(groups) == name
-        patients = None if predictions.patients is None else predictions.patients[rows]
-        found[name] = share(predictions.right[rows], groups=patients)
-    return found
+    """Share of right answers by the name of an image's subgroup (machine), patient intervals."""
+    images = np.arange(len(groups))
+    units = images if predictions.patients is None else predictions.patients
+    rows = {name: np.asarray(groups) == name for name in sorted(set(groups))}
+    return {name: share(predictions.right[r], groups=units[r]) for name, r in rows.items()}
 
 
 def joined(*parts: Predictions) -> Predictions:
-    """Put several tasks' predictions side by side (the paper's eight-class mean).
-
-    Classes are kept apart by their names; only the first choice is kept.
-    """
+    """Several tasks' first choices side by side, classes kept apart (the paper's eight classes)."""
     classes = tuple(dict.fromkeys(name for part in parts for name in part.classes))
-    index = {name: i for i, name in enumerate(classes)}
-    maps = [np.array([index[name] for name in part.classes]) for part in parts]
+    maps = [pd.Index(classes).get_indexer(part.classes) for part in parts]
     labels = np.concatenate([m[p.labels] for m, p in zip(maps, parts, strict=True)])
     first = np.concatenate([m[p.ranked[:, :1]] for m, p in zip(maps, parts, strict=True)])
     known = all(part.patients is not None for part in parts)

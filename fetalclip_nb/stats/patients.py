@@ -15,11 +15,8 @@ def patient_scores(
     *,
     n: Mapping[str, int] | None = None,
     resamples: int = scores.RESAMPLES,
-    seed: int = scores.SEED,
 ) -> dict[str, RunScores]:
-    """Scores of H runs and of their mean, every run on the same drawn patients.
-
-    Means over runs leave undefined values out; a score that no run has is absent.
+    """Scores of H runs and of their mean, as `scores.bootstrap` gives them.
 
     Args:
         items: What each of N items adds to the sums of each run, float of shape (N, H, ...).
@@ -28,34 +25,28 @@ def patient_scores(
             where the sums do not define one.
         n: Items that a score is made of, by name, where these are not all N.
         resamples: Number of bootstrap resamples.
-        seed: Seed of the patient draws.
     """
     owner, units = scores.owners(patients)
     # float64: sums of pixels go beyond what float32 counts exactly.
     sums = np.zeros((units, *np.shape(items)[1:]))
     np.add.at(sums, owner, items)
     of_weights = scores.on_sums(statistic, sums)
-    return scores.bootstrap(of_weights, units, len(items), sizes=n, resamples=resamples, seed=seed)
+    return scores.bootstrap(of_weights, units, len(items), sizes=n, resamples=resamples)
 
 
 def patient_means(
-    values: Mapping[str, np.ndarray],
-    patients: np.ndarray,
-    *,
-    resamples: int = scores.RESAMPLES,
-    seed: int = scores.SEED,
+    values: Mapping[str, np.ndarray], patients: np.ndarray, *, resamples: int = scores.RESAMPLES
 ) -> dict[str, dict[str, Score]]:
     """Mean of each kind of value over the images that have one.
 
     Args:
         values: Name to a number an image, float of shape (N,); NaN where there is none.
         patients: Patient of each image, shape (N,).
-        resamples: Number of bootstrap resamples of patients.
-        seed: Seed of the patient draws; all values share them.
+        resamples: Number of bootstrap resamples of patients, which all values share.
 
     Returns:
-        Name to {"patient": score}, as result files take it. A score's n counts the images
-        that have the value; a name without any is left out.
+        Name to {"patient": score}. A score's n counts the images that have the value; a name
+        without any is left out.
 
     >>> found = patient_means({"a": np.array([1.0, 3.0, np.nan])}, np.array(["x", "y", "y"]))
     >>> found["a"]["patient"].value, found["a"]["patient"].n, found["a"]["patient"].groups
@@ -70,5 +61,5 @@ def patient_means(
         return {name: means[..., i] for i, name in enumerate(values)}
 
     n = dict(zip(values, known.sum(axis=0).tolist(), strict=True))
-    found = patient_scores(items, patients, statistic, n=n, resamples=resamples, seed=seed)
+    found = patient_scores(items, patients, statistic, n=n, resamples=resamples)
     return {name: {"patient": each.score} for name, each in found.items()}

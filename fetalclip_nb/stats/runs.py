@@ -4,6 +4,7 @@ Folds and runs say how much training varies, resampled patients how much the tes
 """
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from scipy.special import log_softmax, logsumexp
@@ -22,7 +23,6 @@ def run_scores(
     classes: tuple[str, ...],
     *,
     resamples: int = scores.RESAMPLES,
-    seed: int = scores.SEED,
 ) -> dict[str, RunScores]:
     """All scores of H runs, and intervals of their means when whole patients are resampled.
 
@@ -40,15 +40,11 @@ def run_scores(
         patients: Patient of each item, shape (N,).
         classes: C names.
         resamples: Number of bootstrap resamples R.
-        seed: Seed of the patient draws.
 
     Returns:
         Scores from 0 to 1 by name: f1_macro, accuracy_macro, top2_macro (more than two
         classes), f1/CLASS, accuracy/CLASS, ece (15 bins) and auroc (of class 1, or the mean
         of each class against the rest; absent where all items are of one class).
-
-    Raises:
-        ShapeError: If a logit is not finite, as those of a training that diverged.
     """
     if not np.isfinite(logits).all():
         runs = np.flatnonzero(~np.isfinite(logits).all((1, 2)))
@@ -69,13 +65,13 @@ def run_scores(
         return choice_scores(true, choices, classes, present) | {"ece": error}
 
     of_sums = scores.on_sums(statistic, *tables, gaps)
-    options = {"resamples": resamples, "seed": seed}
-    found = scores.bootstrap(of_sums, units, len(labels), **options)
+    found = scores.bootstrap(of_sums, units, len(labels), resamples=resamples)
     found["ece"] = replace(found["ece"], score=_basic(found["ece"].score))
     if len(present) > 1:
         values, in_order = auroc(logits, labels, owner)
-        drawn = scores.resampled(lambda w: {"auroc": in_order(w)[:, None]}, units, **options)
-        score = scores.interval(float(values.mean()), drawn["auroc"], n=len(labels), groups=units)
+        drawn = [in_order(block) for block in scores.weights(units, resamples=resamples)]
+        sizes = {"n": len(labels), "groups": units}
+        score = scores.interval(float(values.mean()), np.concatenate(drawn), **sizes)
         found["auroc"] = RunScores(values, score)
     return found
 
@@ -86,40 +82,31 @@ def resampled_f1(
     patients: np.ndarray,
     *,
     resamples: int = scores.RESAMPLES,
-    seed: int = scores.SEED,
 ) -> np.ndarray:
     """Mean macro F1 of H runs in each bootstrap resample of the patients.
 
-    Two models (or a probe and zero-shot, H = 1) on the same patients with the same seed are
-    given the same resamples, so that their replicates can be compared one by one.
+    Two models (or a probe and zero-shot, H = 1) on the same patients are given the same
+    resamples, so that their replicates can be compared one by one.
 
     Args:
         logits: Shape (H, N, C); a class may have no items.
         labels: True class index of each item, shape (N,).
         patients: Patient of each item, shape (N,).
-        resamples: Number of values to return.
-        seed: Seed of the patient draws.
+        resamples: Number of bootstrap resamples.
+
+    Returns:
+        Shape (resamples,).
     """
     present, n_classes = sorted(set(labels.tolist())), logits.shape[-1]
     owner, units = scores.owners(patients)
     tables = choice_sums(logits.argmax(-1)[..., None], labels, owner, n_classes, guesses=1)
-
-    def statistic(true: np.ndarray, choices: np.ndarray) -> dict[str, np.ndarray]:
-        return {"f1": choice_scores(true, choices, range(n_classes), present)["f1_macro"]}
-
+    statistic = partial(choice_scores, classes=range(n_classes), present=present)
     of_sums = scores.on_sums(statistic, *tables)
-    return scores.resampled(of_sums, units, resamples=resamples, seed=seed)["f1"]
+    return scores.resampled(of_sums, units, resamples=resamples)["f1_macro"]
 
 
 def ensemble(logits: np.ndarray) -> np.ndarray:
-    """Logarithm of the runs' mean probability.
-
-    Args:
-        logits: Shape (H, N, C).
-
-    Returns:
-        Logits of shape (N, C), to be used by `classification.predict`.
-    """
+    """Logarithm of the runs' mean probability: (H, N, C) to logits (N, C)."""
     each = log_softmax(logits.astype(np.float64), axis=-1)
     return logsumexp(each, axis=0) - np.log(len(logits))
 

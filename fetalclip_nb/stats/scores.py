@@ -34,7 +34,7 @@ class Score:
         n: Number of items (images or clips).
         groups: Number of resampled units (images or patients).
         unit: "%" of a fraction, which is shown in percent; "days", "mm", "px" (pixels), or "" of
-            an index that may be negative, of which a percentage would mean nothing.
+            an index that may be negative.
     """
 
     value: float
@@ -68,28 +68,21 @@ class RunScores:
 
 
 def owners(units: np.ndarray) -> tuple[np.ndarray, int]:
-    """Number of each item's unit, in the order of their names, and how many units there are."""
+    """Number of each item's unit, in the order of names, and how many units there are."""
     names, owner = np.unique(units, return_inverse=True)
     if not names.size:
         raise ShapeError("No images to score", expected="at least one", found=0)
     return owner, names.size
 
 
-def weights(units: int, *, resamples: int = RESAMPLES, seed: int = SEED) -> Iterator[np.ndarray]:
-    """How often each unit is drawn, for some resamples at a time.
+def weights(units: int, *, resamples: int = RESAMPLES) -> Iterator[np.ndarray]:
+    """How often each unit is drawn, for some resamples at a time: float32 of shape (some, units).
 
     Numbers are drawn from one generator, a resample after the other, as the paper draws its
-    images, so that its intervals come out to the last digit.
-
-    Args:
-        units: Number of patients or images.
-        resamples: Number of resamples in all.
-        seed: Seed of `numpy.random.default_rng`.
-
-    Yields:
-        Whole numbers as float32 of shape (some, units).
+    images, so that its intervals come out to the last digit. With as many units, two models are
+    given the same resamples.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     for start in range(0, resamples, _BLOCK):
         size = min(_BLOCK, resamples - start)
         picked = rng.integers(0, units, size=(size, units))
@@ -112,17 +105,14 @@ def on_sums(statistic: Statistic, *tables: np.ndarray) -> Statistic:
 
 
 def resampled(
-    statistic: Statistic, units: int, *, resamples: int = RESAMPLES, seed: int = SEED
+    statistic: Statistic, units: int, *, resamples: int = RESAMPLES
 ) -> dict[str, np.ndarray]:
-    """Means over runs in each resample, shape (resamples,), by the scores' names.
-
-    With as many units and the same seed, two models are given the same resamples.
-    """
-    parts = [
-        {name: mean_of_defined(values) for name, values in statistic(block).items()}
-        for block in weights(units, resamples=resamples, seed=seed)
-    ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    """Means over runs in each resample, shape (resamples,), by the scores' names."""
+    means = []
+    for block in weights(units, resamples=resamples):
+        found = statistic(block)
+        means.append(mean_of_defined(np.stack([*found.values()])))
+    return dict(zip(found, np.concatenate(means, axis=1), strict=True))
 
 
 def bootstrap(
@@ -132,7 +122,6 @@ def bootstrap(
     *,
     sizes: Mapping[str, int] | None = None,
     resamples: int = RESAMPLES,
-    seed: int = SEED,
 ) -> dict[str, RunScores]:
     """Scores of H runs and of their mean, every run on the same drawn units.
 
@@ -144,9 +133,8 @@ def bootstrap(
         n: Number of items.
         sizes: Items that a score is made of, by name, where these are not all n.
         resamples: Number of resamples.
-        seed: Seed of the draws.
     """
-    drawn = resampled(statistic, units, resamples=resamples, seed=seed)
+    drawn = resampled(statistic, units, resamples=resamples)
     found = {}
     for name, (values,) in statistic(np.ones((1, units), np.float32)).items():
         if not np.isnan(values).all():
@@ -161,13 +149,15 @@ def interval(value: float, resampled: np.ndarray, *, n: int, groups: int) -> Sco
     return Score(value, float(low), float(high), float(np.nanmean(resampled)), int(n), int(groups))
 
 
-def share(valid: np.ndarray, *, groups: np.ndarray | None = None, **options: int) -> Score:
+def share(
+    valid: np.ndarray, *, groups: np.ndarray | None = None, resamples: int = RESAMPLES
+) -> Score:
     """Share of True values with its interval: VPR, accuracy.
 
     Args:
         valid: Boolean, shape (N,).
         groups: Patient of each image, shape (N,); None resamples images.
-        options: ``resamples`` and ``seed``.
+        resamples: Number of resamples.
 
     >>> share(np.array([True, True, False, False])).value
     0.5
@@ -178,10 +168,12 @@ def share(valid: np.ndarray, *, groups: np.ndarray | None = None, **options: int
     def statistic(weights: np.ndarray) -> dict[str, np.ndarray]:
         return {"share": ratio(weights @ right, weights @ images)[:, None]}
 
-    return bootstrap(statistic, units, len(valid), **options)["share"].score
+    return bootstrap(statistic, units, len(valid), resamples=resamples)["share"].score
 
 
-def median(values: np.ndarray, *, groups: np.ndarray | None = None, **options: int) -> Score:
+def median(
+    values: np.ndarray, *, groups: np.ndarray | None = None, resamples: int = RESAMPLES
+) -> Score:
     """Median (the lower one of an even number) with its interval; arguments as of `share`.
 
     >>> median(np.array([1.0, 5.0, 2.0])).value
@@ -196,26 +188,22 @@ def median(values: np.ndarray, *, groups: np.ndarray | None = None, **options: i
         half = (running[:, -1:] + 1) // 2
         return {"median": rising[(running >= half).argmax(-1)][:, None]}
 
-    return bootstrap(statistic, units, len(values), **options)["median"].score
+    return bootstrap(statistic, units, len(values), resamples=resamples)["median"].score
 
 
 def both_units(
     compute: Callable[[np.ndarray | None], dict[str, Score]], patients: np.ndarray | None
 ) -> dict[str, dict[str, Score]]:
-    """Scores with both intervals: patients resampled (honest) and images (as published).
+    """Scores by name with both intervals: {"patient": honest, "image": as published}.
 
     Args:
         compute: Maps patients (or None for images) to scores by name.
         patients: Patient of each image; None where unknown, then only images are resampled.
-
-    Returns:
-        Score name to {"patient": score, "image": score}.
     """
     units = {"image": compute(None)}
     if patients is not None:
         units["patient"] = compute(patients)
-    names = units["image"]
-    return {name: {unit: found[name] for unit, found in units.items()} for name in names}
+    return {name: {unit: units[unit][name] for unit in units} for name in units["image"]}
 
 
 def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

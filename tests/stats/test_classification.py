@@ -72,24 +72,6 @@ def test_intervals_equal_scikit_learn_one_resample_after_the_other(by_patient, m
         assert found[name].mean == pytest.approx(slow.mean())
 
 
-def test_scores_name_every_class_with_images_and_no_other():
-    predictions, _ = example()
-    found = classification.scores(predictions, by_patient=True)
-    assert {name for name in found if name.startswith("f1/")} == {"f1/a", "f1/b", "f1/c"}
-    mean = np.mean([found[f"f1/{name}"].value for name in "abc"])
-    assert found["f1_macro"].value == pytest.approx(mean)
-    assert found["f1_macro"].groups == len(set(predictions.patients))
-
-
-def test_perfect_predictions_score_one_with_no_width():
-    logits = np.eye(3)[[0, 1, 2, 0] * 20] * 10
-    found = classification.scores(
-        classification.predict(logits, ["a", "b", "c", "a"] * 20, ("a", "b", "c")), by_patient=False
-    )
-    assert found["accuracy/a"].value == found["accuracy/a"].low == 1.0
-    assert found["f1_macro"].value == 1.0
-
-
 def test_labels_without_prompts_are_refused():
     with pytest.raises(DataError, match=r"Labels without prompts.*Found: z"):
         classification.predict(np.zeros((1, 2)), ["z"], ("a", "b"))

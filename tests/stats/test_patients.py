@@ -7,7 +7,7 @@ PATIENTS = np.array(["a", "b", "b", "c"])
 
 
 def test_means_are_of_images_and_intervals_of_whole_patients():
-    found = patient_means({"x": np.array([0.0, 1.0, 1.0, 0.0])}, PATIENTS, resamples=2000, seed=1)
+    found = patient_means({"x": np.array([0.0, 1.0, 1.0, 0.0])}, PATIENTS, resamples=2000)
     score = found["x"]["patient"]
     assert (score.value, score.n, score.groups) == (0.5, 4, 3)
     rng = np.random.default_rng(1)
@@ -30,7 +30,5 @@ def test_all_values_share_one_draw_of_patients():
     found = patient_means({"a": a, "twice": 2 * a}, PATIENTS)
     one, two = (found[name]["patient"] for name in ("a", "twice"))
     assert (two.low, two.high) == pytest.approx((2 * one.low, 2 * one.high))
-    other = patient_means({"a": a}, PATIENTS, seed=7, resamples=99)["a"]["patient"]
-    assert other.value == one.value and other.mean != one.mean
     once = patient_means({"a": a}, PATIENTS, resamples=1)["a"]["patient"]
     assert once.low == once.mean == once.high

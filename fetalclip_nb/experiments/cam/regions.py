@@ -207,7 +207,6 @@ def region_scores(
     patients: np.ndarray,
     *,
     resamples: int = scores.RESAMPLES,
-    seed: int = scores.SEED,
 ) -> dict[str, dict[str, Score]]:
     """Means of `region_values` with intervals over patients.
 
@@ -220,14 +219,13 @@ def region_scores(
         structures: C names.
         patients: Patient of each image, shape (n,).
         resamples: Number of bootstrap resamples.
-        seed: Seed of the patient draws.
 
     Returns:
         pointing/STRUCTURE, energy/STRUCTURE and area/STRUCTURE from 0 to 1, as `Session.save`
         takes them; none for a structure that no image shows.
     """
     values = region_values(maps, masks, structures)
-    return patient_means(values, patients, resamples=resamples, seed=seed)
+    return patient_means(values, patients, resamples=resamples)
 
 
 def _where_present(values: np.ndarray, masks: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from fetalclip_nb.data.hc18 import COUNTED_HC_MM
 from fetalclip_nb.growth import gestational_age
 from fetalclip_nb.stats.patients import patient_scores
-from fetalclip_nb.stats.scores import RESAMPLES, SEED, RunScores, ratio
+from fetalclip_nb.stats.scores import RESAMPLES, RunScores, ratio
 
 LIMITS = 1.96
 """Standard deviations on each side of the bias: 95 % of normally distributed differences."""
@@ -118,7 +118,6 @@ def agreement(
     patients: np.ndarray,
     *,
     resamples: int = RESAMPLES,
-    seed: int = SEED,
 ) -> dict[str, RunScores]:
     """How far measured circumferences are from the true ones, with intervals over patients.
 
@@ -130,7 +129,6 @@ def agreement(
         true_mm: Shape (n,).
         patients: Patient of each image, shape (n,).
         resamples: Number of bootstrap resamples.
-        seed: Seed of the patient draws.
 
     Returns:
         In mm: hc_mae_mm (mean absolute error), hc_bias_mm, hc_low_mm and hc_high_mm (limits
@@ -140,7 +138,7 @@ def agreement(
     Source: Bland and Altman, 10.1016/S0140-6736(86)90837-8.
     """
     differences = np.atleast_2d(measured_mm) - true_mm
-    return _difference_scores(differences, patients, "hc", "mm", resamples, seed)
+    return _difference_scores(differences, patients, "hc", "mm", resamples)
 
 
 def age_agreement(
@@ -149,7 +147,6 @@ def age_agreement(
     patients: np.ndarray,
     *,
     resamples: int = RESAMPLES,
-    seed: int = SEED,
 ) -> dict[str, RunScores]:
     """`agreement` of gestational ages: those at which the circumferences are the median.
 
@@ -165,11 +162,11 @@ def age_agreement(
         return {}
     measured_mm = np.atleast_2d(measured_mm)[:, rows]
     days = gestational_age(measured_mm) - gestational_age(true_mm[rows])
-    return _difference_scores(days, patients[rows], "age", "days", resamples, seed)
+    return _difference_scores(days, patients[rows], "age", "days", resamples)
 
 
 def _difference_scores(
-    differences: np.ndarray, patients: np.ndarray, name: str, unit: str, resamples: int, seed: int
+    differences: np.ndarray, patients: np.ndarray, name: str, unit: str, resamples: int
 ) -> dict[str, RunScores]:
     """Scores of differences (H, n), NaN where not measured."""
     known = ~np.isnan(differences)
@@ -189,7 +186,7 @@ def _difference_scores(
             f"{name}_missed": 1 - n / images,
         }
 
-    found = patient_scores(items, patients, statistic, resamples=resamples, seed=seed)
+    found = patient_scores(items, patients, statistic, resamples=resamples)
     missed = f"{name}_missed"  # a share; the others are differences
     return {key: each if key == missed else each.in_unit(unit) for key, each in found.items()}
 

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from fetalclip_nb.stats.patients import patient_scores
-from fetalclip_nb.stats.scores import RESAMPLES, SEED, RunScores, mean_of_defined, ratio
+from fetalclip_nb.stats.scores import RESAMPLES, RunScores, mean_of_defined, ratio
 
 PERCENTILE = 95
 
@@ -97,7 +97,6 @@ def overlap_scores(
     structures: Sequence[str],
     *,
     resamples: int = RESAMPLES,
-    seed: int = SEED,
 ) -> dict[str, RunScores]:
     """Dice coefficients of H decoders, with intervals over patients.
 
@@ -110,7 +109,6 @@ def overlap_scores(
         patients: Patient of each image, shape (n,).
         structures: C names.
         resamples: Number of bootstrap resamples.
-        seed: Seed of the patient draws.
 
     Returns:
         Scores from 0 to 1: dsc/STRUCTURE (pooled) and image_dsc/STRUCTURE for the structures
@@ -133,7 +131,7 @@ def overlap_scores(
 
     images = {f"image_dsc/{name}": int(present[0, :, i].sum()) for i, name in enumerate(structures)}
     items = items.swapaxes(0, 1)
-    return patient_scores(items, patients, statistic, n=images, resamples=resamples, seed=seed)
+    return patient_scores(items, patients, statistic, n=images, resamples=resamples)
 
 
 def distance_scores(
@@ -142,7 +140,6 @@ def distance_scores(
     structures: Sequence[str],
     *,
     resamples: int = RESAMPLES,
-    seed: int = SEED,
 ) -> dict[str, RunScores]:
     """Mean distances of H decoders over the images where they are defined, in mm.
 
@@ -154,7 +151,6 @@ def distance_scores(
         patients: Patient of each image, shape (n,).
         structures: C names.
         resamples: Number of bootstrap resamples.
-        seed: Seed of the patient draws.
 
     Returns:
         hd95/STRUCTURE for the structures that have a distance; its n counts the images that
@@ -167,7 +163,7 @@ def distance_scores(
         return _by_structure({"hd95": ratio(sums[..., 0], sums[..., 1])}, structures)
 
     n = {f"hd95/{name}": int(defined[..., i].any(0).sum()) for i, name in enumerate(structures)}
-    found = patient_scores(items, patients, statistic, n=n, resamples=resamples, seed=seed)
+    found = patient_scores(items, patients, statistic, n=n, resamples=resamples)
     return {name: each.in_unit("mm") for name, each in found.items()}
 
 
