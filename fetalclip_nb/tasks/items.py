@@ -114,6 +114,21 @@ class Task:
         """Classes and patients of the tested items, and the class names, as scores take them."""
         return self.items.truth(self.split)
 
+    def by_split(self, values: np.ndarray) -> dict[str | int, np.ndarray]:
+        """Cut what was fitted to all folds by split.
+
+        Args:
+            values: Shape (H, ...): all runs of the first fold of the first split, then of its
+                second fold, and so on.
+
+        Returns:
+            Split to its part, shape (folds * runs, ...).
+        """
+        folds = np.array([len(split.folds) for split in self.splits.values()])
+        runs = len(values) // folds.sum()
+        parts = np.split(values, runs * folds.cumsum()[:-1])
+        return dict(zip(self.splits, parts, strict=True))
+
 
 def plane_items(planes: Dataset) -> dict[str, Items]:
     """The paper's two tasks on FETAL_PLANES_DB: six planes, and three sub-planes of the brain.

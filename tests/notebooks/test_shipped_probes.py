@@ -25,7 +25,7 @@ def probed(folder, dataset, items, score) -> dict[str, float]:
     models = [load_model(name, device="cpu") for name in (MODEL, TWIN)]
     recipe, cache = ProbeRecipe(copies=2, runs=2), {"cache_dir": folder / "cache"}
     features = embed(models, {"task": task}, copies=recipe.copies, **cache)
-    logits = probe_logits(features, {"task": task}, recipe, seed=0, **cache)
+    logits = probe_logits(features, {"task": task}, {"task": recipe}, seed=0, **cache)
     logits |= baseline_logits({"task": task}, **cache)
     scores = {model: run_scores(found, *task.truth) for (model, *_), found in logits.items()}
     return {model: found[score].score.value for model, found in scores.items()}

@@ -1,5 +1,6 @@
 """Clips against hand-made tables and a slow, obvious joining of frames."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -252,6 +253,17 @@ def letters(*sets, name=0):
     data = dataset([(patient, "a") for patient in "".join(sets)], ("patient", "label"))
     split = Split("own", (), tuple(Fold(tuple(word), ()) for word in sets))
     return Task(data, image_items("letters", data, ("a",)), {name: split})
+
+
+def test_fits_are_cut_by_split_in_the_order_of_training():
+    def sized(*sets):
+        splits = {2**i: Split("own", (), (Fold((), ()),) * n) for i, n in enumerate(sets)}
+        parts = replace(letters("p"), splits=splits).by_split(np.arange(12).reshape(12, 1))
+        return [part.ravel().tolist() for part in parts.values()]
+
+    assert sized(2, 2) == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
+    # Other numbers of sets: two runs for each of one, three and two sets.
+    assert sized(1, 3, 2) == [[0, 1], [2, 3, 4, 5, 6, 7], [8, 9, 10, 11]]
 
 
 @pytest.mark.parametrize(("copies", "batch"), [(2, 4), (1, 2), (0, 2)])

@@ -1,78 +1,142 @@
 """Tables and sentences of chapter 5."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 
+from fetalclip_nb.data.dataset import kind_of_images
+from fetalclip_nb.experiments.few_data.crossing import Crossing
+from fetalclip_nb.experiments.few_data.curves import Curves, Logits, ZeroShot
+from fetalclip_nb.results import protocol
 from fetalclip_nb.results.formats import format_interval, with_interval
-from fetalclip_nb.results.protocol import task_results
-from fetalclip_nb.stats.scores import RunScores, Score
+from fetalclip_nb.stats.classification import as_table, predict
+from fetalclip_nb.stats.runs import ensemble
+from fetalclip_nb.stats.scores import RunScores
+from fetalclip_nb.tasks.items import Task
 
 
-def curve_table(curves: Mapping[str, Mapping[int, RunScores]]) -> pd.DataFrame:
-    """Rows model, patients, value, low, high, as `probe_figures.few_data_curves` takes them.
+def support_table(tasks: Mapping[str, Task]) -> pd.DataFrame:
+    """Least and most items of a support set and its validation, one row a task and size."""
+    tables = {
+        name: protocol.split_table(task.splits, task.items.table).rename(
+            columns={"split": "patients"}
+        )
+        for name, task in tasks.items()
+    }
+    drawn = pd.concat(tables, names=["task", ""]).droplevel(1).groupby(["task", "patients"])
+    return drawn[["train items", "validation items", "test items"]].agg(["min", "max"])
+
+
+def size_table(curves: Curves, zero_shot: ZeroShot) -> pd.DataFrame:
+    """Macro F1 at each number of patients and without training, in percent, with intervals."""
+    rows, sizes = {}, {n for points in curves.values() for n in points}
+    for name in dict.fromkeys(name for _, name in curves):
+        for model in [model for model, task in curves if task == name]:
+            rows[name.replace("_", " "), model] = _texts(curves[model, name], "f1_macro") | {
+                "zero-shot": with_interval(zero_shot[model, name]["f1_macro"].score)
+            }
+    table = pd.DataFrame.from_dict(rows, orient="index").fillna("")
+    return table[[*(f"{n} patients" for n in sorted(sizes)), "zero-shot"]]
+
+
+def head_table(curves: Curves) -> pd.DataFrame:
+    """Pooled DSC of heads at each number of patients, in percent, with intervals."""
+    rows = {model: _texts(points, "dsc") for (model, _), points in curves.items()}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _texts(points: Mapping[int, Mapping[str, RunScores]], kind: str) -> dict[str, str]:
+    return {f"{n} patients": with_interval(found[kind].score) for n, found in points.items()}
+
+
+def needed_table(needed: Mapping[tuple[str, str], Crossing]) -> pd.DataFrame:
+    """Training patients to beat zero-shot, one row a task and model."""
+    texts = {(name.replace("_", " "), model): found.text for (name, model), found in needed.items()}
+    return pd.Series(texts, name="training patients to beat zero-shot").to_frame()
+
+
+def files(
+    curves: Curves, logits: Logits, tasks: Mapping[str, Task], model: str
+) -> dict[str, pd.DataFrame]:
+    """Tables that are kept beside the scores, by name: all runs, and a model's answers.
 
     Args:
-        curves: Model to number of patients to one score.
+        curves: Of all tasks, heads among them.
+        logits: Of the probes.
+        tasks: All tasks of the curves.
+        model: Whose answers after training on the largest sets are kept.
     """
-    rows = [
-        (model, n, found.score.value, found.score.low, found.score.high)
-        for model, points in curves.items()
-        for n, found in points.items()
-    ]
-    return pd.DataFrame(rows, columns=["model", "patients", "value", "low", "high"])
+    sized = {(m, f"{name}_{n}"): s for (m, name), c in curves.items() for n, s in c.items()}
+    drawn = {f"{name}_{n}": s for name, task in tasks.items() for n, s in task.splits.items()}
+    tables = {"runs": protocol.runs_table(sized, drawn)}
+    for (encoder, _, name), values in logits.items():
+        if encoder == model:
+            task = tasks[name]
+            sizes = task.by_split(values)
+            mean = ensemble(sizes[max(sizes)])
+            answers = predict(mean, task.table["label"], task.items.classes)
+            tables[f"predictions-{name}"] = as_table(answers, task.table["id"])
+    return tables
 
 
-def points_of(
-    curves: Mapping[tuple[str, str], Mapping[int, Mapping[str, RunScores]]],
-    task: str,
-    models: Sequence[str],
-) -> dict[str, dict[int, RunScores]]:
-    """Macro F1 of a task: model to number of patients to scores of the probes."""
-    return {
-        model: {n: found["f1_macro"] for n, found in curves[model, task].items()}
-        for model in models
-    }
+def facts(
+    tasks: Mapping[str, Task],
+    curves: Curves,
+    needed: Mapping[tuple[str, str], Crossing],
+    settings: Mapping[str, int],
+    model: str,
+) -> dict[str, object]:
+    """What the prose says of planes.
+
+    Args:
+        tasks: The two tasks on planes.
+        curves: As given by `score_curves`.
+        needed: As given by `patients_needed`.
+        settings: The recipe's, as they are compared with the paper's.
+        model: The headline model.
+    """
+    splits = [task.split for task in tasks.values()]
+    unlike = protocol.deviation(splits, settings, protocol.FEW_DATA)
+    texts = protocol.split_facts(tasks["six_planes"].split)
+    for name, task in tasks.items():
+        points = curves[model, name]
+        score = points[max(points)]["f1_macro"].score
+        texts |= {
+            f"largest_{name}": max(points),
+            f"largest_f1_{name}": score.value,
+            f"largest_interval_{name}": format_interval(score),
+            f"needed_{name}": needed[name, model].text,
+            f"probes_{name}": sum(len(found["f1_macro"].values) for found in points.values()),
+            "images_are": kind_of_images(task.dataset),
+        }
+    return texts | {"unlike_paper": unlike or "nothing"}
 
 
-def levels_of(
-    zero_shot_scores: Mapping[tuple[str, str], Mapping[str, RunScores]],
-    task: str,
-    models: Sequence[str],
-) -> dict[str, tuple[float, float, float]]:
-    """Zero-shot macro F1, low and high of each model, as the figure takes them."""
-    found = {model: zero_shot_scores[model, task]["f1_macro"].score for model in models}
-    return {model: (score.value, score.low, score.high) for model, score in found.items()}
+def head_facts(heads: Task | None, curves: Curves, unlike: str, model: str) -> dict[str, str]:
+    """What the prose says of heads.
 
-
-def size_texts(points: Mapping[int, Mapping[str, RunScores]]) -> dict[str, str]:
-    """Macro F1 at each number of patients in percent, with its interval."""
-    return {f"{n} patients": with_interval(found["f1_macro"].score) for n, found in points.items()}
-
-
-def largest_facts(points: Mapping[int, Mapping[str, RunScores]], task: str) -> dict[str, object]:
-    """The largest support size and its macro F1, as the prose shows them."""
-    n = max(points)
-    score = points[n]["f1_macro"].score
-    return {
-        f"largest_{task}": n,
-        f"largest_f1_{task}": score.value,
-        f"largest_interval_{task}": format_interval(score),
-    }
+    Args:
+        heads: None where none were given.
+        curves: Theirs.
+        unlike: How their decoders' sets and recipe differ from the paper's.
+        model: The headline model.
+    """
+    if heads is None:
+        sentence, differs = "No heads were outlined in this run.", "no heads were given"
+    else:
+        points = {n: found["dsc"] for n, found in curves[model, "head"].items()}
+        sentence = heads_sentence(points, kind_of_images(heads.dataset))
+        differs = unlike or "nothing"
+    return {"heads_sentence": sentence, "heads_unlike_paper": differs}
 
 
 def heads_sentence(points: Mapping[int, RunScores], images_are: str) -> str:
     """What the prose says of heads that were outlined after training on a few patients.
 
     Args:
-        points: Number of training patients to the pooled DSC; empty where none were outlined.
+        points: Number of training patients to the pooled DSC.
         images_are: What the images of heads are.
-
-    >>> heads_sentence({}, "")
-    'No heads were outlined in this run.'
     """
-    if not points:
-        return "No heads were outlined in this run."
     least, most = min(points), max(points)
     patients = "patient" if least == 1 else "patients"
     return (
@@ -80,18 +144,3 @@ def heads_sentence(points: Mapping[int, RunScores], images_are: str) -> str:
         f"{with_interval(points[least].score)} % after {least} training {patients}, "
         f"{with_interval(points[most].score)} % after {most}. The images of heads are {images_are}."
     )
-
-
-def size_results(
-    points: Mapping[int, Mapping[str, RunScores]], task: str
-) -> dict[str, dict[str, Score]]:
-    """Scores at each size as `Session.save` takes them, named TASK_N/SCORE.
-
-    Args:
-        points: Number of patients to scores.
-        task: Task ("six_planes").
-    """
-    found: dict[str, dict[str, Score]] = {}
-    for n, scores in points.items():
-        found |= task_results(scores, f"{task}_{n}")
-    return found

@@ -143,7 +143,7 @@ def _encoded(
 def probe_logits(
     features: Mapping[tuple[str, str], Encoded],
     tasks: Mapping[str, Task],
-    recipe: ProbeRecipe,
+    recipes: Mapping[str, ProbeRecipe],
     *,
     seed: int,
     cache_dir: Path,
@@ -152,9 +152,9 @@ def probe_logits(
     """Train all probes of each model and task, and let them answer the tested items.
 
     Args:
-        features: As given by `embed`; those of other tasks are left alone.
+        features: As given by `embed`.
         tasks: Name to task.
-        recipe: How probes are trained, and how many.
+        recipes: Task to how its probes are trained, and how many.
         seed: Seed of the probes.
         cache_dir: Folder that all notebooks share; trained probes are kept there.
         device: "cpu" or "cuda".
@@ -164,12 +164,10 @@ def probe_logits(
     """
     logits = {}
     for (model, name), encoded in features.items():
-        if name in tasks:
-            tested = encoded.plain[tasks[name].tested]
-            probes = fit_probes(
-                encoded, tasks[name], recipe, seed=seed, cache_dir=cache_dir, device=device
-            )
-            logits[model, PROBE, name] = probes.logits(tested)
+        probes = fit_probes(
+            encoded, tasks[name], recipes[name], seed=seed, cache_dir=cache_dir, device=device
+        )
+        logits[model, PROBE, name] = probes.logits(encoded.plain[tasks[name].tested])
     return logits
 
 

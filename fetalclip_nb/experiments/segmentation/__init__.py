@@ -7,17 +7,17 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=["figures", "tables"],
     submod_attrs={
         "fit": ["fit_decoders"],
-        "plans": ["gather_plan", "open_tasks", "plan_decoders", "split_patients"],
+        "plans": ["open_tasks", "plan_decoders", "split_patients"],
         "recipe": ["DecoderRecipe", "require_enough_rows"],
         "scores": [
             "examples",
             "limits",
-            "mean_mask",
             "mean_masks",
             "measured_heads",
             "save_scores",
             "score_outcomes",
             "without_leaks",
         ],
+        "supports": ["plan_supports", "score_supports", "support_mask"],
     },
 )

@@ -13,18 +13,19 @@ from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.experiments.few_data import curves as few_data
 from fetalclip_nb.experiments.few_data import tables
+from fetalclip_nb.experiments.few_data.crossing import crossing
 from fetalclip_nb.experiments.few_data.curves import (
-    by_size,
-    patients_needed,
+    class_logits,
+    first_ahead,
+    load_sentences,
     require_sentences,
     support_sizes,
-    zero_shot_logits,
 )
 from fetalclip_nb.experiments.linear_probing import fit
 from fetalclip_nb.experiments.linear_probing.probe import Encoded, fit_probes
 from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe
 from fetalclip_nb.results import protocol
-from fetalclip_nb.stats.runs import run_scores
+from fetalclip_nb.stats.runs import ensemble, run_scores
 from fetalclip_nb.stats.scores import RunScores, Score
 from fetalclip_nb.tasks.items import Task, image_items
 from fetalclip_nb.tasks.own_splits import own_supports
@@ -71,7 +72,7 @@ def test_support_sizes_that_cannot_be_read_are_refused(text):
 
 def test_sentences_of_the_tasks_classes_score_by_cosine():
     images = np.array([[0, 5, 0], [3, 3, 0], [0, 0, 0.1]], np.float32)
-    logits = zero_shot_logits(images, words, SENTENCES, ["c", "b", "a"])
+    logits = class_logits(images, words, SENTENCES, ["c", "b", "a"])
     half = 100 / np.sqrt(2)
     expected = [[0, 100, half], [0, half, 100], [100, 0, 0]]
     assert logits.shape == (1, 3, 3)
@@ -80,7 +81,7 @@ def test_sentences_of_the_tasks_classes_score_by_cosine():
 
 def test_other_takes_the_probability_of_all_remaining_sentences():
     images = np.array([[1, 0, 0], [1, 1.01, 0.99], [0, 0.2, 1]], np.float32)
-    logits = zero_shot_logits(images, words, SENTENCES, ["other", "a", "b"])[0]
+    logits = class_logits(images, words, SENTENCES, ["other", "a", "b"])[0]
     unit = images / np.linalg.norm(images, axis=1, keepdims=True)
     classes = np.array([[0.5**0.5, 0.5**0.5, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0]])
     every = np.exp(100 * unit @ classes.T - 60)
@@ -95,8 +96,16 @@ def test_other_takes_the_probability_of_all_remaining_sentences():
 def test_other_with_sentences_of_its_own_takes_no_others():
     images = np.eye(3, dtype=np.float32)
     own = SENTENCES | {"other": ["third"]}
-    logits = zero_shot_logits(images, words, own, ["other", "b"])[0]
+    logits = class_logits(images, words, own, ["other", "b"])[0]
     assert np.array_equal(logits[:, 0], logits[:, 1])
+
+
+def test_sentences_are_read_task_by_task_and_checked():
+    table = table_of(["p"] * 2, ["abdomen", "femur"])
+    tasks = {"planes": task_of(image_items("planes", table, ("abdomen", "femur")), {})}
+    assert "femur" in load_sentences(tasks, planes="planes")["planes"]
+    with pytest.raises(ParameterError, match="Expected: abdomen, femur. Found: no abdomen, femur"):
+        load_sentences(tasks, planes="brain")
 
 
 def test_classes_without_sentences_are_refused():
@@ -104,8 +113,6 @@ def test_classes_without_sentences_are_refused():
         require_sentences(SENTENCES, ["a", "e"])
     with pytest.raises(ParameterError, match="Found: no e, other"):
         require_sentences(SENTENCES, [*"abcde", "other"])
-    with pytest.raises(ParameterError, match="Found: no e"):
-        zero_shot_logits(np.eye(3, dtype=np.float32), None, SENTENCES, ["a", "e"])
 
 
 def test_other_needs_no_sentences_where_further_classes_have_some():
@@ -116,28 +123,15 @@ def test_other_needs_no_sentences_where_further_classes_have_some():
 # Sizes and curves
 
 
-def split_of(sets):
-    return Split("own", ("t",), (Fold(("p",), ("q",)),) * sets)
-
-
-def test_logits_are_cut_by_size_in_the_order_of_training():
-    logits = np.arange(12.0).reshape(12, 1, 1)
-    cut = by_size(logits, {2: split_of(2), 4: split_of(2)})
-    assert {n: part.ravel().tolist() for n, part in cut.items()} == {
-        2: [0, 1, 2, 3, 4, 5],
-        4: [6, 7, 8, 9, 10, 11],
-    }
-    # Sizes with other numbers of sets: two runs for each of one, three and two sets.
-    cut = by_size(logits, {2: split_of(1), 4: split_of(3), 8: split_of(2)})
-    assert [len(part) for part in cut.values()] == [2, 6, 4]
-    assert cut[4].ravel().tolist() == [2, 3, 4, 5, 6, 7]
+def task_of(items, supports):
+    return Task(Dataset("manifest", Path("somewhere"), items.table, False, "0"), items, supports)
 
 
 def test_heads_of_a_size_come_from_its_own_support_sets(tmp_path):
     items, encoded, supports = small_task(0)
     probes = few_probes(0, encoded, items, supports, tmp_path)
     logits = probes.logits(encoded.plain)
-    cut = by_size(logits, supports)
+    cut = task_of(items, supports).by_split(logits)
     assert np.array_equal(cut[2], logits[: 3 * RUNS])
     assert np.array_equal(cut[4], logits[3 * RUNS :])
     # What is trained beside them changes nothing.
@@ -145,42 +139,78 @@ def test_heads_of_a_size_come_from_its_own_support_sets(tmp_path):
     assert cut[2] == pytest.approx(first.logits(encoded.plain), abs=1e-4)
 
 
-def test_curves_hold_every_score_at_every_size():
+def test_curves_hold_every_score_at_every_size(tmp_path):
     items, encoded, supports = small_task(0)
-    split = supports[2]
-    tested = items.tested(split)
-    logits = {n: np.stack([encoded.plain[tested, i : i + 3] for i in range(n)]) for n in (2, 4)}
-    curve = few_data.curve(logits, items, split)
-    assert list(curve) == [2, 4]
-    labels, patients = items.targets[tested], items.table["patient"][tested]
-    expected = run_scores(logits[4], labels, patients, items.classes)
-    assert curve[4].keys() == expected.keys()
-    assert curve[4]["f1_macro"].score == expected["f1_macro"].score
-    table = tables.curve_table({"clip": {n: s["f1_macro"] for n, s in curve.items()}})
-    score = curve[4]["f1_macro"].score
-    assert table.columns.tolist() == ["model", "patients", "value", "low", "high"]
-    assert table.iloc[1].tolist() == ["clip", 4, score.value, score.low, score.high]
+    task = task_of(items, supports)
+    logits = few_probes(0, encoded, items, supports, tmp_path).logits(encoded.plain[task.tested])
+    spoken = {("clip", "zero-shot", "letters"): logits[:1]}
+    tasks = {"letters": task}
+    curves = few_data.score_curves({("clip", "linear probe", "letters"): logits}, tasks)
+    assert list(curves["clip", "letters"]) == [2, 4]
+    expected = run_scores(logits[3 * RUNS :], *task.truth)
+    found = curves["clip", "letters"][4]
+    assert found.keys() == expected.keys()
+    assert found["f1_macro"].score == expected["f1_macro"].score
+    zero = few_data.score_zero_shot(spoken, tasks)
+    assert zero["clip", "letters"]["ece"].score == run_scores(logits[:1], *task.truth)["ece"].score
+    needed = few_data.patients_needed({("clip", "linear probe", "letters"): logits}, spoken, tasks)
+    sized = {2: logits[: 3 * RUNS], 4: logits[3 * RUNS :]}
+    assert needed == {("letters", "clip"): first_ahead(sized, logits[:1], task)}
+    written = tables.files(curves, {("clip", "linear probe", "letters"): logits}, tasks, "clip")
+    assert list(written) == ["runs", "predictions-letters"]
+    assert set(written["runs"]["task"]) == {"letters_2", "letters_4"}
+    answers = ensemble(sized[4]).argmax(1)
+    names = np.array(items.classes)[answers]
+    assert written["predictions-letters"]["predicted"].tolist() == names.tolist()
 
 
 def test_what_figures_tables_and_files_take_is_named_by_size_task_and_model():
     points = {2: {"f1_macro": found(0.3), "ece": found(0.2)}, 16: {"f1_macro": found(0.6)}}
-    curves = {("x", "brain"): points, ("y", "brain"): points, ("x", "planes"): {}}
-    chosen = tables.points_of(curves, "brain", ["y", "x"])
-    assert chosen == {m: {n: points[n]["f1_macro"] for n in points} for m in ("y", "x")}
-    zero = {("x", "brain"): {"f1_macro": found(0.5), "ece": found(0.1)}}
-    assert tables.levels_of(zero, "brain", ["x"]) == {"x": pytest.approx((0.5, 0.4, 0.6))}
-    assert tables.size_texts(points) == {
-        "2 patients": "30.0 (20.0–40.0)",
-        "16 patients": "60.0 (50.0–70.0)",
-    }
-    assert tables.largest_facts(points, "brain") == {
-        "largest_brain": 16,
-        "largest_f1_brain": 0.6,
-        "largest_interval_brain": "50.0 to 70.0 %",
-    }
-    results = tables.size_results(points, "brain")
-    assert list(results) == ["brain_2/f1_macro", "brain_2/ece", "brain_16/f1_macro"]
+    curves = {("x", "brain"): points, ("y", "brain"): {4: points[2]}, ("x", "planes"): points}
+    zero = {key: {"f1_macro": found(0.5)} for key in curves}
+    table = tables.size_table(curves, zero)
+    assert table.columns.tolist() == ["2 patients", "4 patients", "16 patients", "zero-shot"]
+    assert table.loc[("brain", "x")].tolist() == [
+        "30.0 (20.0–40.0)",
+        "",
+        "60.0 (50.0–70.0)",
+        "50.0 (40.0–60.0)",
+    ]
+    saved = {}
+    few_data.save_scores(
+        lambda model, results, **where: saved.update({model: (results, where)}), curves, zero
+    )
+    results, where = saved["x"]
+    names = ["brain_2/f1_macro", "brain_2/ece", "brain_16/f1_macro", "brain_zero_shot/f1_macro"]
+    assert list(results)[:4] == names and len(results) == 8
     assert results["brain_2/ece"] == {"patient": found(0.2).score}
+    assert where == {"subject": "", "dataset": None}
+
+
+def test_facts_are_of_the_headline_model_and_of_heads_if_there_are_any():
+    items, _, supports = small_task(0)
+    task = task_of(items, supports)
+    points = {2: {"f1_macro": found(0.3)}, 16: {"f1_macro": found(0.6)}}
+    always = crossing([2, 16], np.ones((3, 2)), 0.5)
+    settings = {"copies": 10, "runs": 5, "epochs": 100, "probe_batch": 8}
+    facts = tables.facts(
+        {"six_planes": task}, {("x", "six_planes"): points}, {("six_planes", "x"): always},
+        settings, "x",
+    )  # fmt: skip
+    assert facts["largest_six_planes"] == 16 and facts["largest_f1_six_planes"] == 0.6
+    assert facts["largest_interval_six_planes"] == "50.0 to 70.0 %"
+    assert facts["needed_six_planes"] == "at most 2" and facts["probes_six_planes"] == 2
+    assert facts["unlike_paper"] == "own split, 8 probe_batch"
+    assert tables.head_facts(None, {}, "", "x") == {
+        "heads_sentence": "No heads were outlined in this run.",
+        "heads_unlike_paper": "no heads were given",
+    }
+    heads = {("x", "head"): {1: {"dsc": found(0.5)}, 4: {"dsc": found(0.8)}}}
+    told = tables.head_facts(task, heads, "", "x")
+    assert "50.0 (40.0–60.0) % after 1 training patient, 80.0" in told["heads_sentence"]
+    assert told["heads_unlike_paper"] == "nothing"
+    table = tables.head_table(heads)
+    assert table.loc["x"].tolist() == ["50.0 (40.0–60.0)", "80.0 (70.0–90.0)"]
 
 
 # Patients needed
@@ -202,20 +232,20 @@ def test_patients_needed_are_read_off_between_the_sizes_around_zero_shot():
 
     # Macro F1: 0.5 by chance; with one of four wrong 2/3 and 4/5.
     middle = (2 / 3 + 4 / 5) / 2
-    found = patients_needed(
+    task = task_of(items, {2: split})
+    found = first_ahead(
         {2: logits(chance, chance), 8: logits(chance, right), 32: logits(right, right)},
         logits(one_wrong),
-        items,
-        split,
+        task,
     )
     # At 8 patients the mean of 0.5 and 1 is 0.75, above 0.7333; the way there starts at 0.5.
     exponent = 1 + (middle - 0.5) / 0.25 * 2
     assert found.median == pytest.approx(2**exponent)
     assert found.low == found.median == found.high
     assert found.sizes == (2, 32)
-    never = patients_needed({2: logits(chance)}, logits(right), items, split)
+    never = first_ahead({2: logits(chance)}, logits(right), task)
     assert never.text == "more than 2"
-    always = patients_needed({2: logits(right)}, logits(chance), items, split)
+    always = first_ahead({2: logits(right)}, logits(chance), task)
     assert always.text == "at most 2"
 
 
@@ -256,11 +286,12 @@ def chapter(cache_dir):
         for task in TASKS:
             items, encoded, supports = small_task(task, model)
             probes = few_probes(task, encoded, items, supports, cache_dir)
-            split = supports[SIZES[0]]
-            logits = probes.logits(encoded.plain[items.tested(split)])
-            for n, found in few_data.curve(by_size(logits, supports), items, split).items():
-                scores[name, f"{items.name}_{n}"] = found
-                drawn[f"{items.name}_{n}"] = supports[n]
+            tested = task_of(items, supports)
+            logits = probes.logits(encoded.plain[tested.tested])
+            key = (name, "linear probe", items.name)
+            curve = few_data.score_curves({key: logits}, {items.name: tested})[name, items.name]
+            scores |= {(name, f"{items.name}_{n}"): found for n, found in curve.items()}
+            drawn |= {f"{items.name}_{n}": split for n, split in supports.items()}
     return protocol.runs_table(scores, drawn)
 
 

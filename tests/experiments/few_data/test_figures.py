@@ -5,10 +5,17 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
-import pandas as pd
+import numpy as np
 import pytest
 
-from fetalclip_nb.experiments.few_data.figures import few_data_curves
+from fetalclip_nb.experiments.few_data.figures import (
+    TITLES,
+    head_curves,
+    plane_curves,
+    score_curves,
+    spread,
+)
+from fetalclip_nb.stats.scores import RunScores, Score
 
 
 @pytest.fixture(autouse=True)
@@ -22,12 +29,15 @@ def line(axis, label):
     return found
 
 
-def test_few_data_curves_draw_zero_shot_in_the_models_colour():
-    rows = [("a", 8, 0.6, 0.5, 0.7), ("a", 2, 0.3, 0.2, 0.4), ("b", 2, 0.1, 0.0, 0.2)]
-    table = pd.DataFrame(rows, columns=["model", "patients", "value", "low", "high"])
-    zero_shot = {"b": (0.5, 0.4, 0.55)}
-    axis = few_data_curves(table, zero_shot, ylabel="macro F1 (%)").axes[0]
-    assert line(axis, "a").get_xdata().tolist() == [2, 8]
+def score(value, low, high):
+    return Score(value, low, high, value, 9, 9)
+
+
+def test_curves_draw_zero_shot_in_the_models_colour():
+    curves = {"a": {8: score(0.6, 0.5, 0.7), 2: score(0.3, 0.2, 0.4)}, "b": {2: score(0.1, 0, 0.2)}}
+    level = {"b": score(0.5, 0.4, 0.55)}
+    axis = score_curves(curves, level, ylabel="macro F1 (%)", baseline=", zero-shot").axes[0]
+    assert line(axis, "a").get_xdata() == pytest.approx([2, 8])
     assert line(axis, "a").get_ydata() == pytest.approx([30, 60])
     level = line(axis, "b, zero-shot")
     assert level.get_ydata() == pytest.approx([50, 50]) and level.get_linestyle() == "--"
@@ -40,10 +50,19 @@ def test_few_data_curves_draw_zero_shot_in_the_models_colour():
 
 
 def test_no_model_is_left_out_however_many_there_are():
+    runs = RunScores(np.array([0.2, 0.4]), score(0.3, 0.2, 0.4))
     names = [f"m{i}" for i in range(25)]
-    table = pd.DataFrame([(name, 2, 0.3, 0.2, 0.4) for name in names])
-    table.columns = ["model", "patients", "value", "low", "high"]
-    zero_shot = dict.fromkeys(names, (0.5, 0.4, 0.55))
-    axis = few_data_curves(table, zero_shot, ylabel="x").axes[0]
+    curves = {(name, task): {2: {"f1_macro": runs}} for name in names for task in TITLES}
+    zero_shot = {key: {"f1_macro": runs} for key in curves}
+    axis = plane_curves(curves, zero_shot, "six_planes").axes[0]
     texts = [text.get_text() for text in axis.get_legend().get_texts()]
     assert texts == [*names, *(f"{name}, zero-shot" for name in names)]
+    rows = spread(curves, "six_planes", "m3").axes[0]
+    assert [text.get_text() for text in rows.get_yticklabels()] == ["2 patients"]
+
+
+def test_heads_stand_beside_the_mean_mask():
+    curves = {("m", "head"): {2: {"dsc": RunScores(np.array([0.3]), score(0.3, 0.2, 0.4))}}}
+    axis = head_curves(curves, score(0.8, 0.7, 0.9)).axes[0]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["m", "mean mask"]
+    assert line(axis, "mean mask").get_ydata() == pytest.approx([80, 80])

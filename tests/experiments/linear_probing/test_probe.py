@@ -292,7 +292,7 @@ def test_logits_of_probes_rivals_and_baselines_are_of_the_tested_items(tmp_path)
     settings = {"seed": 0, "cache_dir": tmp_path}
     tested = np.flatnonzero(items.table["patient"].isin(split.test))
     probes = fit_probes(encoded, tasks["letters"], RECIPE, **settings)
-    logits = probe_logits(features | {("clip", "other"): encoded}, tasks, RECIPE, **settings)
+    logits = probe_logits(features, tasks, {"letters": RECIPE}, **settings)
     assert list(logits) == [("clip", "linear probe", "letters")]
     expected = probes.logits(encoded.plain)[:, tested]
     assert logits["clip", "linear probe", "letters"] == pytest.approx(expected, abs=1e-5)

@@ -1,0 +1,73 @@
+"""Decoders of heads after training on a few patients (chapter 5)."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from fetalclip_nb.experiments.segmentation.decoder import UPSCALING
+from fetalclip_nb.experiments.segmentation.fit import HEAD, Outcome
+from fetalclip_nb.experiments.segmentation.overlap import overlap_scores
+from fetalclip_nb.experiments.segmentation.plans import Plan, gather_plan
+from fetalclip_nb.experiments.segmentation.recipe import DecoderRecipe
+from fetalclip_nb.experiments.segmentation.scores import mean_mask
+from fetalclip_nb.models.blocks import BlockEncoder
+from fetalclip_nb.models.model import Model
+from fetalclip_nb.stats.scores import RunScores, Score
+from fetalclip_nb.tasks.items import Task
+from fetalclip_nb.tasks.masks import MaskTask
+
+
+def plan_supports(
+    models: Iterable[Model],
+    masks: MaskTask,
+    heads: Task,
+    recipe: DecoderRecipe,
+    *,
+    cache_dir: Path,
+    batch_size: int,
+    seed: int,
+) -> dict[tuple[str, str], Plan]:
+    """Compute or read the features of all models: one plan each for all support sets.
+
+    Args:
+        models: Loaded one after the other.
+        masks: Heads and their masks.
+        heads: Their items with support sets.
+        recipe: How decoders are trained.
+        cache_dir: Folder that all notebooks share.
+        batch_size: Images in an encoder's forward pass.
+        seed: Seed of copies and decoders.
+    """
+    plans = {}
+    for model in models:
+        plans[model.name, HEAD] = gather_plan(
+            BlockEncoder(model, recipe.blocks, recipe.side // UPSCALING),
+            masks,
+            tuple(heads.splits.values()),
+            heads.split.test,
+            recipe=recipe,
+            cache_dir=cache_dir,
+            batch_size=batch_size,
+            seed=seed,
+        )
+    return plans
+
+
+def score_supports(
+    outcomes: Mapping[tuple[str, str], Outcome], heads: Task
+) -> dict[tuple[str, str], dict[int, dict[str, RunScores]]]:
+    """Pooled DSC of each model's decoders at each number of training patients."""
+    _, patients, _ = heads.truth
+    curves = {}
+    for key, outcome in outcomes.items():
+        parts = heads.by_split(outcome.counts).items()
+        scores = {n: overlap_scores(part, patients, (HEAD,)) for n, part in parts}
+        curves[key] = {n: {"dsc": found["dsc"]} for n, found in scores.items()}
+    return curves
+
+
+def support_mask(plans: Mapping[tuple[str, str], Plan], heads: Task) -> Score:
+    """Pooled DSC of the mask that most training images of the largest sets share."""
+    _, patients, _ = heads.truth
+    plan = next(iter(plans.values()))
+    outcome = mean_mask(plan.material, heads.splits[max(heads.splits)], plan.tested)
+    return overlap_scores(outcome.counts, patients, (HEAD,))["dsc"].score
