@@ -277,9 +277,12 @@ def test_training_sets_may_be_as_small_as_a_batch(copies, batch):
 def test_sets_that_do_not_fill_a_batch_are_named_with_their_rows():
     tasks = {"letters": letters("pp", "qqq", "r", name=4), "fine": letters("tttt")}
     tasks["more"] = letters("u", name="folds")
+    both = {2: Split("own", (), (Fold(("t",), ()),)), 4: Split("own", (), (Fold((), ()),))}
+    tasks["split"] = replace(tasks["fine"], splits=both)
     with pytest.raises(ParameterError) as caught:
         require_enough_rows(tasks, copies=2, batch=6, parameter="probe_batch")
     assert (
         "Found: letters, 4 patients: set 0: 4 training rows, set 2: 2 training rows; more: set 0: "
-        "2 training rows. What to do: more copies, a smaller probe_batch, or larger sets."
+        "2 training rows; split, 4 patients: set 0: 0 training rows. What to do: more copies, a "
+        "smaller probe_batch, or larger sets."
     ) in str(caught.value)

@@ -99,8 +99,7 @@ def example_clips(task: Task) -> Figure:
     """One clip of each kind, its frames side by side."""
     kinds = task.items.table["label"]
     if "defect" in task.items.table:
-        defects = task.items.table["defect"]
-        kinds = defects.where(defects != "", kinds)
+        kinds = task.items.table["defect"].where(lambda text: text != "", kinds)
     firsts = kinds[~kinds.duplicated()]
     frames = task.items.clips.frames[firsts.index]
     paths = [task.dataset.root / path for path in task.dataset.table["path"].iloc[frames.ravel()]]

@@ -103,8 +103,7 @@ def problem_key(problem: Problem) -> str:
     how = [recipe.learning_rate, recipe.weight_decay, recipe.batch_size, recipe.epochs]
     seeds = [rows.seeds for rows in problem.groups]
     rows = [side for rows in problem.groups for side in (rows.train, rows.validation)]
-    meta = [TRAINING, problem.n_classes, how, seeds]
-    return key(meta, problem.features, problem.targets, *rows)
+    return key([TRAINING, problem.n_classes, how, seeds], problem.features, problem.targets, *rows)
 
 
 def _read(path: Path) -> LinearProbes:

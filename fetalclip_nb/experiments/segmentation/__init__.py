@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "fit": ["fit_decoders"],
         "plans": ["open_tasks", "plan_decoders", "split_patients"],
-        "recipe": ["DecoderRecipe", "require_enough_rows"],
+        "recipe": ["DecoderRecipe"],
         "scores": [
             "examples",
             "limits",

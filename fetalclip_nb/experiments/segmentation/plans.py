@@ -14,12 +14,12 @@ from fetalclip_nb.experiments.segmentation.material import Material, gather, tra
 from fetalclip_nb.experiments.segmentation.recipe import (
     DecoderJob,
     DecoderRecipe,
-    require_enough_rows,
     require_shown,
 )
 from fetalclip_nb.models.blocks import BlockEncoder, NoFeatures
 from fetalclip_nb.models.model import Model
 from fetalclip_nb.tasks.choice import choose_folds, official_head
+from fetalclip_nb.tasks.items import Task, require_enough_rows
 from fetalclip_nb.tasks.masks import MaskTask, head_task, structure_task
 from fetalclip_nb.tasks.splits import Split, first_folds, fit_seed, rows_of
 
@@ -180,7 +180,10 @@ def plan_decoders(
         batch_size: Images in an encoder's forward pass.
         seed: Seed of copies and decoders.
     """
-    require_enough_rows({n: (study.task, [study.split]) for n, study in studies.items()}, recipe)
+    tasks = {n: Task(s.task.dataset, s.task.items, {n: s.split}) for n, s in studies.items()}
+    require_enough_rows(
+        tasks, copies=recipe.copies, batch=recipe.batch_size, parameter="decoder_batch"
+    )
     for study in studies.values():
         require_shown(study.task, study.split)
     gathered = partial(

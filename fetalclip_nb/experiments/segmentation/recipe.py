@@ -1,6 +1,5 @@
 """What a segmentation decoder learns from and how, checked before training starts."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -117,34 +116,6 @@ class DecoderJob:
 def as_they_are(rows: np.ndarray) -> np.ndarray:
     """Pairs (0, row): rows of images that were not augmented, int64 of shape (n, 2)."""
     return np.stack([np.zeros_like(rows), rows], axis=1)
-
-
-def require_enough_rows(
-    tasks: Mapping[str, tuple[MaskTask, Sequence[Split]]], recipe: DecoderRecipe
-) -> None:
-    """Refuse training sets with fewer rows than a batch, before any image is encoded.
-
-    Args:
-        tasks: What a message shall call a task ("head, 4 patients") to it and its splits; all
-            their folds are counted from 0, as in the tables of splits.
-        recipe: How decoders are trained.
-    """
-    few = []
-    for name, (task, splits) in tasks.items():
-        folds = [fold for split in splits for fold in split.folds]
-        images = [int(rows_of(task.items.table, fold.train).sum()) for fold in folds]
-        rows = {f"set {i}": max(recipe.copies, 1) * n for i, n in enumerate(images)}
-        short = [
-            f"{place}: {n} training images" for place, n in rows.items() if n < recipe.batch_size
-        ]
-        few += [f"{name}: {listing(short)}, batch {recipe.batch_size}"] * bool(short)
-    if few:
-        raise ParameterError(
-            "Decoders cannot be trained with these parameters",
-            expected="as many training images in each set as in a batch, counting copies",
-            found="; ".join(few),
-            fix="more copies, a smaller batch, or larger sets",
-        )
 
 
 def require_shown(task: MaskTask, split: Split) -> None:

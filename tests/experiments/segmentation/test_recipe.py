@@ -1,6 +1,5 @@
 """A chapter's parameters: all that is wrong with them in one message, before any work."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,24 +9,10 @@ import pytest
 from fetalclip_nb.errors import DataError, ParameterError
 from fetalclip_nb.experiments.segmentation.recipe import (
     DecoderRecipe,
-    require_enough_rows,
     require_shown,
 )
 from fetalclip_nb.tasks.items import Items
 from fetalclip_nb.tasks.splits import Fold, Split
-
-
-def task(*trained):
-    """A task whose sets have these numbers of training images: one patient an image."""
-    names = [f"p{i}" for i in range(40)]
-    table = pd.DataFrame({"patient": names, "label": "head", "split": ""})
-    folds = tuple(Fold(tuple(names[:n]), ("p38",)) for n in trained)
-    items = Items("head", ("head",), table, table.index.to_numpy())
-    return SimpleNamespace(items=items), (Split("own", (), folds),)
-
-
-def require(splits, **changes):
-    require_enough_rows(splits, DecoderRecipe(**{"batch_size": 4, "copies": 1} | changes))
 
 
 def wrong(call, **arguments):
@@ -79,39 +64,14 @@ def test_all_that_is_wrong_is_in_one_message():
         "filters = 3, not an even number from 2 up",
         "learning rate = 2, not between 0 and 1",
     ]
-    splits = {"head, 2 patients": task(2, 9), "abdomen": task(9), "heart": task(1, 0, 3)}
-    assert wrong(require, splits=splits, copies=0) == [
-        "head, 2 patients: set 0: 2 training images, batch 4",
-        "heart: set 0: 1 training images, set 1: 0 training images, set 2: 3 training images, "
-        "batch 4",
-    ]
-
-
-def test_copies_fill_a_batch():
-    few = {"head": task(2, 1)}
-    assert wrong(require, splits=few, copies=2) == ["head: set 1: 2 training images, batch 4"]
-    assert len(wrong(require, splits=few, copies=0)) == 1
-    require(few, copies=4)
-
-
-def test_sets_are_counted_through_all_splits():
-    heads, (first,) = task(9, 9)
-    _, (second,) = task(9, 3)
-    texts = wrong(require, splits={"head": (heads, (first, second))})
-    assert texts == ["head: set 3: 3 training images, batch 4"]
-
-
-def test_images_are_counted_and_not_patients():
-    heads, splits = task(2)
-    table = pd.concat([heads.items.table] * 2, ignore_index=True)
-    require({"head": (SimpleNamespace(items=replace(heads.items, table=table)), splits)})
 
 
 @pytest.mark.parametrize(
     ("absent", "expected"), [("p1", "no B in training of fold 0"), ("p2", "no B in test")]
 )
 def test_structures_that_a_side_does_not_show_are_refused(absent, expected):
-    items = task(1)[0].items
+    table = pd.DataFrame({"patient": [f"p{i}" for i in range(40)], "label": "head", "split": ""})
+    items = Items("head", ("head",), table, table.index.to_numpy())
     areas = np.ones((40, 2), int)
     areas[items.table["patient"] == absent, 1] = 0
     folds = (Fold(("p1",), ("p4",)), Fold(("p3",), ("p4",)))
