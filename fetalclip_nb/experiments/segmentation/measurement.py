@@ -1,7 +1,6 @@
 """From the outlined head to its circumference in mm, and how far that is from the truth."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -17,27 +16,8 @@ LIMITS = 1.96
 _FEWEST = 6  # boundary pixels: an ellipse has five unknowns
 
 
-@dataclass(frozen=True)
-class Ellipse:
-    """An ellipse in an image whose pixel centres have whole coordinates.
-
-    Attributes:
-        x: Centre, in pixels from the left.
-        y: Centre, in pixels from the top.
-        a: Longer semi-axis in pixels.
-        b: Shorter semi-axis in pixels.
-        angle: Direction of the longer axis in degrees, 0 to 180, from x towards y.
-    """
-
-    x: float
-    y: float
-    a: float
-    b: float
-    angle: float
-
-
-def fit_ellipse(mask: np.ndarray) -> Ellipse | None:
-    """The ellipse through the boundary of the largest region.
+def semi_axes(mask: np.ndarray) -> tuple[float, float]:
+    """Semi-axes of the ellipse through the boundary of the largest region.
 
     Least squares through the centres of its outermost pixels: where an outline was drawn that
     has been filled since. The region's outer edge lies half a pixel farther out, and so does
@@ -48,35 +28,36 @@ def fit_ellipse(mask: np.ndarray) -> Ellipse | None:
         mask: Boolean, shape (height, width); holes and smaller regions do not matter.
 
     Returns:
-        The ellipse; None where the mask is empty, or the ellipse would be thinner than two
-        pixels or longer than the image's diagonal.
+        The longer and the shorter one in pixels; NaN where the mask is empty, or the ellipse
+        would be thinner than two pixels or longer than the image's diagonal.
 
     Source: Fitzgibbon, Pilu and Fisher, 10.1109/34.765658 (``cv2.fitEllipseDirect``).
     """
     outline = _outline(mask)
     if len(outline) < _FEWEST:
-        return None
-    (x, y), (one, two), angle = cv2.fitEllipseDirect(outline)
+        return np.nan, np.nan
+    axes = cv2.fitEllipseDirect(outline)[1]
     # Not a number fails these comparisons too.
-    if not (min(one, two) >= 2 and max(one, two) <= np.hypot(*mask.shape)):
-        return None
-    # The angle given is that of the first axis, whichever is the longer.
-    angle = angle if one >= two else angle + 90
-    return Ellipse(x, y, max(one, two) / 2, min(one, two) / 2, angle % 180)
+    if min(axes) >= 2 and max(axes) <= np.hypot(*mask.shape):
+        return max(axes) / 2, min(axes) / 2
+    return np.nan, np.nan
 
 
-def circumference(ellipse: Ellipse) -> float:
-    """Circumference in pixels, by Ramanujan's second formula (exact to 1e-4 for any ellipse).
+def circumference(a: float, b: float) -> float:
+    """Circumference of an ellipse, by Ramanujan's second formula (exact to 1e-4 for any).
+
+    Args:
+        a: Longer semi-axis.
+        b: Shorter semi-axis.
 
     Source: S. Ramanujan, Modular equations and approximations to pi, Quarterly Journal of
     Mathematics 45 (1914): pi (a + b) (1 + 3h / (10 + sqrt(4 - 3h))), h = ((a - b) / (a + b))^2.
 
-    >>> round(circumference(Ellipse(0, 0, 2, 1, 0)), 4)
+    >>> round(circumference(2, 1), 4)
     9.6884
     """
-    whole = ellipse.a + ellipse.b
-    h = ((ellipse.a - ellipse.b) / whole) ** 2
-    return float(np.pi * whole * (1 + 3 * h / (10 + np.sqrt(4 - 3 * h))))
+    h = ((a - b) / (a + b)) ** 2
+    return float(np.pi * (a + b) * (1 + 3 * h / (10 + np.sqrt(4 - 3 * h))))
 
 
 def head_circumferences(logits: np.ndarray, sizes: np.ndarray, pixel_mm: np.ndarray) -> np.ndarray:
@@ -107,17 +88,11 @@ def mask_circumferences(masks: Iterable[np.ndarray], pixel_mm: np.ndarray) -> np
     Returns:
         Float64 of shape (n,); NaN where no head was found or the size of a pixel is unknown.
     """
-    ellipses = [fit_ellipse(mask) for mask in masks]
-    pixels = [np.nan if found is None else circumference(found) for found in ellipses]
-    return np.array(pixels, dtype=np.float64) * pixel_mm
+    return np.array([circumference(*semi_axes(mask)) for mask in masks], np.float64) * pixel_mm
 
 
 def agreement(
-    measured_mm: np.ndarray,
-    true_mm: np.ndarray,
-    patients: np.ndarray,
-    *,
-    resamples: int = RESAMPLES,
+    measured_mm: np.ndarray, true_mm: np.ndarray, patients: np.ndarray, resamples: int = RESAMPLES
 ) -> dict[str, RunScores]:
     """How far measured circumferences are from the true ones, with intervals over patients.
 
@@ -142,11 +117,7 @@ def agreement(
 
 
 def age_agreement(
-    measured_mm: np.ndarray,
-    true_mm: np.ndarray,
-    patients: np.ndarray,
-    *,
-    resamples: int = RESAMPLES,
+    measured_mm: np.ndarray, true_mm: np.ndarray, patients: np.ndarray, resamples: int = RESAMPLES
 ) -> dict[str, RunScores]:
     """`agreement` of gestational ages: those at which the circumferences are the median.
 

@@ -92,11 +92,7 @@ def _farthest(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def overlap_scores(
-    counts: np.ndarray,
-    patients: np.ndarray,
-    structures: Sequence[str],
-    *,
-    resamples: int = RESAMPLES,
+    counts: np.ndarray, patients: np.ndarray, structures: Sequence[str], resamples: int = RESAMPLES
 ) -> dict[str, RunScores]:
     """Dice coefficients of H decoders, with intervals over patients.
 
@@ -138,7 +134,6 @@ def distance_scores(
     distances: np.ndarray,
     patients: np.ndarray,
     structures: Sequence[str],
-    *,
     resamples: int = RESAMPLES,
 ) -> dict[str, RunScores]:
     """Mean distances of H decoders over the images where they are defined, in mm.
