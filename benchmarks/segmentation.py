@@ -30,7 +30,7 @@ from fetalclip_nb.experiments.segmentation.recipe import (
     as_they_are,
 )
 from fetalclip_nb.experiments.segmentation.squares import normalised
-from fetalclip_nb.experiments.segmentation.training import TrainedDecoder, train_decoder
+from fetalclip_nb.experiments.segmentation.training import Setup, TrainedDecoder, train_decoder
 from fetalclip_nb.models.blocks import BlockEncoder, on_grid
 from fetalclip_nb.models.model import load_model
 from fetalclip_nb.tasks.masks import MaskTask, head_task
@@ -124,7 +124,8 @@ class Epoch:
         train, validation = np.split(np.arange(len(self.place)), [sizes.trained])
         job = DecoderJob(as_they_are(train), validation, seed=0)
         recipe = DecoderRecipe(filters=sizes.filters, batch_size=sizes.batch, epochs=1)
-        return train_decoder(batch, job, recipe, (width, len(self.material.task.structures)))
+        shape = width, len(self.material.task.structures)
+        return train_decoder(Setup(batch, recipe, shape), job)
 
 
 @dataclass(frozen=True)
@@ -168,8 +169,8 @@ def _compared(sizes: Sizes, folder: Path) -> dict[str, float | Measure]:
     def make() -> Material:
         every = np.ones(len(task.dataset), bool)
         where = folder / f"cache-{next(numbers)}"
-        given = {"side": sizes.side, "copies": 0, "batch_size": sizes.batch}
-        return gather(encoder, task, every, cache_dir=where, **given)
+        recipe = DecoderRecipe(side=sizes.side, copies=0)
+        return gather(encoder, task, every, recipe, cache_dir=where, batch_size=sizes.batch)
 
     epoch = Epoch.of(sizes, make())
     together = Together(encoder, epoch.material)

@@ -4,6 +4,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from fetalclip_nb.experiments.segmentation.decoder import UPSCALING
 from fetalclip_nb.experiments.segmentation.material import Material, gather
 from fetalclip_nb.experiments.segmentation.recipe import DecoderJob, DecoderRecipe
 from fetalclip_nb.experiments.segmentation.squares import task_squares
-from fetalclip_nb.experiments.segmentation.training import predict, train_decoder
+from fetalclip_nb.experiments.segmentation.training import Setup, predict, train_decoder
 from fetalclip_nb.models.blocks import BlockEncoder, block_features
 from fetalclip_nb.models.model import load_model
 from fetalclip_nb.tasks.masks import MaskTask
@@ -86,18 +87,16 @@ def _one_precision(
     train, validation = (np.flatnonzero(rows(part)) for part in (fold.train, fold.validation))
     job = DecoderJob(material.pairs(train), validation, seed=0)
     batch = partial(material.batch, device=device)
-    place = {"device": device, "precision": precision}
-    trained = _measured(
-        device, lambda: train_decoder(batch, job, size.recipe, material.shape, **place)
-    )
+    setup = Setup(batch, size.recipe, material.shape, device, precision)
+    trained = _measured(device, lambda: train_decoder(setup, job))
     tested = np.flatnonzero(rows(split.test))
-    made = predict(trained.result.weights, batch, tested, size.recipe, material.shape, **place)
+    made = predict(setup, trained.result.weights, tested)
     return {
         "features": computed.seconds,
         "features, GPU memory": computed.memory,
         f"decoder, {size.recipe.epochs} epochs": trained.seconds,
         "decoder, GPU memory": trained.memory,
-        "DSC, pooled": Measure(100 * _pooled(made), "%"),
+        "DSC, pooled": Measure(100 * _pooled(made, material.masks(tested)), "%"),
     }
 
 
@@ -117,7 +116,8 @@ def _features(
     encoder.encode_images(torch.zeros(1, 3, *[size.vision["image_size"]] * 2))  # loads libraries
     given = {"cache_dir": cache, "batch_size": size.batch}
     computed = _measured(device, lambda: block_features(encoder, task.dataset, **given))
-    return computed, gather(encoder, task, trained, side=size.side, copies=0, **given)
+    plain = replace(size.recipe, side=size.side, copies=0)
+    return computed, gather(encoder, task, trained, plain, **given)
 
 
 class _Run(NamedTuple):
@@ -143,11 +143,11 @@ def _measured(device: str, work: Callable[[], object]) -> _Run:
     return _Run(seconds, Measure(torch.cuda.max_memory_allocated() / 2**20, "MiB"), result)
 
 
-def _pooled(made: Iterable[tuple]) -> float:
+def _pooled(made: Iterable[tuple], true: np.ndarray) -> float:
     """DSC of all pixels of all images."""
     hits, false, missed = sum(
-        overlap.counts((logits > 0).numpy(), (masks > 0.5).cpu().numpy()).sum(axis=(0, 1))
-        for _, logits, masks in made
+        overlap.counts((logits > 0).numpy(), true[places]).sum(axis=(0, 1))
+        for places, logits in made
     )
     return float(2 * hits / (2 * hits + false + missed))
 

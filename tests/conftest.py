@@ -61,7 +61,7 @@ def squares(trunks, encoder, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("squares")
     kept = segments.trained_patients(trunks)
-    return gather(encoder, trunks, kept, side=segments.SIDE, copies=0, cache_dir=folder)
+    return gather(encoder, trunks, kept, segments.RECIPE, cache_dir=folder)
 
 
 @pytest.fixture(scope="session")
@@ -72,4 +72,4 @@ def head_squares(heads, encoder, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("head_squares")
     kept = segments.trained_patients(heads)
-    return gather(encoder, heads, kept, side=segments.SIDE, copies=0, cache_dir=folder)
+    return gather(encoder, heads, kept, segments.RECIPE, cache_dir=folder)

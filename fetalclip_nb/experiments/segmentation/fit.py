@@ -17,9 +17,8 @@ from fetalclip_nb.experiments.segmentation.material import Material
 from fetalclip_nb.experiments.segmentation.plans import Plan
 from fetalclip_nb.experiments.segmentation.recipe import DecoderJob, DecoderRecipe
 from fetalclip_nb.experiments.segmentation.squares import pack
-from fetalclip_nb.experiments.segmentation.training import TRAINING, predict, train_decoder
+from fetalclip_nb.experiments.segmentation.training import TRAINING, Setup, predict, train_decoder
 from fetalclip_nb.files import cached, key
-from fetalclip_nb.tasks.masks import MaskTask
 
 SCORING = 1
 """Raised when the same decoder gets other counts, distances or circumferences; cached decoders
@@ -28,7 +27,7 @@ are then trained and tested anew."""
 HEAD = "head"
 """Structure whose circumference is measured where images have a pixel size."""
 
-FIELDS = ("counts", "distances", "circumferences", "masks", "epochs", "losses")
+FIELDS = ("counts", "distances", "circumferences", "masks", "losses")
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,6 @@ class Outcome:
         circumferences: Head circumferences in mm, float64 of shape (H, n); NaN where no head
             was found, or where the task has none.
         masks: Packed predicted masks, uint8 of shape (H, n, C, side * side / 8).
-        epochs: Best epoch of each decoder, int64 of shape (H,).
         losses: Validation losses, float64 of shape (H, epochs).
     """
 
@@ -53,7 +51,6 @@ class Outcome:
     distances: np.ndarray
     circumferences: np.ndarray
     masks: np.ndarray
-    epochs: np.ndarray
     losses: np.ndarray
 
     def where(self, chosen: np.ndarray) -> "Outcome":
@@ -63,9 +60,8 @@ class Outcome:
 
 
 def joined(rows: np.ndarray, decoders: list[dict[str, np.ndarray]]) -> Outcome:
-    """`FIELDS` of single decoders as one outcome; the best epoch of each is an array of one."""
-    values = {name: np.stack([decoder[name] for decoder in decoders]) for name in FIELDS}
-    return Outcome(rows, **values | {"epochs": values["epochs"][:, 0]})
+    """`FIELDS` of single decoders as one outcome."""
+    return Outcome(rows, *(np.stack([decoder[name] for decoder in decoders]) for name in FIELDS))
 
 
 def fit_decoders(
@@ -105,7 +101,8 @@ def fit_decoders(
         for name, plan in plans.items()
     }
     every = [fit for group in fits.values() for fit in group]
-    decoders = iter(_in_threads(every, workers or _workers(device, len(every))))
+    usual = max(1, min(len(every), joblib.cpu_count())) if device == "cpu" else 1
+    decoders = iter(_in_threads(every, workers or usual))
     return {
         name: joined(plans[name].rows, [next(decoders) for _ in group])
         for name, group in fits.items()
@@ -135,21 +132,23 @@ class DecoderFit:
 
 def finished(fit: DecoderFit) -> dict[str, np.ndarray]:
     """`FIELDS` of one decoder: read, or trained, tested and kept. Damaged files are made again."""
-    return cached(fit.path, lambda: _computed(fit), read=_read, write=_write)
+
+    def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+        np.savez(path, **arrays)
+
+    return cached(fit.path, lambda: _computed(fit), _read, write)
 
 
-def outlined(
-    material: Material, rows: np.ndarray, logits: np.ndarray, true: np.ndarray
-) -> dict[str, np.ndarray]:
+def outlined(material: Material, rows: np.ndarray, logits: np.ndarray) -> dict[str, np.ndarray]:
     """What is kept of an outline: counts, distances, circumferences and packed masks.
 
     Args:
         material: The task.
         rows: Rows of the task, int64 of shape (n,).
         logits: Positive inside, float of shape (n, C, S, S).
-        true: Annotated masks, boolean of the same shape.
     """
-    structures, predicted = material.task.structures, logits > 0
+    structures = material.task.structures
+    predicted, true = logits > 0, material.masks(rows)
     circumferences = np.full(len(rows), np.nan)
     if HEAD in structures:
         circumferences = measurement.head_circumferences(
@@ -161,15 +160,6 @@ def outlined(
         "circumferences": circumferences,
         "masks": pack(predicted),
     }
-
-
-def is_measured(task: MaskTask) -> bool:
-    """Whether heads of the task have a pixel size and a true circumference."""
-    return HEAD in task.structures and {"pixel_mm", "hc_mm"} <= set(task.dataset.table)
-
-
-def _workers(device: str, decoders: int) -> int:
-    return 1 if device != "cpu" else max(1, min(decoders, joblib.cpu_count()))
 
 
 @contextmanager
@@ -200,26 +190,19 @@ def _in_threads(fits: list[DecoderFit], workers: int) -> list[dict[str, np.ndarr
 def _computed(fit: DecoderFit) -> dict[str, np.ndarray]:
     """Fields and weights of a decoder that is trained now."""
     material = fit.material
-    how = {"device": fit.device, "precision": fit.precision}
     batch = partial(material.batch, device=fit.device)
-    trained = train_decoder(
-        batch, fit.job, fit.recipe, material.shape, checkpoint=fit.path.with_suffix(".part"), **how
-    )
-    batches = predict(trained.weights, batch, fit.tested, fit.recipe, material.shape, **how)
+    setup = Setup(batch, fit.recipe, material.shape, fit.device, fit.precision)
+    weights, losses = train_decoder(setup, fit.job, checkpoint=fit.path.with_suffix(".part"))
     parts = [
-        outlined(material, fit.tested[places], logits.numpy(), masks.cpu().numpy() > 0.5)
-        for places, logits, masks in batches
+        outlined(material, fit.tested[places], logits.numpy())
+        for places, logits in predict(setup, weights, fit.tested)
     ]
     fields = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    fields |= {"epochs": np.array([trained.epoch]), "losses": trained.losses}
-    return fields | {f"weights.{name}": value.numpy() for name, value in trained.weights.items()}
+    weights = {f"weights.{name}": value.numpy() for name, value in weights.items()}
+    return fields | {"losses": losses} | weights
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     with np.load(path) as file:
         arrays = dict(file)  # all of them: reading an array checks it
     return {name: arrays[name] for name in FIELDS}
-
-
-def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    np.savez(path, **arrays)

@@ -12,9 +12,9 @@ from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from torchvision.transforms import Normalize
 
 from fetalclip_nb.data.augmentation import Augmentation
-from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.data.images import image_size
 from fetalclip_nb.experiments.segmentation.decoder import BLOCKS, UPSCALING
+from fetalclip_nb.experiments.segmentation.recipe import DecoderRecipe
 from fetalclip_nb.experiments.segmentation.squares import normalised, task_squares, unpack
 from fetalclip_nb.models.blocks import BlockEncoder, NoFeatures, block_features, on_grid
 from fetalclip_nb.tasks.masks import MaskTask
@@ -46,7 +46,6 @@ class Material:
 
     Attributes:
         task: The task.
-        encoder: Name of the encoder.
         side: Side of images, masks and logits in pixels.
         mean: Of the encoder's input, one number a channel.
         std: Of the encoder's input, one number a channel.
@@ -55,7 +54,6 @@ class Material:
     """
 
     task: MaskTask
-    encoder: str
     side: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -66,11 +64,6 @@ class Material:
     def shape(self) -> tuple[int, int]:
         """Width of the features and number of structures."""
         return self.preparations[0].blocks.shape[-1], len(self.task.structures)
-
-    @property
-    def copies(self) -> int:
-        """Number of augmented copies."""
-        return len(self.preparations) - 1
 
     @property
     def key(self) -> str:
@@ -120,7 +113,7 @@ class Material:
         Args:
             rows: Row numbers, int64 of shape (n,).
         """
-        which = range(1, self.copies + 1) if self.copies else (0,)
+        which = range(1, len(self.preparations)) or (0,)
         return np.concatenate([np.stack([np.full_like(rows, i), rows], 1) for i in which])
 
     def masks(self, rows: np.ndarray) -> np.ndarray:
@@ -132,9 +125,8 @@ def gather(
     encoder: BlockEncoder | NoFeatures,
     task: MaskTask,
     trained: np.ndarray,
+    recipe: DecoderRecipe,
     *,
-    side: int,
-    copies: int,
     cache_dir: Path,
     seed: int = 0,
     batch_size: int = 64,
@@ -145,8 +137,7 @@ def gather(
         encoder: What features are taken from.
         task: The task.
         trained: Rows that are trained on, boolean of shape (N,): they get copies.
-        side: Side of the decoder's images in pixels, a multiple of 16.
-        copies: Augmented copies of each image that is trained on; 0 for none.
+        recipe: Side of the squares, number of copies.
         cache_dir: Folder that all notebooks share.
         seed: Seed of the augmentation.
         batch_size: Images in the encoder's forward pass.
@@ -154,11 +145,12 @@ def gather(
     Raises:
         CacheError: If the cache holds something else than its key promises, or the disk is full.
     """
-    prepared = partial(_preparation, encoder, task, side, cache_dir, batch_size)
-    changes = [{"augmentation": Augmentation(seed=seed), "copy": copy} for copy in range(copies)]
-    parts = (prepared(None), *(prepared(trained, **each) for each in changes))
-    mean, std = _normalisation(encoder)
-    return Material(task, encoder.name, side, mean, std, _sizes(task.dataset), parts)
+    given = (encoder, task, recipe.side, cache_dir, batch_size)
+    moved = partial(_preparation, *given, trained, augmentation=Augmentation(seed=seed))
+    copies = (moved(copy=copy) for copy in range(recipe.copies))
+    parts = (_preparation(*given, np.ones(len(task.dataset), bool)), *copies)
+    sizes = np.array([image_size(path) for path in task.dataset.paths], dtype=np.int64)
+    return Material(task, recipe.side, *_normalisation(encoder), sizes, parts)
 
 
 def trained_rows(task: MaskTask, *splits: Split) -> np.ndarray:
@@ -167,32 +159,24 @@ def trained_rows(task: MaskTask, *splits: Split) -> np.ndarray:
     return rows_of(task.items.table, {patient for fold in folds for patient in fold.train})
 
 
-def _sizes(dataset: Dataset) -> np.ndarray:
-    """Width and height of each image in pixels, int64 of shape (N, 2)."""
-    if dataset.name == "hc18":  # its reader has read them; a user's own columns may mean anything
-        return dataset.table[["width", "height"]].to_numpy(np.int64)
-    return np.array([image_size(path) for path in dataset.paths], dtype=np.int64)
-
-
 def _preparation(
     encoder: BlockEncoder | NoFeatures,
     task: MaskTask,
     side: int,
     cache_dir: Path,
     batch_size: int,
-    rows: np.ndarray | None,
+    rows: np.ndarray,
     **changes: Augmentation | int,
 ) -> Preparation:
-    dataset = task.dataset if rows is None else task.dataset.where(rows)
-    place = np.full(len(task.dataset), -1)
-    place[slice(None) if rows is None else rows] = np.arange(len(dataset))
+    dataset, place = task.dataset.where(rows), np.where(rows, np.cumsum(rows) - 1, -1)
     squares = task_squares(task, side, cache_dir=cache_dir, rows=rows, **changes)
     if isinstance(encoder, NoFeatures):
         shape = (len(dataset), BLOCKS, 1, 1, encoder.width)
         blocks, key = np.broadcast_to(np.float16(0), shape), encoder.fingerprint
     else:
-        how = {"cache_dir": cache_dir, "batch_size": batch_size}
-        store = block_features(encoder, dataset, **how, **changes)
+        store = block_features(
+            encoder, dataset, cache_dir=cache_dir, batch_size=batch_size, **changes
+        )
         blocks, key = store.arrays["blocks"], store.folder.name
     arrays = (squares.arrays["images"], squares.arrays["masks"])
     return Preparation(blocks, *arrays, place, f"{key} {squares.folder.name}")

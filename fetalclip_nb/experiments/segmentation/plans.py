@@ -153,9 +153,8 @@ def gather_plan(
     seed: int,
 ) -> Plan:
     """Compute or read the material of one encoder's decoders of a task, as `gather` does."""
-    rows, size = trained_rows(task, *splits), {"side": recipe.side, "copies": recipe.copies}
-    where = {"cache_dir": cache_dir, "batch_size": batch_size}
-    material = gather(encoder, task, rows, **size, **where, seed=seed)
+    how = {"cache_dir": cache_dir, "seed": seed, "batch_size": batch_size}
+    material = gather(encoder, task, trained_rows(task, *splits), recipe, **how)
     return Plan(material, splits, tested, recipe, seed)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from fetalclip_nb.experiments.segmentation import measurement, overlap
-from fetalclip_nb.experiments.segmentation.fit import HEAD, Outcome, is_measured, joined, outlined
+from fetalclip_nb.experiments.segmentation.fit import HEAD, Outcome, joined, outlined
 from fetalclip_nb.experiments.segmentation.material import Material
 from fetalclip_nb.experiments.segmentation.plans import Plans, Studies
 from fetalclip_nb.experiments.segmentation.squares import unpack
@@ -42,13 +42,11 @@ def mean_mask(material: Material, split: Split, tested: tuple[str, ...]) -> Outc
     """
     table = material.task.items.table
     rows = np.flatnonzero(rows_of(table, tested))
-    true = material.masks(rows)
-    untrained = {"epochs": np.zeros(1, np.int64), "losses": np.full(1, np.nan)}
     guesses = []
     for fold in split.folds:
         share = material.masks(np.flatnonzero(rows_of(table, fold.train))).mean(axis=0)
-        same = np.broadcast_to(share - 0.5, true.shape)
-        guesses.append(outlined(material, rows, same, true) | untrained)
+        same = np.broadcast_to(share - 0.5, (len(rows), *share.shape))
+        guesses.append(outlined(material, rows, same) | {"losses": np.full(1, np.nan)})
     return joined(rows, guesses)
 
 
@@ -71,6 +69,11 @@ def score_outcomes(outcomes: Outcomes, studies: Studies) -> Scores:
         (model, name): outcome_scores(outcome, studies[name].task)
         for (model, name), outcome in outcomes.items()
     }
+
+
+def is_measured(task: MaskTask) -> bool:
+    """Whether heads of the task have a pixel size and a true circumference."""
+    return HEAD in task.structures and {"pixel_mm", "hc_mm"} <= set(task.dataset.table)
 
 
 def outcome_scores(outcome: Outcome, task: MaskTask) -> dict[str, RunScores]:

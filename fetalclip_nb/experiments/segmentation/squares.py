@@ -14,15 +14,12 @@ from fetalclip_nb import __version__
 from fetalclip_nb.data.augmentation import Augmentation, augmented, augmented_masks
 from fetalclip_nb.data.images import read_square
 from fetalclip_nb.data.mask_files import padded_mask, reduced_mask
-from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.files import key
 from fetalclip_nb.models.store import Store, stored_arrays
 from fetalclip_nb.tasks.masks import MaskTask
 
 VERSION = 1
 """Raised when the same images and masks give other squares; they are then made anew."""
-
-BITS = 8  # pixels of a mask in one byte
 
 
 def task_squares(
@@ -33,7 +30,6 @@ def task_squares(
     augmentation: Augmentation | None = None,
     copy: int = 0,
     rows: np.ndarray | None = None,
-    workers: int | None = None,
 ) -> Store:
     """Images and masks as small squares, computed once and kept on disk.
 
@@ -48,32 +44,34 @@ def task_squares(
         augmentation: How far images and masks are changed; None for not at all.
         copy: Number of the augmented copy.
         rows: Which rows, boolean of shape (N,); None for all.
-        workers: Threads that read images; None for one a core.
 
     Returns:
         A store with "images", uint8 of shape (n, side, side, 3), and "masks", packed bits,
         uint8 of shape (n, C, side * side / 8): see `unpack`.
 
     Raises:
-        ParameterError: If the side is not a positive multiple of 8.
         CacheError: If the disk is full.
         ImageError: If an image cannot be decoded.
 
     Source: Protocol of the paper's segmentation probing; it does not say how masks are reduced.
     """
-    if side < BITS or side % BITS:
-        raise ParameterError(
-            "Masks cannot be packed", where="side", expected=f"a multiple of {BITS}", found=side
-        )
     kept = np.arange(len(task.dataset)) if rows is None else np.flatnonzero(rows)
     make = partial(_square, task, side, augmentation, copy)
 
     def compute(chunk: range) -> dict[str, np.ndarray]:
-        with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
             images, masks = zip(*pool.map(make, kept[list(chunk)]), strict=True)
         return {"images": np.stack(images), "masks": np.stack(masks)}
 
-    meta = _meta(task, side, augmentation, copy, kept)
+    meta = {
+        "task": task.name,
+        "version": VERSION,
+        "fingerprint": task.fingerprint,
+        "side": side,
+        "augmentation": augmentation and {**augmentation.settings, "copy": copy},
+        "images": key(task.dataset.table["id"].iloc[kept].tolist()),
+        "package": __version__,
+    }
     return stored_arrays(cache_dir, "squares", meta, len(kept), compute)
 
 
@@ -120,18 +118,3 @@ def _square(
     small = np.stack([reduced_mask(mask, side) for mask in masks])
     seen = image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
     return np.asarray(seen), pack(small)
-
-
-def _meta(
-    task: MaskTask, side: int, augmentation: Augmentation | None, copy: int, kept: np.ndarray
-) -> dict:
-    changes = augmentation and {**augmentation.settings, "copy": copy}
-    return {
-        "task": task.name,
-        "version": VERSION,
-        "fingerprint": task.fingerprint,
-        "side": side,
-        "augmentation": changes,
-        "images": key(task.dataset.table["id"].iloc[kept].tolist()),
-        "package": __version__,
-    }

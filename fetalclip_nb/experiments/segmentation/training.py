@@ -1,12 +1,12 @@
 """Training one segmentation decoder: Dice loss, best epoch on validation, resumable."""
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,17 +31,58 @@ _START = threading.Lock()
 
 
 @dataclass(frozen=True)
-class TrainedDecoder:
+class Setup:
+    """What training and testing of a decoder share.
+
+    Attributes:
+        batch: Pairs (preparation, row) of shape (n, 2) to features, images and masks.
+        recipe: How decoders are built and trained.
+        shape: Width of the features and number of structures.
+        device: "cpu" or "cuda".
+        precision: "bf16" computes the decoder in it; the loss stays in float32.
+    """
+
+    batch: Callable[[np.ndarray], Batch]
+    recipe: DecoderRecipe
+    shape: tuple[int, int]
+    device: str = "cpu"
+    precision: str = "fp32"
+
+    def started(self, seed: int) -> Decoder:
+        """A decoder whose random start depends on the seed alone, whatever other threads do."""
+        with _START, torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            decoder = Decoder(*self.shape, self.recipe.filters)
+        return decoder.to(self.device, memory_format=torch.channels_last)
+
+    def logits(self, decoder: Decoder, blocks: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        """Logits of a batch, float32 of shape (b, C, S, S) on the device."""
+        kind, rough = torch.device(self.device).type, self.precision == "bf16"
+        with torch.autocast(kind, torch.bfloat16, enabled=rough):
+            return decoder(blocks.to(self.device), images.to(self.device)).float()
+
+    def batches(self, pairs: np.ndarray) -> Iterator[tuple[np.ndarray, Batch]]:
+        """Batches in order, the next one being read while the last one is used."""
+        size = self.recipe.batch_size
+        parts = np.split(np.arange(len(pairs)), range(size, len(pairs), size))
+        with ThreadPoolExecutor(1) as reader:
+            waiting = reader.submit(self.batch, pairs[parts[0]])
+            for places, following in zip(parts, [*parts[1:], None], strict=True):
+                items = waiting.result()
+                if following is not None:
+                    waiting = reader.submit(self.batch, pairs[following])
+                yield places, items
+
+
+class TrainedDecoder(NamedTuple):
     """A decoder after its best epoch.
 
     Attributes:
         weights: State of the decoder, on the CPU.
-        epoch: Best epoch, counted from 1.
         losses: Validation loss after each epoch; NaN after an early stop.
     """
 
     weights: dict[str, torch.Tensor]
-    epoch: int
     losses: np.ndarray
 
 
@@ -66,34 +107,20 @@ def dice_loss(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
 
 
 def train_decoder(
-    batch: Callable[[np.ndarray], Batch],
-    job: DecoderJob,
-    recipe: DecoderRecipe,
-    shape: tuple[int, int],
-    *,
-    device: str = "cpu",
-    precision: str = "fp32",
-    checkpoint: Path | None = None,
+    setup: Setup, job: DecoderJob, *, checkpoint: Path | None = None
 ) -> TrainedDecoder:
     """Train a decoder and keep its weights after the epoch with the lowest validation loss.
 
     Args:
-        batch: Pairs (preparation, row) of shape (n, 2) to features, images and masks.
+        setup: How.
         job: What it learns from.
-        recipe: How.
-        shape: Width of the features and number of structures.
-        device: "cpu" or "cuda".
-        precision: "bf16" computes the decoder in it; the loss stays in float32.
         checkpoint: File that an interrupted training goes on from; removed at the end. It must
             belong to exactly this job. None for none.
-
-    Returns:
-        The decoder after its best epoch.
 
     Raises:
         ParameterError: If no epoch has a finite validation loss.
     """
-    run = _begun(checkpoint, batch, job, recipe, shape, device, precision)
+    run = _begun(checkpoint, setup, job)
     saved = time.monotonic()
     while not run.finished:
         run.epoch()
@@ -109,80 +136,55 @@ def train_decoder(
         )
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
-    epoch = int(np.nanargmin(run.losses)) + 1
-    return TrainedDecoder(run.best, epoch, run.losses)
+    return TrainedDecoder(run.best, run.losses)
 
 
 @torch.inference_mode()
 def predict(
-    weights: dict[str, torch.Tensor],
-    batch: Callable[[np.ndarray], Batch],
-    rows: np.ndarray,
-    recipe: DecoderRecipe,
-    shape: tuple[int, int],
-    *,
-    device: str = "cpu",
-    precision: str = "fp32",
-) -> Iterator[tuple[np.ndarray, torch.Tensor, torch.Tensor]]:
+    setup: Setup, weights: dict[str, torch.Tensor], rows: np.ndarray
+) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
     """Logits of images as they are, batch by batch.
 
     Args:
+        setup: As in training.
         weights: State of the decoder.
-        batch: Pairs (preparation, row) of shape (n, 2) to features, images and masks.
         rows: Rows, int64 of shape (n,).
-        recipe: How the decoder was trained.
-        shape: Width of the features and number of structures.
-        device: "cpu" or "cuda".
-        precision: "bf16" computes the decoder in it.
 
     Yields:
-        Positions in ``rows``, logits (on the CPU) and masks (where ``batch`` has put them),
-        float32 of shape (b, C, S, S).
+        Positions in ``rows`` and logits on the CPU, float32 of shape (b, C, S, S).
     """
     # Begun like all others: its numbers are drawn too, though they are not kept.
-    decoder = _started(shape, recipe.filters, seed=0)
+    decoder = setup.started(seed=0).eval()
     decoder.load_state_dict(weights)
-    decoder.to(device, memory_format=torch.channels_last).eval()
-    for places, (blocks, images, masks) in _batches(batch, as_they_are(rows), recipe.batch_size):
-        with _autocast(device, precision):
-            logits = decoder(blocks.to(device), images.to(device))
-        yield places, logits.float().cpu(), masks
+    for places, (blocks, images, _) in setup.batches(as_they_are(rows)):
+        yield places, setup.logits(decoder, blocks, images).cpu()
 
 
 class _Run:
     """State of one training between epochs."""
 
-    def __init__(
-        self,
-        batch: Callable[[np.ndarray], Batch],
-        job: DecoderJob,
-        recipe: DecoderRecipe,
-        shape: tuple[int, int],
-        device: str,
-        precision: str,
-    ) -> None:
-        self.batch, self.job, self.recipe = batch, job, recipe
-        self.device, self.precision = device, precision
-        decoder = _started(shape, recipe.filters, job.seed)
-        self.decoder = decoder.to(device, memory_format=torch.channels_last)
+    def __init__(self, setup: Setup, job: DecoderJob) -> None:
+        self.setup, self.recipe, self.job = setup, setup.recipe, job
+        self.decoder = setup.started(job.seed)
         self.optimizer = torch.optim.AdamW(
-            decoder.parameters(),
-            lr=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
+            self.decoder.parameters(),
+            lr=self.recipe.learning_rate,
+            weight_decay=self.recipe.weight_decay,
             fused=True,
         )
-        self.losses = np.full(recipe.epochs, np.nan)
+        self.losses = np.full(self.recipe.epochs, np.nan)
         self.done = 0
         self.best: dict[str, torch.Tensor] = {}
 
     @property
+    def best_epoch(self) -> int:
+        """Epoch with the lowest finite loss, counted from 1; 0 while there is none."""
+        return int(np.nanargmin(self.losses)) + 1 if np.isfinite(self.losses).any() else 0
+
+    @property
     def finished(self) -> bool:
-        if self.done == self.recipe.epochs:
-            return True
-        losses = self.losses[: self.done]
-        if not self.recipe.patience or not np.isfinite(losses).any():
-            return False
-        return self.done - 1 - int(np.nanargmin(losses)) >= self.recipe.patience
+        stale = self.done - self.best_epoch if self.best_epoch else 0
+        return self.done == self.recipe.epochs or 0 < self.recipe.patience <= stale
 
     def epoch(self) -> None:
         """One pass over the training rows, then the validation loss."""
@@ -191,7 +193,7 @@ class _Run:
         size = self.recipe.batch_size
         rows = self.job.train[order[: len(order) // size * size]]
         self.decoder.train()
-        for places, items in _batches(self.batch, rows, size):
+        for places, items in self.setup.batches(rows):
             share = self.done + places[0] / len(rows)
             self.optimizer.param_groups[0]["lr"] = self.recipe.rate(share / self.recipe.epochs)
             loss = self._loss(*items)
@@ -200,8 +202,7 @@ class _Run:
             self.optimizer.step()
         self.losses[self.done] = self._validation_loss()
         self.done += 1
-        losses = self.losses[: self.done]
-        if np.isfinite(losses).any() and np.nanargmin(losses) == self.done - 1:
+        if self.best_epoch == self.done:
             self.best = _copy(self.decoder.state_dict())
 
     def load(self, state: dict) -> None:
@@ -226,23 +227,19 @@ class _Run:
     def _loss(
         self, blocks: torch.Tensor, images: torch.Tensor, masks: torch.Tensor
     ) -> torch.Tensor:
-        with _autocast(self.device, self.precision):
-            logits = self.decoder(blocks.to(self.device), images.to(self.device))
-        return dice_loss(logits.float(), masks.to(self.device))
+        logits = self.setup.logits(self.decoder, blocks, images)
+        return dice_loss(logits, masks.to(self.setup.device))
 
     @torch.no_grad()
     def _validation_loss(self) -> float:
         """Mean over the validation images of their batch's loss."""
         self.decoder.eval()
-        total = 0.0
-        for places, items in _batches(
-            self.batch, as_they_are(self.job.validation), self.recipe.batch_size
-        ):
-            total += float(self._loss(*items)) * len(places)
+        batches = self.setup.batches(as_they_are(self.job.validation))
+        total = sum(float(self._loss(*items)) * len(places) for places, items in batches)
         return total / len(self.job.validation)
 
 
-def _begun(checkpoint: Path | None, *run: object) -> _Run:
+def _begun(checkpoint: Path | None, *run: Setup | DecoderJob) -> _Run:
     """A training at its start, or after the last saved epoch."""
     begun = _Run(*run)
     if checkpoint is None or not checkpoint.is_file():
@@ -254,31 +251,5 @@ def _begun(checkpoint: Path | None, *run: object) -> _Run:
     return begun
 
 
-def _batches(
-    batch: Callable[[np.ndarray], Batch], pairs: np.ndarray, size: int
-) -> Iterator[tuple[np.ndarray, Batch]]:
-    """Batches in order, the next one being read while the last one is used."""
-    parts = np.split(np.arange(len(pairs)), range(size, len(pairs), size))
-    with ThreadPoolExecutor(1) as reader:
-        waiting = reader.submit(batch, pairs[parts[0]])
-        for places, following in zip(parts, [*parts[1:], None], strict=True):
-            items = waiting.result()
-            if following is not None:
-                waiting = reader.submit(batch, pairs[following])
-            yield places, items
-
-
-def _started(shape: tuple[int, int], filters: int, seed: int) -> Decoder:
-    """A decoder whose random start depends on the seed alone, whatever other threads do."""
-    with _START, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return Decoder(*shape, filters)
-
-
 def _copy(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
-
-
-def _autocast(device: str, precision: str) -> contextlib.AbstractContextManager:
-    kind = torch.device(device).type
-    return torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16")

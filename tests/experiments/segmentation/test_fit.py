@@ -22,7 +22,7 @@ from fetalclip_nb.experiments.segmentation.fit import (
 )
 from fetalclip_nb.experiments.segmentation.material import Material, gather, trained_rows
 from fetalclip_nb.experiments.segmentation.plans import Plan
-from fetalclip_nb.experiments.segmentation.recipe import DecoderJob, DecoderRecipe
+from fetalclip_nb.experiments.segmentation.recipe import DecoderJob, DecoderRecipe, as_they_are
 from fetalclip_nb.experiments.segmentation.scores import (
     annotated_circumferences,
     on_patients,
@@ -63,9 +63,9 @@ def trainings(monkeypatch):
     seeds = []
     train = training.train_decoder
 
-    def recorded(batch, job, *args, **options):
+    def recorded(setup, job, **options):
         seeds.append(job.seed)
-        return train(batch, job, *args, **options)
+        return train(setup, job, **options)
 
     monkeypatch.setattr(fit, "train_decoder", recorded)
     return seeds
@@ -118,7 +118,6 @@ def test_what_is_kept_is_what_the_kept_weights_give(made):
     np.testing.assert_array_equal(found["distances"], expected)
     assert np.isnan(found["circumferences"]).all() and found["circumferences"].shape == (n,)
     assert found["losses"].shape == (RECIPE.epochs,)
-    assert found["epochs"].tolist() == [np.argmin(found["losses"]) + 1]
 
 
 def test_heads_are_measured_from_the_logits(head_squares, tmp_path):
@@ -137,12 +136,12 @@ def test_heads_are_measured_from_the_logits(head_squares, tmp_path):
 def test_a_decoder_that_outlines_the_truth_measures_what_the_annotation_does(
     heads, encoder, tmp_path, monkeypatch
 ):
-    found = gather(encoder, heads, trained_patients(heads), side=128, copies=0, cache_dir=tmp_path)
+    fine = replace(RECIPE, side=128)
+    found = gather(encoder, heads, trained_patients(heads), fine, cache_dir=tmp_path)
 
-    def perfect(weights, batch, rows, recipe, shape, **_):
+    def perfect(setup, weights, rows):
         for places in np.array_split(np.arange(len(rows)), 3):
-            masks = batch(np.stack([np.zeros_like(places), rows[places]], 1))[2]
-            yield places, 20 * masks - 10, masks
+            yield places, 20 * setup.batch(as_they_are(rows[places]))[2] - 10
 
     monkeypatch.setattr(fit, "predict", perfect)
     tested = np.array([9, 2, 11, 5, 0])
@@ -243,7 +242,6 @@ def made_up(decoders=3, images=5):
         rng.random((decoders, images, 2)),
         rng.random((decoders, images)),
         pack(rng.random((decoders, images, 2, 16, 16)) > 0.5),
-        np.arange(decoders) + 1,
         rng.random((decoders, 4)),
     )
 
@@ -256,7 +254,6 @@ def test_where_keeps_decoders_and_picks_images():
     for name in ("counts", "distances", "circumferences", "masks"):
         slow = [[one[i] for i in (0, 2, 4)] for one in getattr(outcome, name)]
         assert np.array_equal(getattr(found, name), slow)
-    assert np.array_equal(found.epochs, outcome.epochs)
     assert np.array_equal(found.losses, outcome.losses)
     assert same(outcome.where(np.ones(5, bool)), outcome)
     assert not same(outcome.where(kept[::-1]), outcome)
@@ -264,13 +261,8 @@ def test_where_keeps_decoders_and_picks_images():
 
 def test_joined_takes_decoders_in_the_order_given():
     outcome = made_up()
-    names = ("counts", "distances", "circumferences", "masks", "losses")
-    each = [
-        {name: getattr(outcome, name)[i] for name in names} | {"epochs": outcome.epochs[i : i + 1]}
-        for i in range(3)
-    ]
-    found = joined(outcome.rows, each)
-    assert same(found, outcome) and found.epochs.shape == (3,)
+    each = [{name: getattr(outcome, name)[i] for name in FIELDS} for i in range(3)]
+    assert same(joined(outcome.rows, each), outcome)
     assert not same(joined(outcome.rows, each[::-1]), outcome)
 
 
@@ -343,7 +335,7 @@ def test_decoders_are_the_same_whatever_is_trained_beside_them(plan, whole, work
     assert list(found) == ["other", "a", ("b", 2)]
     assert same(found["a"], whole)
     order = [4, 5, 0, 1, 2, 3]
-    for name in ("counts", "circumferences", "masks", "losses", "epochs"):
+    for name in FIELDS:
         assert np.array_equal(
             getattr(found["b", 2], name), getattr(whole, name)[order], equal_nan=True
         )
@@ -362,16 +354,16 @@ def test_decoders_of_two_plans_that_are_the_same_are_trained_once(plan, training
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_finished_decoders_are_kept_when_a_later_one_fails(
-    plan, whole, workers, tmp_path, monkeypatch
+    plan, whole, workers, trainings, tmp_path, monkeypatch
 ):
     jobs = [job.seed for job in plan.jobs]
     train, begun = training.train_decoder, []
 
-    def breaks(batch, job, *args, **options):
+    def breaks(setup, job, **options):
         begun.append(job.seed)
         if job.seed == jobs[2]:
             raise KeyboardInterrupt
-        return train(batch, job, *args, **options)
+        return train(setup, job, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(fit, "train_decoder", breaks)
@@ -379,15 +371,8 @@ def test_finished_decoders_are_kept_when_a_later_one_fails(
             fit_decoders({"a": plan}, cache_dir=tmp_path, workers=workers)
     kept = len(list((tmp_path / "decoders").glob("*.npz")))
     assert kept == len(begun) - 1 >= 2
-    again = []
-
-    def counted(batch, job, *args, **options):
-        again.append(job.seed)
-        return train(batch, job, *args, **options)
-
-    monkeypatch.setattr(fit, "train_decoder", counted)
     assert same(fit_decoders({"a": plan}, cache_dir=tmp_path, workers=workers)["a"], whole)
-    assert sorted(again) == sorted(set(jobs) - (set(begun) - {jobs[2]}))
+    assert sorted(trainings) == sorted(set(jobs) - (set(begun) - {jobs[2]}))
 
 
 def test_an_error_cancels_what_has_not_begun(plan, tmp_path, monkeypatch):
@@ -496,7 +481,7 @@ def material_of(task, trained, copies):
     place[trained] = np.arange(trained.sum())
     n = len(trained)
     parts = (empty_preparation(np.arange(n)), *[empty_preparation(place)] * copies)
-    return Material(task, "none", SIDE, MEAN, STD, np.ones((n, 2), np.int64), parts)
+    return Material(task, SIDE, MEAN, STD, np.ones((n, 2), np.int64), parts)
 
 
 @pytest.mark.parametrize("copies", [0, 1, 3])
@@ -535,7 +520,8 @@ def test_decoders_read_copies_in_training_and_images_as_they_are_elsewhere(
     table = trunks.items.table
     split = own_folds(table, seed=0, folds=2)
     kept = trained_patients(trunks)
-    material = gather(encoder, trunks, kept, side=SIDE, copies=2, cache_dir=tmp_path)
+    twice = replace(RECIPE, copies=2, epochs=4)
+    material = gather(encoder, trunks, kept, twice, cache_dir=tmp_path)
     asked, batch = [], Material.batch
 
     def recorded(self, pairs, device="cpu"):
@@ -544,7 +530,7 @@ def test_decoders_read_copies_in_training_and_images_as_they_are_elsewhere(
 
     monkeypatch.setattr(Material, "batch", recorded)
     one = replace(split, folds=split.folds[:1])
-    plan = Plan(material, (one,), split.test, replace(RECIPE, epochs=4), 0)
+    plan = Plan(material, (one,), split.test, twice, 0)
     outcome = fit_decoders({"a": plan}, cache_dir=tmp_path)["a"]
     (fold,) = one.folds
     pairs = np.concatenate(asked)

@@ -18,6 +18,7 @@ from fetalclip_nb.models.blocks import BlockEncoder, NoFeatures
 from fetalclip_nb.tasks.splits import Fold, Split
 from segments import (
     MEAN,
+    RECIPE,
     SIDE,
     STD,
     empty_preparation,
@@ -29,6 +30,7 @@ from segments import (
 )
 
 COPIES = 2
+COPIED = replace(RECIPE, copies=COPIES)
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +41,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def copied(trunks, encoder, folder):
     """Images as they are and two copies of those that are trained on."""
-    kept = trained_patients(trunks)
-    return gather(encoder, trunks, kept, side=SIDE, copies=COPIES, cache_dir=folder, seed=5)
+    return gather(encoder, trunks, trained_patients(trunks), COPIED, cache_dir=folder, seed=5)
 
 
 def share_of_cells(mask, side):
@@ -74,7 +75,7 @@ def test_batch_is_what_files_and_encoder_give(trunks, encoder, folder, tmp_path,
     """Stored 4 x 4 (or 2 x 2) features become 2 x 2, 4 x 4 and 6 x 6."""
     seen = encoder if grid is None else tiny_encoder(tmp_path, grid=grid)
     kept = trained_patients(trunks)
-    found = gather(seen, trunks, kept, side=side, copies=COPIES, cache_dir=folder, seed=5)
+    found = gather(seen, trunks, kept, replace(COPIED, side=side), cache_dir=folder, seed=5)
     rows = np.flatnonzero(kept)
     pairs = np.array([[2, rows[-1]], [0, 0], [1, rows[0]], [0, len(kept) - 1], [2, rows[2]]])
     blocks, images, masks = found.batch(pairs)
@@ -103,7 +104,7 @@ def test_a_copys_image_and_mask_are_moved_alike(encoder, tmp_path):
     """Images that are their own masks still are, but for pixels at the border."""
     task = shapes(tmp_path / "shapes")
     kept = np.array([True, True, False, True, True, True])
-    found = gather(encoder, task, kept, side=64, copies=3, cache_dir=tmp_path)
+    found = gather(encoder, task, kept, replace(RECIPE, side=64, copies=3), cache_dir=tmp_path)
     plain, *copies = found.preparations
     moved = 0
     for which, part in enumerate((plain, *copies)):
@@ -120,7 +121,7 @@ def test_a_copys_image_and_mask_are_moved_alike(encoder, tmp_path):
 
 def test_only_rows_that_are_trained_on_have_copies(trunks, copied):
     kept = trained_patients(trunks)
-    assert copied.copies == COPIES and 0 < (~kept).sum() < len(kept)
+    assert len(copied.preparations) == 1 + COPIES and 0 < (~kept).sum() < len(kept)
     plain, *copies = copied.preparations
     assert plain.place.tolist() == list(range(len(kept))) and len(plain.images) == len(kept)
     for part in copies:
@@ -133,7 +134,6 @@ def test_pairs_are_all_copies_of_the_rows_or_the_rows_as_they_are(copied, square
     rows = np.flatnonzero(copied.preparations[1].place >= 0)[[3, 1]]
     found = [tuple(pair) for pair in copied.pairs(rows).tolist()]
     assert sorted(found) == sorted((which, int(row)) for which in (1, 2) for row in rows)
-    assert squares.copies == 0
     assert squares.pairs(rows).tolist() == [[0, rows[0]], [0, rows[1]]]
 
 
@@ -141,7 +141,8 @@ def test_key_changes_with_all_that_decoders_are_given(trunks, encoder, tmp_path)
     kept = trained_patients(trunks)
     fewer = kept.copy()
     fewer[np.flatnonzero(kept)[0]] = False
-    usual = {"encoder": encoder, "task": trunks, "trained": kept, "side": SIDE, "copies": 1}
+    once = replace(RECIPE, copies=1)
+    usual = {"encoder": encoder, "task": trunks, "trained": kept, "recipe": once}
     other_encoders = {
         "none": NoFeatures(),
         "grid": tiny_encoder(tmp_path, grid=2),
@@ -149,9 +150,9 @@ def test_key_changes_with_all_that_decoders_are_given(trunks, encoder, tmp_path)
     }
     changes = {
         "usual": {},
-        "side": {"side": 48},
-        "copies": {"copies": 2},
-        "none copied": {"copies": 0},
+        "side": {"recipe": replace(once, side=48)},
+        "copies": {"recipe": COPIED},
+        "none copied": {"recipe": RECIPE},
         "seed": {"seed": 1},
         "trained": {"trained": fewer},
         "masks": {"task": replace(trunks, fingerprint="f" * 16)},
@@ -177,15 +178,14 @@ def test_key_covers_the_form_in_which_they_are_handed_out(squares):
 def test_images_are_normalised_as_the_encoders_own_are(squares, trunks, tmp_path):
     assert (squares.mean, squares.std) == (MEAN, STD)
     kept = trained_patients(trunks)
-    blind = gather(NoFeatures(), trunks, kept, side=SIDE, copies=0, cache_dir=tmp_path)
+    blind = gather(NoFeatures(), trunks, kept, RECIPE, cache_dir=tmp_path)
     assert (blind.mean, blind.std) == (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)
 
 
 def test_without_an_encoder_features_are_zeros_and_images_are_the_same(squares, trunks, tmp_path):
     kept = trained_patients(trunks)
-    blind = gather(NoFeatures(), trunks, kept, side=SIDE, copies=1, cache_dir=tmp_path)
+    blind = gather(NoFeatures(), trunks, kept, COPIED, cache_dir=tmp_path)
     assert blind.shape == (8, 3) and squares.shape == (16, 3)
-    assert (blind.encoder, squares.encoder) == ("image only", "tiny")
     blocks, _, masks = blind.batch(np.array([[0, 2], [1, np.flatnonzero(kept)[-1]]]))
     assert blocks.shape == (2, 4, 8, 2, 2) and not blocks.any()
     assert torch.equal(masks[:1], squares.batch(np.array([[0, 2]]))[2])
@@ -200,7 +200,7 @@ def test_what_was_computed_is_read(trunks, encoder, copied, folder, monkeypatch)
     monkeypatch.setattr(BlockEncoder, "encode_images", fails)
     monkeypatch.setattr(squares_module, "_square", fails)
     kept = trained_patients(trunks)
-    again = gather(encoder, trunks, kept, side=SIDE, copies=COPIES, cache_dir=folder, seed=5)
+    again = gather(encoder, trunks, kept, COPIED, cache_dir=folder, seed=5)
     pairs = copied.pairs(np.flatnonzero(kept))
     for one, other in zip(again.batch(pairs), copied.batch(pairs), strict=True):
         assert torch.equal(one, other)
@@ -215,7 +215,7 @@ def test_pixel_sizes_by_hand(trunks, heads, head_squares, encoder, tmp_path):
     np.testing.assert_array_equal(head_squares.sizes, table[["width", "height"]])
     np.testing.assert_array_equal(head_squares.pixel_mm, table["pixel_mm"])
     unknown = shapes(tmp_path / "shapes")
-    found = gather(encoder, unknown, np.ones(6, bool), side=SIDE, copies=0, cache_dir=tmp_path)
+    found = gather(encoder, unknown, np.ones(6, bool), RECIPE, cache_dir=tmp_path)
     assert np.isnan(found.pixel_mm).all() and np.isnan(found.square_pixel_mm).all()
     sizes = [Image.open(path).size for path in unknown.dataset.paths]
     assert found.sizes.tolist() == [list(size) for size in sizes] and found.sizes.dtype == np.int64
@@ -224,8 +224,7 @@ def test_pixel_sizes_by_hand(trunks, heads, head_squares, encoder, tmp_path):
 def test_a_users_own_columns_of_sizes_are_not_those_of_images(encoder, tmp_path):
     plain = shapes(tmp_path / "shapes")
     named = with_table(plain, width="35.5", height="165.2")
-    rows = np.ones(6, bool)
-    found = gather(encoder, named, rows, side=SIDE, copies=0, cache_dir=tmp_path)
+    found = gather(encoder, named, np.ones(6, bool), RECIPE, cache_dir=tmp_path)
     sizes = [Image.open(path).size for path in plain.dataset.paths]
     assert found.sizes.tolist() == [list(size) for size in sizes]
 
@@ -250,8 +249,8 @@ def test_trained_rows_are_those_of_all_folds(trunks):
         assert found.tolist() == rows_by_hand(table, [names[i] for i in patients])
 
 
-def test_material_shape_and_copies_by_hand(trunks):
+def test_material_shape_by_hand(trunks):
     n = len(trunks.dataset)
     parts = (empty_preparation(np.arange(n), structures=3),) * 3
-    made = Material(trunks, "none", SIDE, MEAN, STD, np.ones((n, 2), np.int64), parts)
-    assert made.shape == (8, 3) and made.copies == 2
+    made = Material(trunks, SIDE, MEAN, STD, np.ones((n, 2), np.int64), parts)
+    assert made.shape == (8, 3)

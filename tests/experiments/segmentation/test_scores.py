@@ -9,11 +9,13 @@ import pytest
 
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.experiments.segmentation import measurement, overlap
-from fetalclip_nb.experiments.segmentation.fit import Outcome, is_measured
+from fetalclip_nb.experiments.segmentation.fit import Outcome
 from fetalclip_nb.experiments.segmentation.material import Material
+from fetalclip_nb.experiments.segmentation.recipe import as_they_are
 from fetalclip_nb.experiments.segmentation.scores import (
     annotated_circumferences,
     examples,
+    is_measured,
     limits,
     mean_mask,
     measured_heads,
@@ -47,7 +49,7 @@ def material_of(masks, tmp_path, name="bar"):
     plain = empty_preparation(np.arange(n), side)
     plain.masks[:] = pack(masks[:, None])
     sizes = np.full((n, 2), 2 * side)
-    return Material(task, "none", side, MEAN, STD, sizes, (plain,))
+    return Material(task, side, MEAN, STD, sizes, (plain,))
 
 
 @pytest.fixture
@@ -79,8 +81,7 @@ def test_mean_mask_by_hand(bars):
     # Right edges of guess and truth are 4 and 2 pixels of 0.5 * 2 mm apart.
     np.testing.assert_array_equal(found.distances[:, :, 0], [[4, np.nan], [2, np.nan]])
     assert np.isnan(found.circumferences).all() and found.circumferences.shape == (2, 2)
-    assert found.epochs.tolist() == [0, 0] and np.isnan(found.losses).all()
-    assert found.losses.shape == (2, 1)
+    assert np.isnan(found.losses).all() and found.losses.shape == (2, 1)
 
 
 def test_tested_and_validation_images_do_not_count(bars):
@@ -194,8 +195,7 @@ def outcome(squares):
             predicted[h, i, largest].reshape(-1)[: 10 * k] ^= True
     counts = np.stack([overlap.counts(one, true) for one in predicted])
     unused = np.empty((2, len(ROWS)))
-    losses = np.zeros((2, 1))
-    return Outcome(ROWS, counts, unused, unused, pack(predicted), np.ones(2, int), losses)
+    return Outcome(ROWS, counts, unused, unused, pack(predicted), np.zeros((2, 1)))
 
 
 def test_examples_are_squares_and_masks_of_the_ranked_rows(squares, outcome):
@@ -203,7 +203,7 @@ def test_examples_are_squares_and_masks_of_the_ranked_rows(squares, outcome):
     found = examples(squares, outcome, k=2)
     assert found.structures == task.structures
     predicted = unpack(outcome.masks, SIDE)[0]
-    true = squares.batch(np.stack([np.zeros_like(ROWS), ROWS], 1))[2].numpy() > 0
+    true = squares.batch(as_they_are(ROWS))[2].numpy() > 0
     means = [
         np.mean([2 * (p & t).sum() / (p.sum() + t.sum()) for p, t in zip(*pair, strict=True)])
         for pair in zip(predicted, true, strict=True)
@@ -267,7 +267,6 @@ def outcome_of(material, rows, seed=0):
         np.stack([overlap.hausdorff95(one, true, mm) for one in predicted]),
         measured,
         pack(predicted),
-        np.ones(DECODERS, np.int64),
         np.zeros((DECODERS, 1)),
     )
 
@@ -284,12 +283,7 @@ def measured(head_squares):
 
 def masks_of(material, scored_outcome):
     """Predicted (H, n, C, S, S) and true (n, C, S, S) masks."""
-    true = (
-        material.batch(np.stack([np.zeros_like(scored_outcome.rows), scored_outcome.rows], 1))[
-            2
-        ].numpy()
-        > 0
-    )
+    true = material.batch(as_they_are(scored_outcome.rows))[2].numpy() > 0
     return unpack(scored_outcome.masks, SIDE), true
 
 

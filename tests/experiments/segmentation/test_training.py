@@ -50,8 +50,13 @@ def job(seed=3, train=12):
     return DecoderJob(as_they_are(np.arange(train)), np.arange(12, 16), seed)
 
 
-def train(toy, recipe=RECIPE, work=None, **options):
-    return training.train_decoder(reader(toy), work or job(), recipe, SHAPE, **options)
+def setup(toy, recipe=RECIPE, precision="fp32", log=None):
+    return training.Setup(reader(toy, log), recipe, SHAPE, precision=precision)
+
+
+def train(toy, recipe=RECIPE, work=None, checkpoint=None, **options):
+    made = setup(toy, recipe, **options)
+    return training.train_decoder(made, work or job(), checkpoint=checkpoint)
 
 
 def same(first, second):
@@ -95,14 +100,13 @@ def test_learns(toy):
     trained = train(toy, recipe)
     assert trained.losses[-1] < 0.25 < 0.4 < trained.losses[0]
     rows = np.arange(16, 20)
-    made = training.predict(trained.weights, reader(toy), rows, recipe, SHAPE)
-    logits = torch.cat([logits for _, logits, _ in made])
+    made = training.predict(setup(toy, recipe), trained.weights, rows)
+    logits = torch.cat([logits for _, logits in made])
     assert ((logits > 0) == (toy[2][16:] > 0)).float().mean() > 0.9
 
 
 def test_weights_are_those_of_the_best_epoch(toy):
     trained = train(toy, DecoderRecipe(2, 0.5, batch_size=4, epochs=6))
-    assert trained.epoch == np.argmin(trained.losses) + 1
     decoder = Decoder(*SHAPE, 2).eval()
     decoder.load_state_dict(trained.weights)
     blocks, images, masks = (tensor[12:16] for tensor in toy)
@@ -128,7 +132,7 @@ def test_validation_loss_weighs_batches_by_their_images(toy):
 def test_incomplete_batches_are_dropped_and_orders_differ_by_epoch(toy):
     log = []
     work = job(train=11)
-    training.train_decoder(reader(toy, log), work, RECIPE, SHAPE)
+    train(toy, work=work, log=log)
     trained_on = [pairs for pairs in log if pairs[:, 1].max() < 12]
     assert [len(pairs) for pairs in trained_on] == [4] * 8
     epochs = [np.concatenate(trained_on[i : i + 2])[:, 1] for i in range(0, 8, 2)]
@@ -149,7 +153,7 @@ def test_random_numbers_of_others_are_left_alone(toy):
     weights = train(toy).weights
     before = torch.get_rng_state()
     assert same(train(toy), train(toy))
-    for _ in training.predict(weights, reader(toy), np.arange(4), RECIPE, SHAPE):
+    for _ in training.predict(setup(toy), weights, np.arange(4)):
         assert torch.equal(torch.get_rng_state(), before)
 
 
