@@ -83,3 +83,25 @@ def listing(items: Iterable[object], limit: int = 10) -> str:
     names = [str(item) for item in items]
     head = ", ".join(names[:limit])
     return head if len(names) <= limit else f"{head} (first {limit} of {len(names)})"
+
+
+def refuse(
+    wrong: Iterable[object],
+    what: str,
+    *,
+    error: type[FetalClipError] = DataError,
+    **details: object,
+) -> None:
+    """Raise an error that lists what is wrong; nothing happens where nothing is.
+
+    Args:
+        wrong: Names or values that cannot be used.
+        what: What is wrong with them.
+        error: Kind of error.
+        **details: Its ``where``, ``expected`` and ``fix``.
+
+    >>> refuse([], "Names occur twice")
+    """
+    names = listing(wrong)
+    if names:
+        raise error(what, found=names, **details)

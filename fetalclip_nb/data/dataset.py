@@ -4,13 +4,13 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pandas as pd
 
 from fetalclip_nb.data.images import verify_image
-from fetalclip_nb.errors import DataError, ImageError, listing
+from fetalclip_nb.errors import DataError, ImageError, listing, refuse
 
 PHANTOM_MARKER = "phantom.json"
 
@@ -69,16 +69,10 @@ def build(name: str, root: Path, table: pd.DataFrame) -> Dataset:
         name: Kind of data set.
         root: Folder that ``table.path`` is relative to.
         table: Rows with at least id, path and patient.
-
-    Raises:
-        DataError: If the table is empty, an id occurs twice, or images are missing or
-            broken (all of them are counted, the first ten are named).
     """
     if table.empty:
         raise DataError("Data set has no images", where=root, fix="check the folder")
-    repeated = table.loc[table["id"].duplicated(), "id"]
-    if len(repeated):
-        raise DataError("Image names occur twice", where=root, found=listing(repeated))
+    refuse(table.loc[table["id"].duplicated(), "id"], "Image names occur twice", where=root)
     table = table.reset_index(drop=True)
     digests = _digests(root, table["path"].tolist())
     rows = table.to_csv(index=False, lineterminator="\n").encode()
@@ -101,11 +95,7 @@ def require_root(root: Path | str, layout: str) -> Path:
 
 
 def read_csv(path: Path, columns: list[str], *, separator: str = ",") -> pd.DataFrame:
-    """Read a table as strings, with blanks around names and values removed.
-
-    Raises:
-        DataError: If the file is missing, empty, not UTF-8 text or lacks a column.
-    """
+    """Read a table with these columns as strings, without blanks around names and values."""
     if not path.is_file():
         raise DataError("Table is missing", where=path, fix="download or unpack the data set again")
     try:
@@ -126,50 +116,47 @@ def read_csv(path: Path, columns: list[str], *, separator: str = ",") -> pd.Data
 
 
 def require_known(values: pd.Series, known: tuple[str, ...], *, column: str, where: Path) -> None:
-    """Refuse values outside a closed list, all at once.
-
-    Raises:
-        DataError: Naming the first ten unknown values and how many rows carry one.
-    """
+    """Refuse values outside a closed list, all at once."""
     unknown = values[~values.isin(known)]
-    if len(unknown):
-        raise DataError(
-            f"Unknown {column} in {len(unknown)} of {len(values)} rows",
-            where=f"{where}, column {column}",
-            expected=", ".join(value or "empty" for value in known),
-            found=listing(dict.fromkeys(repr(value) for value in unknown)),
-            fix="correct the table or pick the matching data set kind",
-        )
+    refuse(
+        dict.fromkeys(map(repr, unknown)),
+        f"Unknown {column} in {len(unknown)} of {len(values)} rows",
+        where=f"{where}, column {column}",
+        expected=", ".join(value or "empty" for value in known),
+        fix="correct the table or pick the matching data set kind",
+    )
 
 
 def require_disjoint(table: pd.DataFrame, where: Path) -> None:
-    """Refuse patients with images in two splits; where none is named, "" counts as no split.
-
-    Raises:
-        DataError: Naming the first ten of them.
-    """
+    """Refuse patients with images in two splits; where none is named, "" counts as no split."""
     splits = table[table["split"] != ""].groupby("patient")["split"].nunique()
-    if (splits > 1).any():
-        raise DataError(
-            "Patients occur in two splits", where=where, found=listing(splits[splits > 1].index)
-        )
+    refuse(splits[splits > 1].index, "Patients occur in two splits", where=where)
 
 
 def to_numbers(values: pd.Series, *, column: str, where: Path) -> pd.Series:
-    """Convert strings to positive finite numbers, refusing all others at once.
-
-    Raises:
-        DataError: Naming the first ten values that are not positive numbers.
-    """
+    """Convert strings to positive finite numbers, refusing all others at once."""
     numbers = pd.to_numeric(values, errors="coerce")
     wrong = ~(numbers > 0) | ~np.isfinite(numbers)
-    if wrong.any():
-        raise DataError(
-            f"{int(wrong.sum())} of {len(values)} values are not positive numbers",
-            where=f"{where}, column {column}",
-            found=listing(repr(value) for value in values[wrong]),
-        )
+    refuse(
+        map(repr, values[wrong]),
+        f"{wrong.sum()} of {len(values)} values are not positive numbers",
+        where=f"{where}, column {column}",
+    )
     return numbers.astype(float)
+
+
+def refuse_lone_masks(folder: Path, names: Iterable[str], *, expected: str) -> None:
+    """Refuse mask files in a folder that are not among these names: they have no image."""
+    known = set(names)
+    endings = {PurePath(name).suffix for name in known}
+    alone = sorted({p.name for p in folder.glob("*") if p.suffix in endings} - known)
+    refuse(
+        alone,
+        f"{len(alone)} masks have no image",
+        where=folder,
+        expected=expected,
+        fix="unpack the data set again",
+    )
 
 
 def _drawn(root: Path, paths: Iterable[str]) -> bool:
@@ -188,7 +175,7 @@ def _digests(root: Path, paths: list[str]) -> list[bytes]:
     """Hash and verify every file once, collecting all that fail."""
     with ThreadPoolExecutor() as pool:
         outcomes = list(pool.map(lambda path: _digest(root / path), paths))
-    missing = [p for p, o in zip(paths, outcomes, strict=True) if isinstance(o, FileNotFoundError)]
+    missing = [p for p, o in zip(paths, outcomes, strict=True) if o is None]
     if missing:
         raise DataError(
             f"{len(missing)} of {len(paths)} image files are missing",
@@ -197,26 +184,26 @@ def _digests(root: Path, paths: list[str]) -> list[bytes]:
             fix="put them there (unpack a downloaded data set again) or drop these rows from the "
             "table",
         )
-    broken = [o for o in outcomes if isinstance(o, ImageError)]
+    broken = {p: o for p, o in zip(paths, outcomes, strict=True) if isinstance(o, ImageError)}
     if broken:
-        names = [p for p, o in zip(paths, outcomes, strict=True) if isinstance(o, ImageError)]
         raise ImageError(
             f"{len(broken)} of {len(paths)} images are damaged",
             where=root,
             expected="whole PNG, JPEG or DICOM files",
-            found=f"{listing(names)}; the first one: {broken[0]}",
+            found=f"{listing(broken)}; the first one: {next(iter(broken.values()))}",
             fix="put whole files in their place (unpack a downloaded data set again) or drop their "
             "rows from the table",
         )
     return outcomes
 
 
-def _digest(path: Path) -> bytes | Exception:
+def _digest(path: Path) -> bytes | ImageError | None:
+    """A whole image's hash, what is wrong with it, or None where there is no file."""
     try:
         data = path.read_bytes()
         verify_image(data, path)
     except (FileNotFoundError, IsADirectoryError):
-        return FileNotFoundError(path)
+        return None
     except ImageError as error:
         return error
     return hashlib.sha256(data).digest()
@@ -250,10 +237,8 @@ def unprompted_sentence(table: pd.DataFrame, classes: Sequence[str]) -> str:
     'Every known label has a class of its name, so any answer may be right.'
     """
     columns = [name for name in LABEL_COLUMNS if name in table]
-    rows = [
-        [name for name in row if name] for row in table[columns].itertuples(index=False, name=None)
-    ]
-    known = [names for names in rows if names]
+    rows = table[columns].itertuples(index=False, name=None)
+    known = [names for names in ([name for name in row if name] for row in rows) if names]
     if not known:
         return "What these images show is not known here, so no answer can be checked."
     absent = [names[0] for names in known if not set(names) & set(classes)]

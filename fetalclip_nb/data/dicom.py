@@ -4,9 +4,10 @@ Nothing but what describes the pixels is read: no name, date or number of a pati
 machine has written into the picture itself stays there.
 """
 
+import contextlib
 import io
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -24,8 +25,6 @@ DECODERS = (
     "none reads video), or export it uncompressed"
 )
 """What to do about files that are `NOT_DECODED`."""
-
-_FIX = "export it from the machine again, or as PNG"
 
 
 def is_dicom(path: Path | str, data: bytes | None = None) -> bool:
@@ -61,52 +60,21 @@ def read_dicom(path: Path | str, *, data: bytes | None = None) -> Image.Image:
         path: The file.
         data: The file's bytes, where they have been read.
 
-    Returns:
-        A picture of mode "L" or "RGB".
-
-    Raises:
-        DataError: If pydicom is not installed.
-        ImageError: If the file is missing, is not DICOM, is truncated, holds no picture, or is
-            compressed in a way that cannot be decoded here.
-
     Source: DICOM standard (PS3.3), sections C.7.6.3, C.11.1 and C.11.2.
     """
-    pydicom = _pydicom()
-    with _opened(path, data) as file:
-        try:
-            header = _header(pydicom, file)
-            if "Rows" not in header:
-                raise _without_picture(path)
-            number = int(header.get("NumberOfFrames") or 1) // 2  # of four, the third
-            _require_decoder(pydicom, header, path)
-            file.seek(0)
-            found = pydicom.Dataset()
-            values = pydicom.pixels.pixel_array(file, ds_out=found, index=number)
-            return Image.fromarray(_eight_bits(pydicom, values, found))
-        except ImageError:
-            raise
-        except AttributeError as error:
-            if "no 'Pixel Data'" in str(error):
-                raise _without_picture(path) from None
-            raise _unreadable(path, error) from None
-        except Exception as error:  # what its parser stumbles over in a damaged file is any error
-            raise _unreadable(path, error) from None
+    with _opened(path, data) as (pydicom, file, header):
+        number = int(header.get("NumberOfFrames") or 1) // 2  # of four, the third
+        _require_decoder(pydicom, header, path)
+        file.seek(0)
+        found = pydicom.Dataset()
+        values = pydicom.pixels.pixel_array(file, ds_out=found, index=number)
+        return Image.fromarray(_eight_bits(pydicom, values, found))
 
 
 def dicom_size(path: Path | str) -> tuple[int, int]:
-    """Width and height in pixels, read from the header alone.
-
-    Raises:
-        DataError: If pydicom is not installed.
-        ImageError: If the file is missing or its header cannot be read.
-    """
-    pydicom = _pydicom()
-    with _opened(path) as file:
-        try:
-            header = _header(pydicom, file)
-            return int(header.Columns), int(header.Rows)
-        except Exception as error:
-            raise _unreadable(path, error) from None
+    """Width and height in pixels, read from the header alone."""
+    with _opened(path) as (_, _, header):
+        return int(header.Columns), int(header.Rows)
 
 
 def _pydicom():
@@ -122,18 +90,34 @@ def _pydicom():
     return pydicom
 
 
-def _opened(path: Path | str, data: bytes | None = None) -> BinaryIO:
-    if data is not None:
-        return io.BytesIO(data)
+@contextlib.contextmanager
+def _opened(path: Path | str, data: bytes | None = None) -> Iterator[tuple]:
+    """Pydicom, a file and its header; whatever goes wrong with them is an error of the image."""
+    pydicom = _pydicom()
+    empty = ImageError(
+        "DICOM file holds no picture", where=path, expected="pixel data", fix="leave it out"
+    )
     try:
-        return Path(path).open("rb")
-    except OSError as error:
-        raise ImageError("DICOM file cannot be opened", where=path, found=error.strerror) from None
-
-
-def _header(pydicom, file: BinaryIO):
-    tags = ["Rows", "Columns", "NumberOfFrames"]
-    return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags)
+        with Path(path).open("rb") if data is None else io.BytesIO(data) as file:
+            tags = ["Rows", "Columns", "NumberOfFrames"]
+            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags)
+            if "Rows" not in header:
+                raise empty
+            yield pydicom, file, header
+    except ImageError:
+        raise
+    except Exception as error:  # what its parser stumbles over in a damaged file is any error
+        if "no 'Pixel Data'" in str(error):
+            raise empty from None
+        if reason := getattr(error, "strerror", None):
+            raise ImageError("DICOM file cannot be opened", where=path, found=reason) from None
+        raise ImageError(
+            "DICOM file cannot be decoded",
+            where=path,
+            expected="a whole DICOM file with pixel data",
+            found=" ".join(str(error).split()),
+            fix="export it from the machine again, or as PNG",
+        ) from None
 
 
 def _require_decoder(pydicom, header, path: Path | str) -> None:
@@ -143,12 +127,7 @@ def _require_decoder(pydicom, header, path: Path | str) -> None:
     except NotImplementedError:
         known = False
     if not known:
-        raise ImageError(
-            NOT_DECODED,
-            where=path,
-            found=syntax.name,
-            fix=DECODERS,
-        )
+        raise ImageError(NOT_DECODED, where=path, found=syntax.name, fix=DECODERS)
 
 
 def _eight_bits(pydicom, values: np.ndarray, found) -> np.ndarray:
@@ -179,19 +158,3 @@ def _range(pydicom, found) -> tuple[float, float]:
 def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
     shares = (values.astype(np.float64) - low) / (high - low)
     return np.rint(255 * np.clip(shares, 0, 1)).astype(np.uint8)
-
-
-def _without_picture(path: Path | str) -> ImageError:
-    return ImageError(
-        "DICOM file holds no picture", where=path, expected="pixel data", fix="leave it out"
-    )
-
-
-def _unreadable(path: Path | str, error: Exception) -> ImageError:
-    return ImageError(
-        "DICOM file cannot be decoded",
-        where=path,
-        expected="a whole DICOM file with pixel data",
-        found=" ".join(str(error).split()),
-        fix=_FIX,
-    )

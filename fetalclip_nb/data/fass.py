@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fetalclip_nb.data.dataset import Dataset, build, require_root
+from fetalclip_nb.data.dataset import Dataset, build, refuse_lone_masks, require_root
 from fetalclip_nb.data.mask_files import MISSING, Flaw
-from fetalclip_nb.errors import DataError, listing
+from fetalclip_nb.errors import refuse
 
 IMAGES, ARRAYS = "IMAGES", "ARRAY_FORMAT"
 
@@ -41,57 +41,37 @@ def read_fass(root: Path | str) -> Dataset:
         A data set with the columns id, path, patient (the file name's PNN), split (""),
         arrays (path of the masks).
 
-    Raises:
-        DataError: Missing folder, no images, a name out of form, masks without an image.
-
     Source: Mendeley Data 10.17632/4gcpm9dsc3.1; 1,588 images of 169 pregnancies. That PNN is the
     pregnancy was read in public code (169 of them, 3 to 17 images each), not in the record. It
     names no split, machine or pixel size.
     """
     root = require_root(root, "FASS")
     names = sorted(path.stem for path in (root / IMAGES).glob("*.png"))
-    wrong = [name for name in names if not _NAME.match(name)]
-    if wrong:
-        raise DataError(
-            "File names are not of the FASS form",
-            where=root / IMAGES,
-            expected="PNN_IMGMM.png",
-            found=listing(wrong),
-            fix="name each image by its patient, or bring it as a manifest",
-        )
-    alone = sorted({path.stem for path in (root / ARRAYS).glob("*.npy")} - set(names))
-    if alone:
-        raise DataError(
-            f"{len(alone)} masks have no image",
-            where=root / ARRAYS,
-            expected=f"{IMAGES}/NAME.png for each {ARRAYS}/NAME.npy",
-            found=listing(alone),
-            fix="unpack the data set again",
-        )
-    table = pd.DataFrame({"id": names}, dtype=object)
-    return build(
-        "fass",
-        root,
-        table.assign(
-            path=[f"{IMAGES}/{name}.png" for name in names],
-            patient=[_NAME.match(name).group(1) for name in names],
-            split="",
-            arrays=[f"{ARRAYS}/{name}.npy" for name in names],
-        ),
+    refuse(
+        [name for name in names if not _NAME.match(name)],
+        "File names are not of the FASS form",
+        where=root / IMAGES,
+        expected="PNN_IMGMM.png",
+        fix="name each image by its patient, or bring it as a manifest",
     )
+    arrays = [f"{name}.npy" for name in names]
+    form = f"{IMAGES}/NAME.png for each {ARRAYS}/NAME.npy"
+    refuse_lone_masks(root / ARRAYS, arrays, expected=form)
+    columns = {
+        "id": names,
+        "path": [f"{IMAGES}/{name}.png" for name in names],
+        "patient": [_NAME.match(name).group(1) for name in names],
+        "split": "",
+        "arrays": [f"{ARRAYS}/{name}" for name in arrays],
+    }
+    return build("fass", root, pd.DataFrame(columns, dtype=object))
 
 
 def decode_arrays(data: bytes, structures: tuple[str, ...]) -> list[np.ndarray | Flaw]:
     """Masks of a FASS file: a NumPy file that holds a pickled dict with key "structures".
 
-    Unpickling can run any code, so only NumPy's arrays are rebuilt and all else is refused.
-
-    Args:
-        data: The file's bytes.
-        structures: Keys of the masks.
-
-    Returns:
-        For each structure its array (height, width), or what is wrong.
+    Unpickling can run any code, so only NumPy's arrays are rebuilt and all else is refused. For
+    each structure its array (height, width) is given back, or what is wrong with it.
     """
     try:
         content = _content(data)
@@ -122,11 +102,8 @@ class _ArraysOnly(pickle.Unpickler):
 
 def _content(data: bytes) -> object:
     stream = io.BytesIO(data)
-    version = np.lib.format.read_magic(stream)
-    read = np.lib.format.read_array_header_1_0
-    if version != (1, 0):
-        read = np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(stream)
+    version = "_".join(map(str, np.lib.format.read_magic(stream)))
+    shape, _, dtype = getattr(np.lib.format, f"read_array_header_{version}")(stream)
     if shape != () or dtype.kind != "O":
         raise ValueError("no pickled dict")
     return _ArraysOnly(stream).load().item()

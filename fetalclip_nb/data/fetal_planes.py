@@ -13,7 +13,7 @@ from fetalclip_nb.data.dataset import (
     require_known,
     require_root,
 )
-from fetalclip_nb.errors import DataError, listing
+from fetalclip_nb.errors import DataError, listing, refuse
 
 TABLE = "FETAL_PLANES_DB_data.csv"
 
@@ -55,18 +55,14 @@ def read_fetal_planes(root: Path | str) -> Dataset:
         A data set with the columns id, path, patient, split ("train" or "test"), plane,
         brain_plane ("" where the image is no brain), operator, machine.
 
-    Raises:
-        DataError: Missing folder, table or column; unknown plane or flag; missing files;
-            a patient whose images lie on both sides of the split.
-
     Source: Burgos-Artizzu et al., Zenodo record 3904280.
     """
     root = require_root(root, "FETAL_PLANES_DB")
     where = root / TABLE
     raw = read_csv(where, _COLUMNS, separator=";")
-    require_known(raw["Plane"], tuple(PLANES), column="Plane", where=where)
-    require_known(raw["Brain_plane"], tuple(BRAIN_PLANES), column="Brain_plane", where=where)
-    require_known(raw["Train"], ("0", "1"), column="Train", where=where)
+    known = {"Plane": tuple(PLANES), "Brain_plane": tuple(BRAIN_PLANES), "Train": ("0", "1")}
+    for column, values in known.items():
+        require_known(raw[column], values, column=column, where=where)
     table = raw.rename(
         columns={"Image_name": "id", "Operator": "operator", "US_Machine": "machine"}
     )[["id", "operator", "machine"]].assign(
@@ -84,13 +80,12 @@ def _patients(names, numbers, where: Path):
     """Patient ids as in the file names (PatientNNNNN), checked against Patient_num."""
     from_names = names.str.extract(r"^(Patient(\d+))_", expand=True)
     wrong = from_names[0].isna() | (from_names[1].astype(float) != numbers.astype(float))
-    if wrong.any():
-        raise DataError(
-            "Image names and patient numbers disagree",
-            where=where,
-            expected="Image_name = PatientNNNNN_..., with NNNNN = Patient_num",
-            found=listing(names[wrong] + " / " + numbers[wrong]),
-        )
+    refuse(
+        names[wrong] + " / " + numbers[wrong],
+        "Image names and patient numbers disagree",
+        where=where,
+        expected="Image_name = PatientNNNNN_..., with NNNNN = Patient_num",
+    )
     return from_names[0]
 
 

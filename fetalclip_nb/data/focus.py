@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from fetalclip_nb.data.dataset import Dataset, build, require_root
-from fetalclip_nb.errors import DataError, listing
+from fetalclip_nb.data.dataset import Dataset, build, refuse_lone_masks, require_root
+from fetalclip_nb.errors import DataError
 
 SPLITS = {"training": "train", "validation": "validation", "testing": "test"}
 """Folders and the names that splits have here."""
@@ -27,9 +27,6 @@ def read_focus(root: Path | str) -> Dataset:
         A data set with the columns id (folder and number: numbers start again in each folder),
         path, patient, split, mask_thorax, mask_heart (paths).
 
-    Raises:
-        DataError: Missing folder, no images in one of the three, masks without an image.
-
     Source: Zenodo record 14597550; 300 images of 217 patients, chosen from FETAL_PLANES_DB.
     Neither file names nor tables name the patients, so each image counts as a patient of its own
     here: whether a patient is in two folders is unknown, and intervals are narrower than they
@@ -49,16 +46,9 @@ def _rows(root: Path, folder: str, split: str) -> list[dict[str, str]]:
             expected=", ".join(f"{name}/{IMAGES}/NNN.png" for name in SPLITS),
             fix="unpack the data set again",
         )
-    known = {f"{name}-{part}.png" for name in names for part in STRUCTURES.values()}
-    alone = sorted({path.name for path in (root / folder / MASKS).glob("*.png")} - known)
-    if alone:
-        raise DataError(
-            f"{len(alone)} masks have no image",
-            where=root / folder / MASKS,
-            expected="NNN-thorax.png and NNN-cardiac.png for each NNN.png",
-            found=listing(alone),
-            fix="unpack the data set again",
-        )
+    masks = [f"{name}-{part}.png" for name in names for part in STRUCTURES.values()]
+    form = "NNN-thorax.png and NNN-cardiac.png for each NNN.png"
+    refuse_lone_masks(root / folder / MASKS, masks, expected=form)
     return [
         {
             "id": f"{folder}/{name}",

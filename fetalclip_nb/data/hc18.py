@@ -8,7 +8,7 @@ import pandas as pd
 
 from fetalclip_nb.data.dataset import Dataset, build, read_csv, require_root, to_numbers
 from fetalclip_nb.data.images import image_size
-from fetalclip_nb.errors import DataError, ImageError, listing
+from fetalclip_nb.errors import ImageError, refuse
 
 TABLE = "training_set_pixel_size_and_HC.csv"
 
@@ -31,27 +31,23 @@ def read_hc18(root: Path | str) -> Dataset:
         A data set with the columns id, path, patient, split (""), hc_mm, pixel_mm, width,
         height (pixels), annotation (path, "" where the file is missing).
 
-    Raises:
-        DataError: Missing folder, table, column or image; a name or number out of form.
-
     Source: van den Heuvel et al., Zenodo record 1327317.
     """
     root = require_root(root, "HC18")
     where = root / TABLE
     raw = read_csv(where, _COLUMNS)
-    wrong = ~raw["filename"].str.match(_NAME)
-    if wrong.any():
-        raise DataError(
-            "File names are not of the HC18 form",
-            where=where,
-            expected="NNN_HC.png or NNN_2HC.png",
-            found=listing(raw.loc[wrong, "filename"]),
-        )
+    names = raw["filename"]
+    refuse(
+        names[~names.str.match(_NAME)],
+        "File names are not of the HC18 form",
+        where=where,
+        expected="NNN_HC.png or NNN_2HC.png",
+    )
     table = pd.DataFrame(
         {
-            "id": raw["filename"].str.removesuffix(".png"),
-            "path": "training_set/" + raw["filename"],
-            "patient": raw["filename"].str.extract(_NAME, expand=False),
+            "id": names.str.removesuffix(".png"),
+            "path": "training_set/" + names,
+            "patient": names.str.extract(_NAME, expand=False),
             "split": "",
             "hc_mm": to_numbers(raw[_COLUMNS[2]], column=_COLUMNS[2], where=where),
             "pixel_mm": to_numbers(raw[_COLUMNS[1]], column=_COLUMNS[1], where=where),

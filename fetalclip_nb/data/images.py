@@ -11,7 +11,8 @@ from fetalclip_nb.errors import ImageError
 
 _WHOLE = "a whole PNG, JPEG or DICOM file"
 
-_KEPT_MODES = ("L", "RGB")
+DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises that is given a file which is no whole image."""
 
 
 def read_image(path: Path) -> Image.Image:
@@ -22,9 +23,6 @@ def read_image(path: Path) -> Image.Image:
 
     Args:
         path: A PNG, JPEG or any other file that Pillow reads, or a DICOM file.
-
-    Returns:
-        A fully decoded image of mode "L" or "RGB".
 
     Raises:
         ImageError: If the file is missing, is not an image or is truncated.
@@ -37,19 +35,19 @@ def read_image(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             image.load()
-            return _without_alpha(image)
+            return _grey_or_rgb(image)
     except FileNotFoundError:
         raise ImageError(
             "Image file is missing",
             where=path,
             fix="correct its name (of a data set: download or unpack it again)",
         ) from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except DAMAGE as error:
         raise ImageError(
             "Image file cannot be decoded",
             where=path,
             expected=_WHOLE,
-            found=f"{_reason(error)} ({_size(path)} bytes)",
+            found=f"{_reason(error)} ({path.stat().st_size} bytes)",
             fix="put a whole file in its place (of a data set: download or unpack it again)",
         ) from None
 
@@ -63,10 +61,6 @@ def verify_image(data: bytes, path: Path) -> None:
     Args:
         data: The file's bytes.
         path: Its name, for the message.
-
-    Raises:
-        ImageError: If it is not an image, is truncated or a checksum is wrong.
-        DataError: If it is a DICOM file and pydicom is not installed.
     """
     if is_dicom(path, data):
         read_dicom(path, data=data)
@@ -74,7 +68,7 @@ def verify_image(data: bytes, path: Path) -> None:
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.verify() if image.format == "PNG" else image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except DAMAGE as error:
         # Short, and without advice: whoever checks many files lists these and adds it once.
         foreign = isinstance(error, UnidentifiedImageError)
         what = "Not an image" if foreign else f"Image is damaged: {_reason(error)}"
@@ -111,34 +105,21 @@ def read_square(path: Path) -> Image.Image:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Width and height in pixels, read from the header alone.
-
-    Raises:
-        ImageError: If the file is missing or its header cannot be read.
-        DataError: If it is a DICOM file and pydicom is not installed.
-    """
+    """Width and height in pixels, read from the header alone."""
     if is_dicom(path):
         return dicom_size(path)
     try:
         with Image.open(path) as image:
             return image.size
-    except (OSError, SyntaxError, ValueError) as error:
+    except DAMAGE as error:
         raise ImageError(
             "Image header cannot be read", where=path, expected=_WHOLE, found=_reason(error)
         ) from None
 
 
-def _without_alpha(image: Image.Image) -> Image.Image:
-    if image.mode in _KEPT_MODES:
-        return image
-    if image.mode in ("1", "LA", "I;16", "I", "F"):
-        return _to_grey(image)
-    return image.convert("RGB")
-
-
-def _to_grey(image: Image.Image) -> Image.Image:
-    if image.mode in ("1", "LA"):
-        return image.convert("L")
+def _grey_or_rgb(image: Image.Image) -> Image.Image:
+    if image.mode not in ("I;16", "I", "F"):
+        return image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
     # Pillow clips 16-bit values at 255 when it converts; scale by the full range instead.
     values = np.asarray(image, dtype=np.float64)
     top = 65535.0 if values.max() > 255 else 255.0
@@ -150,7 +131,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image"
     return getattr(error, "strerror", None) or str(error) or "no reason given"
-
-
-def _size(path: Path) -> int:
-    return Path(path).stat().st_size if Path(path).exists() else 0

@@ -10,7 +10,7 @@ from fetalclip_nb.data.dataset import (
     require_known,
     to_numbers,
 )
-from fetalclip_nb.errors import DataError, listing
+from fetalclip_nb.errors import DataError, listing, refuse
 
 SPLITS = ("train", "validation", "test", "")
 
@@ -22,7 +22,7 @@ MASK_PREFIX = "mask_"
 """Columns ``mask_STRUCTURE`` name one mask a structure."""
 
 
-def read_manifest(path: Path | str, *, labels: tuple[str, ...] = ()) -> Dataset:
+def read_manifest(path: Path | str) -> Dataset:
     """Read a manifest.
 
     Args:
@@ -31,16 +31,10 @@ def read_manifest(path: Path | str, *, labels: tuple[str, ...] = ()) -> Dataset:
             a segmentation), mask_STRUCTURE (paths of the masks of each structure, as
             `masks.structure_task` reads them), pixel_mm and hc_mm (in mm, for every image
             or none); or a folder that holds a ``manifest.csv``.
-        labels: Labels that the task knows; empty for "any".
 
     Returns:
         A data set with the columns id, path, patient, split, label and what else the CSV
         holds.
-
-    Raises:
-        DataError: Missing file or column, unknown label or split, absolute path or path out
-            of the folder, empty label or patient, a patient in two splits, missing images
-            or masks.
     """
     path = Path(path).expanduser()
     path = path / "manifest.csv" if path.is_dir() else path
@@ -53,16 +47,13 @@ def read_manifest(path: Path | str, *, labels: tuple[str, ...] = ()) -> Dataset:
         )
     raw = read_csv(path, _REQUIRED)
     reserved = [column for column in ("id", "path") if column in raw]
-    if reserved:
-        raise DataError(
-            "Column names are reserved", where=path, found=listing(reserved), fix="rename them"
-        )
-    _require_filled(raw, path)
+    refuse(reserved, "Column names are reserved", where=path, fix="rename them")
+    for column in _REQUIRED:
+        lines = [f"line {number + 2}" for number in raw.index[raw[column] == ""]]
+        refuse(lines, "Empty value", where=f"{path}, column {column}")
     _require_inside(raw["image"], path, "image")
     if "split" in raw:
         require_known(raw["split"], SPLITS, column="split", where=path)
-    if labels:
-        require_known(raw["label"], labels, column="label", where=path)
     table = raw.rename(columns={"image": "path"})
     table.insert(0, "id", table["path"])
     if "split" not in table:
@@ -75,30 +66,20 @@ def read_manifest(path: Path | str, *, labels: tuple[str, ...] = ()) -> Dataset:
     return build("manifest", path.parent.resolve(), table)
 
 
-def _require_filled(raw, path: Path) -> None:
-    for column in _REQUIRED:
-        empty = raw.index[raw[column] == ""]
-        if len(empty):
-            lines = listing(empty + 2)
-            raise DataError("Empty value", where=f"{path}, column {column}", found=f"line {lines}")
-
-
 def _require_inside(paths, manifest: Path, column: str) -> None:
-    outside = [p for p in paths if Path(p).is_absolute() or ".." in Path(p).parts]
-    if outside:
-        raise DataError(
-            "Paths lead out of the manifest's folder",
-            where=f"{manifest}, column {column}",
-            expected="paths relative to the folder of the manifest, without '..'",
-            found=listing(outside),
-        )
+    refuse(
+        [p for p in paths if Path(p).is_absolute() or ".." in Path(p).parts],
+        "Paths lead out of the manifest's folder",
+        where=f"{manifest}, column {column}",
+        expected="paths relative to the folder of the manifest, without '..'",
+    )
 
 
 def _require_masks(table, path: Path) -> None:
     columns = [c for c in table if c == "mask" or c.startswith(MASK_PREFIX)]
-    given = [mask for column in columns for mask in table[column] if mask]
     for column in columns:
         _require_inside(table[column], path, column)
+    given = [mask for column in columns for mask in table[column] if mask]
     missing = [mask for mask in given if not (path.parent / mask).is_file()]
     if missing:
         raise DataError(

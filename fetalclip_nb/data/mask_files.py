@@ -10,15 +10,13 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from fetalclip_nb.data.images import pad_to_square
+from fetalclip_nb.data.images import DAMAGE, pad_to_square
 from fetalclip_nb.errors import DataError
 
 RULE = (
     "for each image one mask a structure, of the image's size: 0 outside, one other value inside; "
     "black where the structure is absent"
 )
-
-_DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 class Flaw(NamedTuple):
@@ -63,34 +61,28 @@ class MaskReader:
     decode: Callable[[bytes, tuple[str, ...]], list[np.ndarray | Flaw]]
 
     def __call__(self, row: int) -> np.ndarray:
-        """Regions of the image in a row of the table: bool (C, height, width).
-
-        Raises:
-            DataError: The mask of this row has changed since it was checked.
-        """
+        """Regions of the image in a row of the table: bool (C, height, width)."""
         found = self.inspect(row)
         for name, region in found:
-            if isinstance(region, Flaw):
-                raise DataError(
-                    f"Mask cannot be used: {region.text}",
-                    where=name,
-                    expected=RULE,
-                    fix=region.fix,
-                )
+            if isinstance(region, Flaw):  # the file has changed since it was checked
+                what = f"Mask cannot be used: {region.text}"
+                raise DataError(what, where=name, expected=RULE, fix=region.fix)
         return np.stack([region for _, region in found])
 
     def inspect(self, row: int) -> list[tuple[str, np.ndarray | Flaw]]:
         """Name of each mask (for a message), and its region or what is wrong with it."""
+        files, groups = self.files[row], [(structure,) for structure in self.structures]
+        if len(files) < len(groups):
+            groups = [self.structures]  # one file for all
         found = []
-        for name, structures in self._parts(row):
-            data = self.data(name)
-            if isinstance(data, Flaw):
-                regions = [data] * len(structures)
-            else:
-                regions = self.decode(data, structures)
+        for file, structures in zip(files, groups, strict=True):
+            data = self.data(file)
+            flawed = isinstance(data, Flaw)
+            regions = [data] * len(structures) if flawed else self.decode(data, structures)
             for structure, values in zip(structures, regions, strict=True):
                 whole = values is regions[0] is regions[-1]  # one flaw of the whole file
-                label = self._label(row, name, structure, whole)
+                label = file if whole else f"{file} {structure}"
+                label = label if file else f"{structure} of {self.ids[row]}"
                 found.append((label, region_of(values, self.sizes[row])))
         return found
 
@@ -102,19 +94,6 @@ class MaskReader:
             return (self.root / name).read_bytes()
         except (FileNotFoundError, IsADirectoryError):
             return MISSING
-
-    def _parts(self, row: int) -> list[tuple[str, tuple[str, ...]]]:
-        files = self.files[row]
-        if len(files) == len(self.structures):
-            return [(f, (s,)) for f, s in zip(files, self.structures, strict=True)]
-        return [(files[0], self.structures)]
-
-    def _label(self, row: int, name: str, structure: str, whole: bool) -> str:
-        """A mask's name in a message: the file, and the structure where it holds several."""
-        if not name:
-            return f"{structure} of {self.ids[row]}"
-        alone = whole or len(self.files[row]) == len(self.structures)
-        return name if alone else f"{name} {structure}"
 
 
 def region_of(values: np.ndarray | Flaw, size: tuple[int, int]) -> np.ndarray | Flaw:
@@ -149,7 +128,7 @@ def decode_image(data: bytes, structures: tuple[str, ...]) -> list[np.ndarray | 
         with Image.open(io.BytesIO(data)) as image:
             image.load()
             return [_pixels(image)]
-    except _DAMAGE:
+    except DAMAGE:
         return [Flaw("damaged, or no image", MISSING.fix)]
 
 
@@ -207,11 +186,16 @@ def fill_outline(mask: np.ndarray) -> np.ndarray:
     Returns:
         Boolean array of the same shape, with everything inside the outermost contours.
     """
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    closed, hull = _drawn(contours, mask.shape), _hull(contours)
+    closed, hull = without_holes(mask), cv2.convexHull(cv2.findNonZero(mask.astype(np.uint8)))
     if closed.sum() < CLOSED * cv2.contourArea(hull):
         closed = _drawn([hull], mask.shape)
     return closed
+
+
+def without_holes(mask: np.ndarray) -> np.ndarray:
+    """A mask and all that its outermost contours enclose, boolean (height, width)."""
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return _drawn(contours, mask.shape)
 
 
 def _drawn(contours: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
@@ -219,10 +203,6 @@ def _drawn(contours: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray
     filled = np.zeros(shape, np.uint8)
     cv2.drawContours(filled, contours, -1, 1, thickness=cv2.FILLED)
     return filled.astype(bool)
-
-
-def _hull(contours: Sequence[np.ndarray]) -> np.ndarray:
-    return cv2.convexHull(np.concatenate(contours))
 
 
 def padded_mask(mask: np.ndarray) -> np.ndarray:

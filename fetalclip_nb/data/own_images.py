@@ -14,7 +14,7 @@ from fetalclip_nb.data.dicom import DECODERS, DICOM_SUFFIXES, NOT_DECODED, is_di
 from fetalclip_nb.data.images import verify_image
 from fetalclip_nb.data.kinds import kind_of, load_dataset
 from fetalclip_nb.data.sources import data_folder
-from fetalclip_nb.errors import DataError, ImageError, ParameterError, listing
+from fetalclip_nb.errors import DataError, ImageError, ParameterError, refuse
 from fetalclip_nb.paths import project_root, resolve
 from fetalclip_nb.profiles import DEMO
 
@@ -26,10 +26,6 @@ def open_folder(folder: Path | str) -> Dataset:
         folder: FETAL_PLANES_DB, HC18, FASS, FOCUS, a folder with a ``manifest.csv``, or one with
             images alone, in it and in its folders; each of those counts as a patient of its own
             and has no label.
-
-    Raises:
-        DataError: If the folder is missing or holds no image, or what its reader finds wrong.
-        ImageError: If images are damaged; all are named.
     """
     known = "FETAL_PLANES_DB, HC18, FASS, FOCUS or a manifest.csv, or a plain folder of images"
     root = require_root(folder, known)
@@ -60,10 +56,6 @@ def open_images(words: str) -> Dataset:
     Returns:
         A data set. Images of files and patterns have no label, and each counts as a patient of
         its own.
-
-    Raises:
-        DataError: Words that lead to no image, or a folder that is no whole data set.
-        ImageError: If images are damaged; all are named.
     """
     if words == DEMO or resolve(words).is_dir():
         return open_folder(data_folder(words, demo="fetal_planes"))
@@ -80,9 +72,8 @@ def drawn_images(dataset: Dataset, count: int, *, seed: int) -> Dataset:
         seed: Seed of the draw.
     """
     if count < 1:
-        raise ParameterError(
-            "No image to look at", where="count", expected="at least 1", found=count
-        )
+        what = "No image to look at"
+        raise ParameterError(what, where="count", expected="at least 1", found=count)
     order = np.random.default_rng(seed).permutation(len(dataset))
     return dataset.where(np.isin(np.arange(len(dataset)), order[:count]))
 
@@ -109,21 +100,17 @@ def image_files(words: Sequence[str | Path]) -> list[Path]:
 
     Returns:
         Absolute paths, sorted, each file once.
-
-    Raises:
-        DataError: If there is no word, or some of them lead to no image; all are named.
     """
     _require_some(words)
     found = {word: _found(str(word)) for word in words}
     without = [f"{word} ({_reason(str(word))})" for word, files in found.items() if not files]
-    if without:
-        raise DataError(
-            f"{len(without)} of {len(found)} names lead to no image",
-            where=Path.cwd(),
-            expected=f"image files, or folders and patterns that hold some ({', '.join(SUFFIXES)})",
-            found=listing(without),
-            fix="correct these names",
-        )
+    refuse(
+        without,
+        f"{len(without)} of {len(found)} names lead to no image",
+        where=Path.cwd(),
+        expected=f"image files, or folders and patterns that hold some ({', '.join(SUFFIXES)})",
+        fix="correct these names",
+    )
     # The same file under two names counts once, under the name that comes first.
     distinct: dict[Path, Path] = {}
     for path in sorted(path for paths in found.values() for path in paths):
@@ -132,20 +119,8 @@ def image_files(words: Sequence[str | Path]) -> list[Path]:
 
 
 def outlines_left_out(words: Sequence[str | Path], files: Sequence[Path]) -> list[Path]:
-    """Outlines that lie where words point, and that `image_files` has not taken.
-
-    Args:
-        words: Files, folders and patterns.
-        files: What `image_files` took of them.
-    """
-    named = [resolve(str(word)) for word in words]
-    spots = [
-        spot
-        for word, path in zip(words, named, strict=True)
-        if not path.is_file()
-        for spot in ([path] if path.is_dir() else _matches(Path(word).expanduser()))
-    ]
-    near = {file for spot in spots for file in ([spot] if spot.is_file() else _visible(spot))}
+    """Outlines that lie where words point, and that `image_files` has not taken."""
+    near = {file for word in words if not resolve(word).is_file() for file in _near(word)}
     return sorted(file for file in near - set(files) if _is_outline(file))
 
 
@@ -160,23 +135,24 @@ def whole_images(files: Sequence[Path], *, skip_bad: bool = False) -> list[Path]
         The files, in the same order, without those that were skipped.
 
     Raises:
-        ImageError: If images are missing or damaged (all of them are counted, the first ten
-            are named, each with its reason), or if none is left.
+        ImageError: If images are missing or damaged (each with its reason), or if none is left.
         DataError: If there is no file at all, or there are DICOM files and no pydicom.
     """
     _require_some(files)
     with ThreadPoolExecutor() as pool:
         problems = list(pool.map(_problem, files))
-    bad = [path for path, problem in zip(files, problems, strict=True) if problem]
-    whole = [path for path, problem in zip(files, problems, strict=True) if not problem]
-    if bad and (not skip_bad or not whole):
-        raise ImageError(
+    bad = {file: problem for file, problem in zip(files, problems, strict=True) if problem}
+    whole = [file for file in files if file not in bad]
+    if not skip_bad or not whole:
+        fix = "put whole files in their place, or leave them out"
+        if not skip_bad:
+            fix += " (`skip_bad`, on the command line --skip-bad)"
+        refuse(
+            [f"{file}: {_short(problem)}" for file, problem in bad.items()],
             f"{len(bad)} of {len(files)} images cannot be read",
+            error=ImageError,
             expected="whole PNG, JPEG or DICOM files",
-            found=listing(
-                f"{file}: {_short(p)}" for file, p in zip(files, problems, strict=True) if p
-            ),
-            fix=_remedy([problem.what for problem in problems if problem], skip_bad=skip_bad),
+            fix=f"{fix}; {DECODERS}" if NOT_DECODED in problems else fix,
         )
     return whole
 
@@ -189,11 +165,15 @@ def _require_some(names: Sequence[str | Path]) -> None:
 def _found(word: str) -> list[Path]:
     """Images behind one word."""
     path = resolve(word)
-    if path.is_file():
-        return [path]
+    return [path] if path.is_file() else [file for file in _near(word) if _is_image(file)]
+
+
+def _near(word: str | Path) -> list[Path]:
+    """Files behind one word, also other ones than images."""
+    path = resolve(word)
     # A name may hold brackets: it is a pattern only where nothing has that very name.
     matches = [path] if path.is_dir() else _matches(Path(word).expanduser())
-    return [file for match in matches for file in _images(match)]
+    return [file for match in matches for file in ([match] if match.is_file() else _visible(match))]
 
 
 def _matches(pattern: Path) -> list[Path]:
@@ -205,22 +185,14 @@ def _matches(pattern: Path) -> list[Path]:
     return []
 
 
-def _images(path: Path) -> list[Path]:
-    if path.is_dir():
-        return [file for file in _visible(path) if _is_image(file)]
-    return [path] if _is_image(path) else []
-
-
 def _visible(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if not _hidden(path.relative_to(folder))]
+    """Files of a folder and its folders; none that is hidden or lies in a hidden folder."""
+    below = ((path, path.relative_to(folder).parts) for path in folder.rglob("*"))
+    return [path for path, parts in below if not any(part.startswith(".") for part in parts)]
 
 
 def _is_outline(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and path.stem.endswith(_OUTLINE)
-
-
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
 
 
 def _is_image(path: Path) -> bool:
@@ -239,24 +211,18 @@ def _reason(word: str) -> str:
     return "nothing matches" if glob.has_magic(word) else "no such file"
 
 
-def _problem(path: Path) -> ImageError | None:
+def _problem(path: Path) -> str:
+    """What is wrong with a file, empty where nothing is."""
     try:
         verify_image(path.read_bytes(), path)
     except OSError as error:
-        return ImageError(f"Cannot be opened ({error.strerror})", where=path)
+        return f"Cannot be opened ({error.strerror})"
     except ImageError as error:
-        return error
-    return None
+        return error.what
+    return ""
 
 
-def _short(problem: ImageError) -> str:
-    """What is wrong with a file, to stand behind its name."""
-    first, *rest = problem.what.removeprefix("DICOM file ")
-    return first.lower() + "".join(rest)
-
-
-def _remedy(reasons: Sequence[str], *, skip_bad: bool) -> str:
-    fix = "put whole files in their place, or leave them out"
-    if not skip_bad:
-        fix += " (`skip_bad`, on the command line --skip-bad)"
-    return f"{fix}; {DECODERS}" if NOT_DECODED in reasons else fix
+def _short(problem: str) -> str:
+    """A problem as it stands behind a file's name."""
+    text = problem.removeprefix("DICOM file ")
+    return text[0].lower() + text[1:]

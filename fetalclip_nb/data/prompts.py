@@ -2,10 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 
-from fetalclip_nb.errors import DataError, ParameterError, listing
+from fetalclip_nb.errors import DataError, ParameterError, listing, refuse
 from fetalclip_nb.paths import resolve
 
 PROMPT_SETS = ("planes", "brain")
@@ -14,7 +13,7 @@ _FORM = '{"class": ["sentence", ...], ...}'
 
 _FIX = "correct the file: each class with a list of its sentences"
 
-_AGE_SETS = ("gestational_age",)
+_AGE_FORM = '{"templates": ["...", ...]}'
 
 _AGE_FIELDS = ("{weeks}", "{days}", "{spacing}")
 
@@ -29,9 +28,6 @@ def load_prompts(source: str | Path) -> dict[str, list[str]]:
     Returns:
         Class name to sentences, in file order.
 
-    Raises:
-        DataError: Missing file, no JSON, or a class without sentences.
-
     >>> sorted(load_prompts("brain"))
     ['trans-cerebellum', 'trans-thalamic', 'trans-ventricular']
     """
@@ -39,15 +35,9 @@ def load_prompts(source: str | Path) -> dict[str, list[str]]:
     if not isinstance(content, dict) or not content:
         raise DataError("Prompt file has another form", where=where, expected=_FORM, fix=_FIX)
     wrong = [name for name, sentences in content.items() if not _are_sentences(sentences)]
-    if wrong:
-        raise DataError(
-            "Classes without a list of sentences",
-            where=where,
-            expected=_FORM,
-            found=listing(wrong),
-            fix=_FIX,
-        )
-    return {name: list(sentences) for name, sentences in content.items()}
+    what = "Classes without a list of sentences"
+    refuse(wrong, what, where=where, expected=_FORM, fix=_FIX)
+    return content
 
 
 def load_age_templates(source: str | Path = "gestational_age") -> dict[str, list[str]]:
@@ -59,24 +49,17 @@ def load_age_templates(source: str | Path = "gestational_age") -> dict[str, list
 
     Returns:
         {"templates": [...], "unseen": [...]}; "unseen" may be empty.
-
-    Raises:
-        DataError: Missing file or a frame that lacks a field.
     """
-    content, where = _read_json(source, _AGE_SETS, '{"templates": ["...", ...]}')
+    content, where = _read_json(source, ("gestational_age",), _AGE_FORM)
     if not isinstance(content, dict) or not _are_sentences(content.get("templates")):
-        raise DataError(
-            "Template file has another form", where=where, expected='{"templates": ["...", ...]}'
-        )
+        raise DataError("Template file has another form", where=where, expected=_AGE_FORM)
     frames = {key: list(content.get(key, [])) for key in ("templates", "unseen")}
-    wrong = [f for f in frames["templates"] + frames["unseen"] if not _has_fields(f)]
-    if wrong:
-        raise DataError(
-            "Frames lack a field",
-            where=where,
-            expected=" ".join(_AGE_FIELDS),
-            found=listing(wrong, 3),
-        )
+    wrong = [
+        frame
+        for frame in frames["templates"] + frames["unseen"]
+        if not all(field in frame for field in _AGE_FIELDS)
+    ]
+    refuse(wrong, "Frames lack a field", where=where, expected=" ".join(_AGE_FIELDS))
     return frames
 
 
@@ -91,19 +74,18 @@ def age_sentence(frame: str, age_days: int, spacing: str) -> str:
     >>> age_sentence("{weeks} weeks {days} days, {spacing} mm", 143, "0.47")
     '20 weeks 3 days, 0.47 mm'
     """
-    weeks, days = divmod(int(age_days), 7)
-    return (
-        frame.replace("{weeks}", str(weeks))
-        .replace("{days}", str(days))
-        .replace("{spacing}", spacing)
-    )
+    values = (*divmod(int(age_days), 7), spacing)
+    for field, value in zip(_AGE_FIELDS, values, strict=True):
+        frame = frame.replace(field, str(value))
+    return frame
 
 
 def _read_json(source: str | Path, sets: tuple[str, ...], form: str) -> tuple[object, str]:
-    packaged = resources.files(__package__) / "prompts" / f"{source}.json"
+    """Content of one of our own sets or of a user's file, and its name for messages."""
     path = resolve(source)
-    own = str(source) in sets
-    if not own and not path.is_file():
+    if str(source) in sets:
+        path = Path(__file__).parent / "prompts" / f"{source}.json"
+    elif not path.is_file():
         raise DataError(
             "Prompt file is missing",
             where=path,
@@ -111,7 +93,7 @@ def _read_json(source: str | Path, sets: tuple[str, ...], form: str) -> tuple[ob
             fix="correct the name",
         )
     try:
-        return json.loads((packaged if own else path).read_text("utf-8")), str(source)
+        return json.loads(path.read_text("utf-8")), str(source)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(
             "Prompt file is no JSON", where=path, expected=form, found=str(error), fix="correct it"
@@ -120,10 +102,6 @@ def _read_json(source: str | Path, sets: tuple[str, ...], form: str) -> tuple[ob
 
 def _are_sentences(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(v, str) for v in value)
-
-
-def _has_fields(frame: str) -> bool:
-    return all(field in frame for field in _AGE_FIELDS)
 
 
 COLUMNS = ("image", "prediction")
@@ -147,12 +125,7 @@ def sentence_classes(sentences: Sequence[str]) -> dict[str, list[str]]:
 
 
 def require_choice(prompts: Mapping[str, Sequence[str]], *, where: str = "prompts") -> None:
-    """Refuse classes between which nothing can be chosen, or that cannot head a column.
-
-    Args:
-        prompts: Sentences of each class.
-        where: Parameter or file that they come from, for the message.
-    """
+    """Refuse classes between which nothing can be chosen, or that cannot head a column."""
     if len(prompts) < 2:
         raise ParameterError(
             "One class alone always gets 100 %",
@@ -162,7 +135,5 @@ def require_choice(prompts: Mapping[str, Sequence[str]], *, where: str = "prompt
             fix="add a sentence that says what the image may show instead",
         )
     reserved = [name for name in COLUMNS if name in prompts]
-    if reserved:
-        raise ParameterError(
-            "Class names are reserved", where=where, found=listing(reserved), fix="rename them"
-        )
+    what = "Class names are reserved"
+    refuse(reserved, what, error=ParameterError, where=where, fix="rename them")

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 
@@ -15,7 +14,7 @@ from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.data.images import image_size
 from fetalclip_nb.data.kinds import KINDS, kind_of, load_dataset
 from fetalclip_nb.data.manifest import MASK_PREFIX
-from fetalclip_nb.data.mask_files import RULE, Flaw, MaskReader
+from fetalclip_nb.data.mask_files import RULE, Flaw, MaskReader, without_holes
 from fetalclip_nb.data.sources import data_folder
 from fetalclip_nb.errors import DataError, listing
 from fetalclip_nb.tasks.items import Items, image_items
@@ -234,22 +233,15 @@ def _require_regions(reader: MaskReader, areas: np.ndarray, filled: np.ndarray) 
         )
 
 
-def _filled(region: np.ndarray) -> int:
-    """Pixels of a region with its holes."""
-    contours, _ = cv2.findContours(
-        region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
-    )
-    return int(cv2.drawContours(np.zeros(region.shape, np.uint8), contours, -1, 1, -1).sum())
-
-
 def _examined(
     reader: MaskReader, row: int
 ) -> tuple[list[int], bytes, list[tuple[str, Flaw]], list[int]]:
     """Areas of one image's regions, hash of its mask files, flaws with names, filled areas."""
     found = reader.inspect(row)
     flaws = [(label, region) for label, region in found if isinstance(region, Flaw)]
-    areas = [0 if isinstance(region, Flaw) else int(region.sum()) for _, region in found]
-    data = [reader.data(name) for name in reader.files[row]]
-    digests = [hashlib.sha256(part).digest() for part in data if isinstance(part, bytes)]
-    filled = [0 if isinstance(region, Flaw) else _filled(region) for _, region in found]
-    return areas, b"".join(digests), flaws, filled
+    if flaws:
+        return [], b"", flaws, []
+    areas = [int(region.sum()) for _, region in found]
+    filled = [int(without_holes(region).sum()) for _, region in found]
+    digests = [hashlib.sha256(reader.data(name)).digest() for name in reader.files[row]]
+    return areas, b"".join(digests), [], filled
