@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from fetalclip_nb.data.dataset import Dataset
-from fetalclip_nb.errors import DataError, ParameterError, listing
+from fetalclip_nb.errors import DataError, ParameterError, listing, refuse
 from fetalclip_nb.tasks.items import Items, Task
 from fetalclip_nb.tasks.official_splits import (
     OFFICIAL,
@@ -40,16 +40,15 @@ def choose_folds(
         folds: Number of own folds.
 
     Raises:
-        ParameterError: Unknown choice.
         DataError: The split cannot be used with these items, or official splits are asked for
             and the data set is another one or a file is missing.
-        DownloadError: A file is not the released one.
     """
     if is_official(choice, dataset, released_root):
         split = leak_free(official_folds(released_root, items.name))
     else:
-        split = own_folds(items.table, seed=seed, folds=folds, where=_column(dataset))
-    require_usable(split, items.table, items.classes, where=dataset.root, cohort=dataset.table)
+        where = f"{dataset.root}, column split"
+        split = own_folds(items.table, seed=seed, folds=folds, where=where)
+    require_usable(split, items.table, items.classes, dataset)
     return split
 
 
@@ -67,34 +66,23 @@ def choose_supports(
 
     Own sets are ``sets`` of each of the ``sizes``, which are numbers of training patients; the
     other arguments are those of `choose_folds`.
-
-    Raises:
-        ParameterError: A size that the official files do not have, or what `choose_folds` refuses.
     """
     if is_official(choice, dataset, released_root):
         found = official_supports(released_root, items.name)
-        unknown = [n for n in sizes if n not in found]
-        if unknown:
-            raise ParameterError(
-                "Official support sets have other sizes",
-                where=items.name,
-                expected=listing(found),
-                found=listing(unknown),
-                fix="leave these sizes out or take own splits",
-            )
+        refuse(
+            [n for n in sizes if n not in found],
+            "Official support sets have other sizes",
+            error=ParameterError,
+            where=items.name,
+            expected=listing(found),
+            fix="leave these sizes out or take own splits",
+        )
         supports = {n: leak_free(found[n], *found.values()) for n in sizes}
     else:
-        where = _column(dataset)
+        where = f"{dataset.root}, column split"
         supports = own_supports(items.table, sizes, seed=seed, sets=sets, where=where)
     for split in supports.values():
-        require_usable(
-            split,
-            items.table,
-            items.classes,
-            where=dataset.root,
-            cohort=dataset.table,
-            complete=False,
-        )
+        require_usable(split, items.table, items.classes, dataset, complete=False)
     return supports
 
 
@@ -103,15 +91,7 @@ def official_head(items: Items, dataset: Dataset, released_root: Path) -> tuple[
 
     Both have the same folds, so one set of decoders can be scored on either test set: train with
     the first one and pick `Items.tested` of the second among the tested images. Of the released
-    161 test patients 18 are trained or validated on as well.
-
-    Args:
-        items: The head task's.
-        dataset: Real HC18 images with all patients of the split.
-        released_root: Folder in the layout of the authors' repository.
-
-    Returns:
-        The split as released (``source`` "official"), and the leak-free one.
+    161 test patients 18 are trained or validated on as well. Arguments as for `choose_folds`.
     """
     free = choose_folds("official", items, dataset, released_root, seed=0)
     return official_folds(released_root, items.name), free
@@ -133,17 +113,10 @@ def never_trained(tasks: Collection[Task]) -> list[str]:
 
 
 def is_official(choice: str, dataset: Dataset, released_root: Path | None) -> bool:
-    """Whether the authors' split files are to be used; arguments as for `choose_folds`.
-
-    Raises:
-        ParameterError: Unknown choice.
-        DataError: Official splits are asked for other images than those of the real
-            FETAL_PLANES_DB or HC18.
-    """
+    """Whether the authors' split files are to be used; arguments as for `choose_folds`."""
     if choice not in CHOICES:
-        raise ParameterError(
-            "Unknown choice of splits", where="splits", expected=", ".join(CHOICES), found=choice
-        )
+        what = "Unknown choice of splits"
+        raise ParameterError(what, where="splits", expected=", ".join(CHOICES), found=choice)
     real = dataset.name in OFFICIAL and not dataset.synthetic
     if choice == "official" and not real:
         names = [name for name, _ in OFFICIAL.values()]
@@ -159,7 +132,3 @@ def is_official(choice: str, dataset: Dataset, released_root: Path | None) -> bo
         tested = official_folds(released_root, OFFICIAL[dataset.name][1]).test
         return set(tested) <= set(dataset.table["patient"])
     return choice == "official"
-
-
-def _column(dataset: Dataset) -> str:
-    return f"{dataset.root}, column split"

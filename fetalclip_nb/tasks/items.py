@@ -12,7 +12,7 @@ import pandas as pd
 from fetalclip_nb.data.dataset import Dataset, require_known
 from fetalclip_nb.data.fetal_planes import BRAIN_SUBPLANES, SIX_PLANES, brain_subplanes, six_planes
 from fetalclip_nb.errors import DataError, ParameterError, listing
-from fetalclip_nb.tasks.splits import Split, named, rows_of
+from fetalclip_nb.tasks.splits import Split, named, require_range, rows_of
 
 CHD_CLASSES = ("normal", "CHD")
 """Labels of clips; the second one is what a probe looks for."""
@@ -208,7 +208,7 @@ def require_enough_rows(
 
 
 def gather_clips(dataset: Dataset, *, frames: int) -> Clips:
-    """Pick evenly spaced frames of each clip.
+    """Pick evenly spaced frames of each clip; clips come in the order of their first rows.
 
     The clip's frames, ordered by number, are cut into ``frames`` equal stretches and the middle
     one of each is taken: all frames if there are as many, the middle frame if one is asked for.
@@ -219,37 +219,31 @@ def gather_clips(dataset: Dataset, *, frames: int) -> Clips:
             Without the column clip each image is a clip of one frame.
         frames: Frames a clip, 1 or more.
 
-    Returns:
-        The clips in the order of their first rows.
-
-    Raises:
-        DataError: All problems at once: clips with too few frames; with several patients,
-            labels or splits; frames without a clip's name, numbered twice or not numbered.
-        ParameterError: Number of frames out of range.
-
     Source: FetalCLIP (arXiv 2502.14807), congenital heart disease: clips of four-chamber views.
     """
-    if frames < 1:
-        raise ParameterError("Out of range", where="frames", expected="1 or more", found=frames)
+    require_range("frames", frames, 1)
     table = _frame_table(dataset)
     clips = table[table["clip"] != ""].groupby("clip", sort=False)
-    length = clips.size()
+    numbered = table["number"] >= 0
+    short = [f"{clip} ({n})" for clip, n in clips.size().items() if n < frames]
+    several = clips[[*_SHARED]].nunique() > 1
     problems = [
         named("rows without a clip's name", table.loc[table["clip"] == "", "id"]),
-        named("frame is no whole number", table.loc[table["number"] < 0, "id"]),
-        named("frame numbered twice in its clip", _repeated(table)),
+        named("frame is no whole number", table.loc[~numbered, "id"]),
         named(
-            f"fewer than {frames} frames", [f"{c} ({n})" for c, n in length.items() if n < frames]
+            "frame numbered twice in its clip",
+            table.loc[numbered & table.duplicated(["clip", "number"]), "id"],
         ),
-        *(named(f"more than one {name}", _several(clips[name])) for name in _SHARED),
+        named(f"fewer than {frames} frames", short),
+        *(named(f"more than one {name}", several.index[several[name]]) for name in _SHARED),
     ]
-    problems = [problem for problem in problems if problem]
+    problems = "; ".join(filter(None, problems))
     if problems:
         raise DataError(
             "Clips cannot be used",
             where=f"{dataset.root}, columns clip and frame",
             expected=f"clips of one patient, label and split, {frames} or more numbered frames",
-            found="; ".join(problems),
+            found=problems,
             fix="correct the table (without a column clip each image is a clip of its own), leave "
             "these clips out or ask for fewer frames",
         )
@@ -296,16 +290,6 @@ def _frame_table(dataset: Dataset) -> pd.DataFrame:
     text = table["frame"].astype(str)
     number = text.where(text.str.fullmatch(r"[0-9]{1,18}"), "-1").astype(np.int64)
     return table[["id", "clip", *_SHARED]].assign(number=number, row=np.arange(len(table)))
-
-
-def _repeated(table: pd.DataFrame) -> pd.Series:
-    again = table.duplicated(["clip", "number"]) & (table["number"] >= 0)
-    return table.loc[again, "id"]
-
-
-def _several(values: pd.api.typing.SeriesGroupBy) -> list[str]:
-    different = values.nunique()
-    return different[different > 1].index.tolist()
 
 
 def _middles(n: int, frames: int) -> np.ndarray:

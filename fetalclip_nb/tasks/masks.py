@@ -16,7 +16,7 @@ from fetalclip_nb.data.kinds import KINDS, kind_of, load_dataset
 from fetalclip_nb.data.manifest import MASK_PREFIX
 from fetalclip_nb.data.mask_files import RULE, Flaw, MaskReader, without_holes
 from fetalclip_nb.data.sources import data_folder
-from fetalclip_nb.errors import DataError, listing
+from fetalclip_nb.errors import DataError, listing, refuse
 from fetalclip_nb.tasks.items import Items, image_items
 
 OUTLINE = 2.0
@@ -71,20 +71,12 @@ class MaskTask:
     def summary(self) -> pd.DataFrame:
         """One row a structure: images that show it, images in which it is absent (black masks)."""
         shown = (self.areas > 0).sum(axis=0)
-        columns = {
-            "structure": self.structures,
-            "images": shown,
-            "absent": len(self.areas) - shown,
-        }
+        columns = {"structure": self.structures, "images": shown, "absent": len(self.areas) - shown}
         return pd.DataFrame(columns)
 
 
 def head_task(dataset: Dataset) -> MaskTask:
     """Segmentation of the fetal head on HC18, every annotation checked; outlines are filled.
-
-    Raises:
-        DataError: Annotations that are missing, damaged, empty or of another size than their
-            images (all of them are counted, the first ten are named).
 
     Source: FetalCLIP (arXiv 2502.14807), segmentation probing; HC18 (Zenodo 1327317).
     """
@@ -98,9 +90,6 @@ def open_tasks(heads: Dataset | None, *, abdomen: str, heart: str) -> dict[str, 
         heads: In the layout of HC18; None for none.
         abdomen: Folder of images and masks, "demo" for phantoms, empty for none.
         heart: The same for four-chamber views.
-
-    Raises:
-        DataError: Masks that cannot be used.
     """
     tasks = {"head": head_task(heads)} if heads else {}
     organs = {"abdomen": ("abdomen", abdomen), "four_chamber": ("heart", heart)}
@@ -122,10 +111,6 @@ def structure_task(name: str, root: Path | str) -> MaskTask:
 
     Returns:
         A task with the structures that the data set has: those of the protocol first.
-
-    Raises:
-        DataError: None of the layouts; masks that cannot be used (all of them are counted, the
-            first ten are named); a structure that no image shows; what the reader refuses.
 
     Source: FetalCLIP (arXiv 2502.14807), segmentation probing.
     """
@@ -166,14 +151,13 @@ def _named_structures(dataset: Dataset) -> list[str]:
             found=listing(dataset.table.columns),
             fix="add a column for each structure with the paths of its masks",
         )
-    if len(columns) < len(nearly):
-        raise DataError(
-            "Columns are nearly those of masks",
-            where=dataset.root,
-            expected=f"{MASK_PREFIX}STRUCTURE in small letters, such as mask_stomach",
-            found=listing(c for c in nearly if c not in columns),
-            fix="rename them",
-        )
+    refuse(
+        [c for c in nearly if c not in columns],
+        "Columns are nearly those of masks",
+        where=dataset.root,
+        expected=f"{MASK_PREFIX}STRUCTURE in small letters, such as mask_stomach",
+        fix="rename them",
+    )
     return [column.removeprefix(MASK_PREFIX) for column in columns]
 
 
@@ -192,56 +176,52 @@ def _checked(name: str, dataset: Dataset, reader: MaskReader, stand_in: str) -> 
     """Read every mask once: refuse all that cannot be used, measure and fingerprint the rest."""
     with ThreadPoolExecutor() as pool:
         outcomes = list(pool.map(lambda row: _examined(reader, row), range(len(dataset))))
-    flaws = [(label, flaw) for _, _, found, _ in outcomes for label, flaw in found]
-    if flaws:
-        raise DataError(
-            f"{len(flaws)} of {len(dataset) * len(reader.structures)} masks cannot be used",
-            where=dataset.root,
-            expected=RULE,
-            found=listing(dict.fromkeys(f"{label}: {flaw.text}" for label, flaw in flaws)),
-            fix="; ".join(dict.fromkeys(flaw.fix for _, flaw in flaws)),
-        )
+    flaws = [named for *_, found in outcomes for named in found]
+    refuse(
+        dict.fromkeys(f"{label}: {flaw.text}" for label, flaw in flaws),
+        f"{len(flaws)} of {len(dataset) * len(reader.structures)} masks cannot be used",
+        where=dataset.root,
+        expected=RULE,
+        fix="; ".join(dict.fromkeys(flaw.fix for _, flaw in flaws)),
+    )
     areas = np.array([areas for areas, *_ in outcomes], dtype=np.int64)
-    absent = [s for s, shown in zip(reader.structures, areas.any(axis=0), strict=True) if not shown]
-    if absent:
-        raise DataError(
-            "Structures are in no image: all their masks are black",
-            where=dataset.root,
-            expected="each structure in at least one image",
-            found=f"no {listing(absent)}",
-            fix="leave out the masks of these structures",
-        )
-    _require_regions(reader, areas, np.array([hulls for *_, hulls in outcomes]))
+    filled = np.array([filled for _, filled, *_ in outcomes])
+    _require_regions(reader, areas, filled)
     parts = [dataset.fingerprint.encode(), "\n".join(reader.structures).encode()]
-    parts += [digest for _, digest, *_ in outcomes]
+    parts += [digest for _, _, digest, _ in outcomes]
     fingerprint = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
     return MaskTask(name, dataset, reader.structures, reader, fingerprint, areas, stand_in)
 
 
 def _require_regions(reader: MaskReader, areas: np.ndarray, filled: np.ndarray) -> None:
-    """Refuse structures whose masks are rings in most images: outlines that nobody filled."""
-    rings = (areas > 0) & (filled > OUTLINE * areas)
-    wrong = rings.sum(axis=0) > (areas > 0).sum(axis=0) / 2
-    if wrong.any():
-        names = [s for s, is_wrong in zip(reader.structures, wrong, strict=True) if is_wrong]
-        raise DataError(
-            "Masks are outlines, not regions",
-            where=reader.root,
-            expected="filled regions",
-            found=f"thin rings in most images of {listing(names)}",
-            fix="fill the outlines",
-        )
+    """Refuse structures that no image shows, or whose masks are rings that nobody filled."""
+    names, shown = np.array(reader.structures), areas > 0
+    refuse(
+        names[~shown.any(axis=0)],
+        "Structures are in no image: all their masks are black",
+        where=reader.root,
+        expected="each structure in at least one image",
+        fix="leave out the masks of these structures",
+    )
+    rings = shown & (filled > OUTLINE * areas)
+    refuse(
+        names[rings.sum(axis=0) > shown.sum(axis=0) / 2],
+        "Masks are outlines, not regions: thin rings in most images of some structures",
+        where=reader.root,
+        expected="filled regions",
+        fix="fill the outlines",
+    )
 
 
 def _examined(
     reader: MaskReader, row: int
-) -> tuple[list[int], bytes, list[tuple[str, Flaw]], list[int]]:
-    """Areas of one image's regions, hash of its mask files, flaws with names, filled areas."""
+) -> tuple[list[int], list[int], bytes, list[tuple[str, Flaw]]]:
+    """Areas of an image's regions, without and with holes, hash of its masks, flaws by name."""
     found = reader.inspect(row)
     flaws = [(label, region) for label, region in found if isinstance(region, Flaw)]
     if flaws:
-        return [], b"", flaws, []
+        return [], [], b"", flaws
     areas = [int(region.sum()) for _, region in found]
     filled = [int(without_holes(region).sum()) for _, region in found]
     digests = [hashlib.sha256(reader.data(name)).digest() for name in reader.files[row]]
-    return areas, b"".join(digests), [], filled
+    return areas, filled, b"".join(digests), []

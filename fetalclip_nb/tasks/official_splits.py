@@ -17,11 +17,9 @@ _FOLDERS = {
 
 
 def official_folds(folder: str | Path, task: str) -> Split:
-    """The authors' five folds of a task, as released.
+    """The authors' five folds of "six_planes", "brain_subplanes" or "head" (HC18), as released.
 
-    Args:
-        folder: Folder with the layout of the authors' repository.
-        task: "six_planes", "brain_subplanes" or "head" (HC18).
+    They are read from a folder with the layout of the authors' repository.
 
     Source: FetalCLIP repository, probing splits. "head" leaks (see `leaking`); the test
     patients of "brain_subplanes" are all of the six planes', with or without a brain image.
@@ -31,14 +29,9 @@ def official_folds(folder: str | Path, task: str) -> Split:
 
 
 def official_supports(folder: str | Path, task: str) -> dict[int, Split]:
-    """The authors' five support sets of each size, as released.
+    """The authors' five support sets of each size, as released, from where `official_folds` reads.
 
-    Args:
-        folder: Folder with the layout of the authors' repository.
-        task: "six_planes", "brain_subplanes" or "head" (HC18).
-
-    Returns:
-        Number of patients n to a split whose folds have n train and n validation patients.
+    Number of patients n to a split whose folds have n train and n validation patients.
 
     Source: FetalCLIP repository, few-data splits.
     """
@@ -67,12 +60,7 @@ OFFICIAL = {"fetal_planes": ("FETAL_PLANES_DB", "six_planes"), "hc18": ("HC18", 
 
 
 def splits_available(folder: Path | None) -> bool:
-    """Whether the authors' split files are all there: those of each task and experiment.
-
-    Args:
-        folder: Folder in the layout of the authors' repository, as `fetalclip-nb download` makes
-            it; None for none.
-    """
+    """Whether the authors' split files of each task and experiment are all in a folder."""
     experiments = ("probing/", "few_data_training/")
     names = [file.path for file in registered(ENTRY).files if file.path.startswith(experiments)]
     return folder is not None and all((folder / name).is_file() for name in names)
@@ -81,27 +69,21 @@ def splits_available(folder: Path | None) -> bool:
 def leak_table(released_root: Path) -> pd.DataFrame:
     """Tested patients of the authors' splits who are trained or validated on as well.
 
-    Args:
-        released_root: Folder in the layout of the authors' repository.
-
-    Returns:
-        One row a task and experiment: test patients, how many of them leak, how many stay.
+    One row a task and experiment: test patients, how many of them leak, how many stay.
     """
     rows = []
     for task in _FOLDERS:
-        given = {
-            "probing": (official_folds(released_root, task),),
-            "few-data": tuple(official_supports(released_root, task).values()),
-        }
-        for experiment, splits in given.items():
-            free = leak_free(*splits)
-            found = len(leaking(*splits)), len(free.test)
-            rows.append((task, experiment, len(splits[0].test), *found))
-    header = [
-        "task",
-        "experiment",
-        "test patients",
-        "trained or validated on as well",
-        "left without them",
-    ]
-    return pd.DataFrame(rows, columns=header).set_index(["task", "experiment"])
+        supports = official_supports(released_root, task).values()
+        experiments = {"probing": (official_folds(released_root, task),), "few-data": supports}
+        for experiment, splits in experiments.items():
+            split, free = next(iter(splits)), leak_free(*splits)
+            rows.append(
+                {
+                    "task": task,
+                    "experiment": experiment,
+                    "test patients": len(split.test),
+                    "trained or validated on as well": len(leaking(*splits)),
+                    "left without them": len(free.test),
+                }
+            )
+    return pd.DataFrame(rows).set_index(["task", "experiment"])

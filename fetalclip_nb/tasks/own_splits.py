@@ -19,14 +19,8 @@ def stratified_parts(
 ) -> list[tuple[str, ...]]:
     """Cut patients into parts with about the same share of every class's images.
 
-    Args:
-        table: One row an image with the columns patient and label, strings.
-        parts: Number of parts.
-        rng: Random numbers.
-
-    Returns:
-        Patients of each part, in random order of parts. A class with enough patients is in
-        every part, unless patients with several classes make that impossible or hard to find.
+    A class with enough patients is in every part, unless patients with several classes make that
+    impossible or hard to find. Parts come in random order.
     """
     patients, owner = np.unique(table["patient"].to_numpy(), return_inverse=True)
     _, label = np.unique(table["label"].to_numpy(), return_inverse=True)
@@ -37,13 +31,13 @@ def stratified_parts(
             found=f"{len(patients)} patients, {len(table)} images",
             fix="add patients or take fewer folds",
         )
-    has = np.zeros((len(patients), label.max() + 1), dtype=np.int64)
-    has[owner, label] = 1
+    has = np.zeros((len(patients), label.max() + 1), dtype=bool)
+    has[owner, label] = True
     unavoidable = np.maximum(parts - has.sum(0), 0).sum()
     best, fewest = None, np.inf
     for _ in range(DRAWS):
         part = _cut(owner, label, parts, rng)
-        gaps = sum(int((has[part == i].sum(0) == 0).sum()) for i in range(parts))
+        gaps = sum((~has[part == i].any(0)).sum() for i in range(parts))
         if gaps < fewest:
             best, fewest = part, gaps
         if gaps == unavoidable:
@@ -67,19 +61,11 @@ def _cut(owner: np.ndarray, label: np.ndarray, parts: int, rng: np.random.Genera
     return part
 
 
-def support_patients(
-    table: pd.DataFrame, n: int, rng: np.random.Generator
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def support_patients(table: pd.DataFrame, n: int, rng: np.random.Generator) -> Fold:
     """Draw n train and n validation patients, then exchange some until no class is missing.
 
-    Args:
-        table: One row an image with the columns patient and label; at least 2n patients.
-        n: Patients on each side.
-        rng: Random numbers.
-
-    Returns:
-        Train and validation patients, sorted. Each class is in train, then in validation, as
-        far as n patients allow; a draw that has every class is kept as it is.
+    Each class is in train, then in validation, as far as n patients allow; a draw that has every
+    class is kept as it is.
     """
     owned = pd.crosstab(table["patient"], table["label"]).gt(0)
     has = owned.to_numpy().astype(np.int64)
@@ -92,7 +78,7 @@ def support_patients(
             best, least = owned.index[order], cost
         if cost == unavoidable:
             break
-    return tuple(sorted(best[:n])), tuple(sorted(best[n : 2 * n]))
+    return Fold(tuple(sorted(best[:n])), tuple(sorted(best[n : 2 * n])))
 
 
 def _exchange(order: np.ndarray, has: np.ndarray, n: int) -> int:
@@ -195,7 +181,7 @@ def own_supports(
     for n in sizes:
         require_range("sizes", n, 1)
     test, rest = _test_and_rest(table, seed, where)
-    patients = len(set(rest["patient"]))
+    patients = rest["patient"].nunique()
     large = [n for n in sizes if 2 * n > patients]
     if large:
         raise DataError(
@@ -205,12 +191,13 @@ def own_supports(
             found=f"{patients} patients",
             fix="leave these sizes out or add patients",
         )
-
-    def drawn(n: int, number: int) -> Fold:
-        rng = np.random.default_rng([seed, _SUPPORTS, n, number])
-        return Fold(*support_patients(rest, n, rng))
-
-    return {n: Split("own", test, tuple(drawn(n, i) for i in range(sets))) for n in sizes}
+    streams = {
+        n: [np.random.default_rng([seed, _SUPPORTS, n, i]) for i in range(sets)] for n in sizes
+    }
+    return {
+        n: Split("own", test, tuple(support_patients(rest, n, rng) for rng in rngs))
+        for n, rngs in streams.items()
+    }
 
 
 def _test_and_rest(
@@ -234,13 +221,13 @@ def _require_splits(table: pd.DataFrame, where: object) -> None:
         "validation without train or test" if alone else "",
         "test alone" if found == {"test"} else "",
     ]
-    problems = [problem for problem in problems if problem]
+    problems = "; ".join(filter(None, problems))
     if problems:
         raise DataError(
             "Splits in the table cannot be used",
             where=where,
             expected="train and test; or train, validation and test; or empty for every item",
-            found="; ".join(problems),
+            found=problems,
             fix="name a split for every image or clip, or for none to have patients drawn",
         )
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.errors import DataError, ParameterError, listing
 
 
@@ -55,10 +56,8 @@ def leaking(*splits: Split) -> tuple[str, ...]:
 def leak_free(split: Split, *others: Split) -> Split:
     """The split without leaking patients in its test set; unchanged where there are none.
 
-    Args:
-        split: The split.
-        others: Splits to be compared with it, such as all support sizes: patients that leak in
-            one of them are dropped too, so that all are scored on the same test set.
+    Patients that leak in one of ``others``, such as all support sizes, are dropped too, so that
+    all are scored on the same test set.
 
     >>> leak_free(Split("official", ("a", "b"), (Fold(("a",), ("c",)),)))
     Split(source='official, leak-free', test=('b',), folds=(Fold(train=('a',), validation=('c',)),))
@@ -73,10 +72,7 @@ def leak_free(split: Split, *others: Split) -> Split:
 def first_folds(split: Split, n: int, *, name: str = "folds") -> Split:
     """The split with its first n folds, or with all where it has fewer.
 
-    Args:
-        split: The split.
-        n: Number of folds, 1 or more.
-        name: Parameter that a message names.
+    ``name`` is the parameter that a message names.
 
     >>> len(first_folds(Split("own", ("a",), (Fold(("b",), ("c",)),) * 5), 2).folds)
     2
@@ -108,9 +104,8 @@ def require_usable(
     split: Split,
     table: pd.DataFrame,
     classes: Sequence[str],
+    dataset: Dataset,
     *,
-    where: object,
-    cohort: pd.DataFrame,
     complete: bool = True,
 ) -> None:
     """Refuse a split that cannot be trained and tested on, before work starts.
@@ -119,21 +114,17 @@ def require_usable(
         split: The split.
         table: The task's images: one row each with the columns patient and label.
         classes: The task's classes.
-        where: File or data set that the message names.
-        cohort: Rows of the whole data set, of which the task may use a part: the official brain
-            split tests patients of whom there may be no brain image.
+        dataset: The whole data set, of which the task may use a part: the official brain split
+            tests patients of whom there may be no brain image.
         complete: Whether train and validation of each fold need every class. Small support
             sets cannot have all; they need an image, and the test set needs every class.
-
-    Raises:
-        DataError: All problems at once: patients without images, classes without images.
     """
-    known = set(cohort["patient"].astype(str))
+    known = set(dataset.table["patient"].astype(str))
     members = {patient for _, patients in _sides(split) for patient in patients}
     if members and not members & known:
         raise DataError(
             "Split and data set have no patient in common",
-            where=where,
+            where=dataset.root,
             expected=f"patients of the {split.source} split, such as {min(members)}",
             found=f"{listing(sorted(known), limit=3)}; it is another data set",
             fix="use the data set that the split was made for, or own splits",
@@ -142,14 +133,14 @@ def require_usable(
         named("patients of the split without images", sorted(members - known)),
         *_absences(split, table, classes, complete),
     ]
-    problems = [problem for problem in problems if problem]
+    problems = "; ".join(filter(None, problems))
     if problems:
         sides = "on every side" if complete else "in test and of any class on the other sides"
         raise DataError(
             "Split cannot be used",
-            where=where,
+            where=dataset.root,
             expected=f"images of {', '.join(classes)} {sides}",
-            found="; ".join(problems),
+            found=problems,
             fix="correct patients, labels or split of the data set; take fewer folds if a class "
             "has few patients",
         )

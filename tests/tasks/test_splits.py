@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.errors import DataError, ParameterError
 from fetalclip_nb.tasks.official_splits import official_folds, official_supports
 from fetalclip_nb.tasks.own_splits import own_folds, own_supports
@@ -22,9 +23,10 @@ USABLE = Split("own", ("t1", "t2"), (Fold(("1", "2"), ("3", "4")), Fold(("3", "4
 ROWS = [(name, "ab"[i % 2]) for i, name in enumerate(["t1", "t2", "1", "2", "3", "4"])]
 
 
-def check(split, rows, **options):
+def check(split, rows, cohort=None, **options):
     table = make_table(rows)
-    require_usable(split, table, ("a", "b"), **{"where": "m.csv", "cohort": table, **options})
+    data = Dataset("manifest", "m.csv", table if cohort is None else cohort, False, "")
+    require_usable(split, table, ("a", "b"), data, **options)
 
 
 def refused(split, rows, match, **options):
@@ -84,9 +86,9 @@ def test_official_brain_split_on_a_data_set_with_brains_of_some_test_patients(sh
     trained = [p for fold in split.folds for p in fold.validation]
     table = make_table([(p, label) for p in [*trained, *split.test[:400]] for label in "ab"])
     cohort = make_table([(patient, "") for patient in [*trained, *split.test]])
-    require_usable(split, table, ("a", "b"), where="planes", cohort=cohort)
+    require_usable(split, table, ("a", "b"), Dataset("", "planes", cohort, False, ""))
     with pytest.raises(DataError, match=r"without images: .*first 10 of 496"):
-        require_usable(split, table, ("a", "b"), where="planes", cohort=table)
+        require_usable(split, table, ("a", "b"), Dataset("", "planes", table, False, ""))
 
 
 SEEDS = range(8)
@@ -408,7 +410,7 @@ def test_own_folds_of_well_filled_tables_pass(seed):
     table = table[table["label"].isin(classes_of(table, at_least=12))]
     classes = sorted(set(table["label"]))
     split = own_folds(table, seed=seed)
-    require_usable(split, table, classes, where="random", cohort=table)
+    require_usable(split, table, classes, Dataset("", "random", table, False, ""))
 
 
 def test_rows_of_takes_any_index_and_numbers_as_patients():
