@@ -41,10 +41,6 @@ def fetch(
 
     Returns:
         The file, or ``folder`` for an entry of several files.
-
-    Raises:
-        DownloadError: Unknown name, no network, HTTP error, interrupted transfer, no space, or
-            a file that is not the registered one.
     """
     entry, folder = registered(name), Path(folder).expanduser()
     for file in entry.files:
@@ -73,15 +69,11 @@ def prepare_dataset(
         name: "fetal_planes", "hc18", "fass" or "focus".
         folder: Root of the data set: it holds what the entry's layout names afterwards, such as
             ``Images`` and ``FETAL_PLANES_DB_data.csv``. If it does already, nothing is fetched.
-        accept_hash_mismatch: Take a file whose size or hash is not the registered one.
-        base_url: Mirror whose scheme and host replace those of the registered addresses.
+        accept_hash_mismatch: As for `fetch`.
+        base_url: As for `fetch`.
 
     Returns:
         ``folder`` as a path.
-
-    Raises:
-        DownloadError: What `fetch` refuses, or the entry is no data set.
-        DataError: The folder holds something else, or the archive lacks what is expected.
     """
     entry, root = registered(name), Path(folder).expanduser()
     if not entry.layout:
@@ -104,32 +96,17 @@ def prepare_dataset(
 def require_registered(
     file: RemoteFile, path: str | Path, *, accept_hash_mismatch: bool = False
 ) -> None:
-    """Refuse a file that is not the registered one.
-
-    Args:
-        file: What it should be.
-        path: Where it lies.
-        accept_hash_mismatch: Let another size or hash pass; pointers and web pages never do.
-
-    Raises:
-        DownloadError: Git LFS pointer, web page, or another size or hash; both are named.
-    """
+    """Refuse a pointer or web page in a file's place; another size or hash may be accepted."""
     path = Path(path)
     _require_content(file, path)
     _require_match(file, path, path, accept_hash_mismatch)
 
 
-def is_lfs_pointer(path: str | Path) -> bool:
-    """Whether a file is the small text that Git LFS leaves in place of a large file."""
+def require_not_lfs_pointer(path: str | Path) -> None:
+    """Refuse the small text that Git LFS leaves in place of a large file."""
     path = Path(path)
     small = path.is_file() and path.stat().st_size <= _POINTER_LIMIT
-    return small and _first_bytes(path).startswith(_POINTER_START)
-
-
-def require_not_lfs_pointer(path: str | Path) -> None:
-    """Refuse a Git LFS pointer, and say how to get the file it stands for."""
-    path = Path(path)
-    if not is_lfs_pointer(path):
+    if not small or not _first_bytes(path).startswith(_POINTER_START):
         return
     lines = path.read_text("utf-8", errors="replace").splitlines()
     facts = dict(line.split(" ", 1) for line in lines if " " in line)
@@ -183,7 +160,7 @@ def _require_match(file: RemoteFile, path: Path, target: Path, accept: bool) -> 
     found = file_hash(path, file.hash) if file.hash else ""
     if accept or (file.bytes in (None, size) and found == file.hash):
         return
-    doubt = " (third party: read in public code)" if file.hash_source == "third party" else ""
+    doubt = " (third party: read in public code)" * (file.hash_source == "third party")
     raise DownloadError(
         "File is not the registered one",
         where=target,
@@ -199,12 +176,8 @@ def _lock(path: Path) -> FileLock:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     except OSError as error:
-        raise DownloadError(
-            "Folder cannot be written",
-            where=path.parent,
-            found=f"{type(error).__name__}: {error.strerror}",
-            fix="choose another folder",
-        ) from None
+        what, fix = "Folder cannot be written", "choose another folder"
+        raise DownloadError(what, where=path.parent, found=error.strerror, fix=fix) from None
     return FileLock(path)
 
 

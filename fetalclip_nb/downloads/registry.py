@@ -47,7 +47,7 @@ class Entry:
         name: Name in the registry.
         title: What it is.
         kind: "data set", "model" or "released outputs".
-        licence: Licence that the publisher states.
+        licence: As the publisher states it.
         citation: How to cite it.
         citation_doi: DOI of the cited paper.
         page: Where its publisher describes it.
@@ -83,9 +83,6 @@ def registry() -> dict[str, Entry]:
 def registered(name: str) -> Entry:
     """The entry of this name.
 
-    Raises:
-        DownloadError: If there is none; the message lists those that there are.
-
     >>> registered("hc18").licence
     'CC BY 4.0'
     """
@@ -101,15 +98,7 @@ def registered(name: str) -> Entry:
 
 
 def file_hash(path: Path, like: str = "sha256:") -> str:
-    """Hash of a file, in the form of ``like``.
-
-    Args:
-        path: The file.
-        like: A hash whose algorithm is used, "sha256:..." or "md5:...".
-
-    Returns:
-        "algorithm:hexadecimal digits".
-    """
+    """Hash of a file in the form of ``like``, "sha256:..." or "md5:..."."""
     algorithm = like.partition(":")[0]
     with path.open("rb") as stream:
         return f"{algorithm}:{hashlib.file_digest(stream, algorithm).hexdigest()}"

@@ -27,9 +27,6 @@ def transfer(url: str, part: Path, *, size: int | None, resume: bool) -> None:
         size: Its size in bytes, None if unknown.
         resume: Whether to add to what is there. Only for files with a known hash, which tells
             whether the pieces belong together.
-
-    Raises:
-        DownloadError: No connection, HTTP error, broken transfer, or no space.
     """
     part.parent.mkdir(parents=True, exist_ok=True)
     done = part.stat().st_size if part.is_file() else 0
@@ -69,7 +66,12 @@ def _request(url: str, part: Path, done: int, *, progress: bool, resume: bool) -
     except requests.RequestException as error:
         raise _interrupted(url, part, error, resume) from None
     except OSError as error:
-        raise _unwritable(part, error) from None
+        raise DownloadError(
+            "Download cannot be written",
+            where=part,
+            found=_cause(error),
+            fix="check space and permissions, then run it again",
+        ) from None
 
 
 def _refused(url: str, part: Path, status: int, reason: str) -> DownloadError:
@@ -92,15 +94,6 @@ def _interrupted(url: str, part: Path, error: Exception, resume: bool) -> Downlo
         what = "Download broke off"
         fix = "run it again: it goes on from there" if resume else "run it again"
     return DownloadError(what, where=url, found=f"{done} bytes, then {_cause(error)}", fix=fix)
-
-
-def _unwritable(part: Path, error: OSError) -> DownloadError:
-    return DownloadError(
-        "Download cannot be written",
-        where=part,
-        found=_cause(error),
-        fix="check space and permissions, then run it again",
-    )
 
 
 def _require_space(part: Path, needed: int) -> None:

@@ -23,34 +23,14 @@ SLACK_BYTES = 1 << 30
 
 _BLOCK = 4096  # what a file takes on a disk at least, so that empty ones count too
 
-_DAMAGE = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    lzma.LZMAError,
-    zlib.error,
-    EOFError,
-    RuntimeError,  # a zip that asks for a password
-    OSError,
-)
-
-
-def is_archive(path: str | Path) -> bool:
-    """Whether the file's name says that it is a zip or tar archive.
-
-    >>> is_archive("training_set.zip"), is_archive("training_set.csv")
-    (True, False)
-    """
-    return Path(path).name.lower().endswith(SUFFIXES)
+_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError)
 
 
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack an archive into a folder; after an error the folder may be incomplete.
 
-    Sizes are those that the archive announces: neither format reads more of a file than that.
-
-    Raises:
-        DataError: Damaged archive, a member that would leave the folder, a link or device in a
-            tar (a zip's links become plain files), or more bytes than are allowed.
+    Sizes are those that the archive announces: neither format reads more of a file than that. A
+    zip's links become plain files, a tar with links or devices is refused.
     """
     limit = left = MAX_RATIO * archive.stat().st_size + SLACK_BYTES
 
@@ -61,9 +41,8 @@ def unpack(archive: Path, folder: Path) -> None:
         if path.anchor or ".." in path.parts:
             raise _refusal("Archive member would leave the folder", archive, repr(name))
         if left < 0:
-            raise _refusal(
-                "Archive unpacks to more than is allowed", archive, f"over {limit} bytes"
-            )
+            what = "Archive unpacks to more than is allowed"
+            raise _refusal(what, archive, f"over {limit} bytes")
 
     def plain(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo:
         admit(member.name, member.size)
@@ -80,7 +59,7 @@ def unpack(archive: Path, folder: Path) -> None:
         else:
             with tarfile.open(archive) as opened:
                 opened.extractall(folder, filter=plain)
-    except _DAMAGE as error:
+    except (*_DAMAGE, RuntimeError) as error:  # that one: a zip that asks for a password
         raise DataError(
             "Archive cannot be unpacked",
             where=archive,
@@ -103,14 +82,7 @@ FILE = "file"
 
 
 def holds_layout(root: Path, layout: Mapping[str, str]) -> bool:
-    """Whether a data set lies at ``root`` already.
-
-    Returns:
-        True if everything in the layout is there, False if the root is empty or missing.
-
-    Raises:
-        DataError: The root holds phantoms or something else, so nothing may be laid out there.
-    """
+    """Whether a data set lies at ``root``; a root with anything else, or a part, is refused."""
     if (root / "phantom.json").exists():
         raise DataError(
             "Folder holds phantoms",
@@ -148,14 +120,13 @@ def lay_out(sources: Sequence[Path], layout: Mapping[str, str], root: Path) -> N
     made.mkdir()
     try:
         for number, source in enumerate(sources):
-            if is_archive(source):
+            if source.name.lower().endswith(SUFFIXES):
                 unpack(source, pool / str(number))
             else:
                 shutil.copyfile(source, pool / source.name)
         for name, pattern in layout.items():
-            found = _find(pool, name, pattern, sources)
             (made / name).parent.mkdir(parents=True, exist_ok=True)
-            found.replace(made / name)
+            _find(pool, name, pattern, sources).replace(made / name)
         if root.exists():
             root.rmdir()  # Windows does not rename onto a folder
         made.replace(root)
@@ -172,20 +143,16 @@ def _find(pool: Path, name: str, pattern: str, sources: Sequence[Path]) -> Path:
 
     Of several folders, those whose path ends as the name does.
     """
-    found = [
-        path
-        for path in pool.rglob(name if pattern == FILE else pattern)
-        if path.is_file() and "__MACOSX" not in path.parts
-    ]
-    places = {path if pattern == FILE else path.parent for path in found}
+    alone = pattern == FILE
+    files = (path for path in pool.rglob(name if alone else pattern) if path.is_file())
+    places = {p if alone else p.parent for p in files if "__MACOSX" not in p.parts}
     end = PurePath(name).parts
     places = {place for place in places if place.parts[-len(end) :] == end} or places
     if len(places) != 1:
         raise DataError(
             "Archive does not hold what the data set needs",
             where=listing(source.name for source in sources),
-            expected=f"one {'file' if pattern == FILE else 'folder'} {name}"
-            + ("" if pattern == FILE else f" with {pattern}"),
+            expected=f"one file {name}" if alone else f"one folder {name} with {pattern}",
             found=listing(sorted(str(place.relative_to(pool)) for place in places)) or "none",
             fix=f"unpack it by hand so that {name} lies in the data set's folder",
         )
