@@ -32,10 +32,9 @@ PART_NOUNS: dict[str, dict[str, list[str]]] = _VOCABULARY["part_nouns"]
 
 @dataclass(frozen=True)
 class Caption:
-    """A sentence and what it claims: the plane and, where named, the part."""
+    """A sentence and the part that it names, where it names one."""
 
     text: str
-    plane: str
     part: str | None = None
 
 
@@ -46,9 +45,6 @@ def plane_caption(rng: np.random.Generator, plane: str, part: str | None = None)
         rng: Source of randomness.
         plane: A key of ``NOUNS``.
         part: A key of ``PART_NOUNS[plane]``; named with probability ``PART_SHARE``.
-
-    >>> plane_caption(np.random.default_rng(2), "femur").plane
-    'femur'
     """
     named = part if part and rng.random() < PART_SHARE else None
     nouns, structures = NOUNS[plane], _VOCABULARY["structures"][plane]
@@ -61,7 +57,7 @@ def plane_caption(rng: np.random.Generator, plane: str, part: str | None = None)
         phrase = _choice(rng, nouns) + _enumeration(rng, listed)
         text = _choice(rng, _VOCABULARY["frames"]).format(phrase)
         if _plain(text) not in reserved_prompts():
-            return Caption(text, plane, named)
+            return Caption(text, named)
 
 
 @cache
@@ -82,34 +78,19 @@ def age_frames() -> tuple[str, ...]:
 
 
 def age_caption(rng: np.random.Generator, age_days: int, spacing_mm: float) -> str:
-    """Draw a caption that states gestational age and pixel spacing.
-
-    Args:
-        rng: Source of randomness.
-        age_days: Gestational age in days.
-        spacing_mm: Pixel spacing in mm as ``stated_spacing`` gives it; printed with two decimals.
-    """
+    """Draw a caption that states gestational age and pixel spacing (two decimals)."""
     return age_sentence(_choice(rng, age_frames()), age_days, f"{spacing_mm:.2f}")
 
 
-def stated_spacing(width: int, height: int, pixel_mm: float, zoom: float = 1.0) -> float:
+def stated_spacing(width: int, height: int, pixel_mm: float) -> float:
     """Pixel spacing that a caption states, in mm: that of the image fitted into 224 pixels.
-
-    Args:
-        width: Width of the image file in pixels.
-        height: Height of the image file in pixels.
-        pixel_mm: Size of a pixel of the file in mm.
-        zoom: Magnification applied by augmentation; 2 makes the head twice as large and
-            so halves the spacing.
 
     Source: FetalCLIP (arXiv 2502.14807), zero-shot gestational age.
 
     >>> round(stated_spacing(800, 540, 0.14), 3)
     0.5
-    >>> round(stated_spacing(540, 800, 0.14, zoom=2.0), 3)
-    0.25
     """
-    return max(width, height) / INPUT_SIDE * pixel_mm / zoom
+    return max(width, height) / INPUT_SIDE * pixel_mm
 
 
 def _choice(rng: np.random.Generator, items: Sequence[str]) -> str:

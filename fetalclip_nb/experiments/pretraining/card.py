@@ -6,14 +6,7 @@ import jinja2
 
 
 def model_card(scores: dict[str, dict]) -> str:
-    """Fill the template ``card.md.jinja``.
-
-    Args:
-        scores: Content of ``scores.json`` as ``run.run`` writes it.
-
-    Returns:
-        Markdown with data, recipe, scores and limits.
-    """
+    """Fill the template ``card.md.jinja`` with the content of ``scores.json``: Markdown."""
     environment = jinja2.Environment(
         trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
     )

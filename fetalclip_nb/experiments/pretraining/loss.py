@@ -45,9 +45,7 @@ def plane_targets(
     caption_plane: torch.Tensor,
     caption_part: torch.Tensor,
 ) -> torch.Tensor:
-    """Mark every caption that describes an image.
-
-    A caption describes an image of its plane, unless it names another part.
+    """Mark every caption that describes an image: of its plane, unless it names another part.
 
     Args:
         image_plane: Plane index of N images, shape (N,).
@@ -58,10 +56,6 @@ def plane_targets(
 
     Returns:
         1 for a description and 0 otherwise, float32 of shape (N, M).
-
-    >>> plane_targets(torch.tensor([0, 1]), torch.tensor([2, -1]),
-    ...     torch.tensor([0, 0, 1]), torch.tensor([-1, 1, -1])).tolist()
-    [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
     """
     same_plane = image_plane[:, None] == caption_plane[None, :]
     unnamed = (caption_part == -1)[None, :]

@@ -13,7 +13,6 @@ from fetalclip_nb.data.images import pad_to_square
 from fetalclip_nb.experiments.pretraining import captions
 from fetalclip_nb.experiments.pretraining.recipe import Recipe
 from fetalclip_nb.files import cached, key
-from fetalclip_nb.growth import AGES_DAYS, head_circumference
 from fetalclip_nb.phantoms.clips import draw_clip
 from fetalclip_nb.phantoms.cohorts import VERSION
 from fetalclip_nb.phantoms.heart import DEFECTS
@@ -34,8 +33,6 @@ PARTS = (*BRAIN_PLANES, *HEARTS.values())
 BRAIN = PLANES.index("brain")
 
 OTHERS = tuple(plane for plane in PLANES if plane != "brain")
-
-AGE_RANGE = (AGES_DAYS[0], AGES_DAYS[-1] + 1)
 
 CLIP = "four-chamber clip"
 
@@ -62,16 +59,6 @@ class Pool:
     hc_mm: np.ndarray
     spacing_mm: np.ndarray
 
-    def save(self, path: Path) -> None:
-        """Write the arrays to one file (.npz)."""
-        np.savez(path, **vars(self))
-
-    @classmethod
-    def load(cls, path: Path) -> "Pool":
-        """Read what ``save`` wrote."""
-        with np.load(path) as arrays:
-            return cls(**{name: arrays[name] for name in arrays.files})
-
 
 def cached_pool(folder: Path, recipe: Recipe, workers: int) -> Pool:
     """Return the pool from ``folder``, drawing it on the first call."""
@@ -80,8 +67,8 @@ def cached_pool(folder: Path, recipe: Recipe, workers: int) -> Pool:
     return cached(
         Path(folder) / name,
         lambda: draw_pool(recipe, workers),
-        Pool.load,
-        lambda path, pool: pool.save(path),
+        lambda path: Pool(**np.load(path)),
+        lambda path, pool: np.savez(path, **vars(pool)),
     )
 
 
@@ -100,27 +87,27 @@ def draw_pool(recipe: Recipe, workers: int = 1) -> Pool:
     else:
         with ProcessPoolExecutor(workers) as executor:
             rows = list(executor.map(_draw_row, jobs, chunksize=50))
-    columns = zip(*rows, strict=True)
-    types = (np.uint8, np.int64, np.int64, bool, np.int64, np.float64, np.float64)
-    return Pool(*(np.array(column, type_) for column, type_ in zip(columns, types, strict=True)))
+    return Pool(*map(np.array, zip(*rows, strict=True)))
 
 
 def _draw_row(job: tuple) -> tuple:
-    """Draw one phantom; its randomness depends on seed and index only."""
+    """Draw one phantom; its randomness depends on seed and index only.
+
+    Brains show their sub-planes in turn, one in ten shows none of them.
+    """
     seed, index, plane = job
     rng = np.random.default_rng([seed, index])
     if plane == CLIP:
         return _heart_row(index, rng)
-    options = _brain_options(index, rng) if plane == "brain" else {}
-    phantom = draw(plane, rng, **options)
+    sub_plane = "Other" if index % 10 == 9 else BRAIN_PLANES[index % len(BRAIN_PLANES)]
+    phantom = draw(plane, rng, brain_plane=sub_plane if plane == "brain" else None)
     if plane == "other" and phantom.detail["view"] in PLANES:
         plane = phantom.detail["view"]
-    brain_plane = phantom.brain_plane
     height, width = phantom.image.shape
     return (
         stored_picture(phantom.image),
         PLANES.index(plane),
-        PARTS.index(brain_plane) if brain_plane in BRAIN_PLANES else -1,
+        PARTS.index(sub_plane) if phantom.brain_plane in BRAIN_PLANES else -1,
         False,
         phantom.age_days,
         np.nan if phantom.hc_mm is None else phantom.hc_mm,
@@ -136,34 +123,11 @@ def _heart_row(index: int, rng: np.random.Generator) -> tuple:
     return stored_picture(picture), PLANES.index("thorax"), part, True, 0, np.nan, np.nan
 
 
-def _brain_options(index: int, rng: np.random.Generator) -> dict[str, object]:
-    """The sub-planes in turn (one in ten brains shows none of them), ages evenly spread."""
-    brain_plane = "Other" if index % 10 == 9 else BRAIN_PLANES[index % len(BRAIN_PLANES)]
-    return {"brain_plane": brain_plane, "age_days": int(rng.integers(*AGE_RANGE))}
-
-
 def stored_picture(image: np.ndarray) -> np.ndarray:
-    """Pad a grey picture to a centred square with zeros and shrink it.
-
-    Args:
-        image: uint8 of shape (H, W).
-
-    Returns:
-        uint8 of shape (128, 128).
-    """
+    """Pad a grey picture, uint8 (H, W), to a centred square and shrink it to (128, 128)."""
     square = pad_to_square(Image.fromarray(image))
     size = (STORED_PIXELS, STORED_PIXELS)
     return np.asarray(square.resize(size, Image.Resampling.BICUBIC))
-
-
-def log_circumference_pixels(hc_mm: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
-    """Natural log of the head circumference in pixels of the 224-pixel picture."""
-    return np.log(hc_mm) - np.log(spacing_mm)
-
-
-def log_stated_pixels(age_days: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
-    """Natural log of the circumference in pixels that age and spacing of a caption imply."""
-    return log_circumference_pixels(head_circumference(age_days), spacing_mm)
 
 
 def augment(

@@ -18,6 +18,7 @@ from fetalclip_nb.experiments.pretraining.scores import HELD_OUT, age_scores, he
 from fetalclip_nb.experiments.pretraining.training import Trainer, train
 from fetalclip_nb.files import key, whole
 from fetalclip_nb.models.model import load_model
+from fetalclip_nb.models.sources import read_config
 from fetalclip_nb.paths import SHIPPED
 from fetalclip_nb.phantoms.cohorts import VERSION
 from fetalclip_nb.results.result_files import provenance
@@ -25,11 +26,6 @@ from fetalclip_nb.results.result_files import provenance
 CONFIG_FILE = "open_clip_config.json"
 
 WEIGHTS_FILE = "open_clip_model.safetensors"
-
-
-def read_config(folder: Path = SHIPPED) -> dict:
-    """Model and preprocess settings in open_clip's ``local-dir:`` form."""
-    return json.loads((folder / CONFIG_FILE).read_text("utf-8"))
 
 
 def new_model(config: dict, seed: int) -> nn.Module:
@@ -54,7 +50,7 @@ def run(
         The content of ``scores.json``.
     """
     trainer = trained(recipe, cache=cache, threads=threads)
-    weights = export(trainer.model, read_config(), out)
+    weights = export(trainer.model, read_config(SHIPPED / CONFIG_FILE), out)
     model = load_model(f"phantomclip=local-dir:{out}", device="cpu")
     facts = describe(trainer, weights, threads) | {"held_out": HELD_OUT}
     scores = facts | held_out_scores(model, cache)
@@ -91,7 +87,7 @@ def trained(recipe: Recipe, *, cache: Path, threads: int) -> Trainer:
     """Draw the phantoms or read them from the cache, then train or go on with training."""
     torch.set_num_threads(threads)
     pool = cached_pool(cache, recipe, workers=threads)
-    config = read_config()
+    config = read_config(SHIPPED / CONFIG_FILE)
     tokenizer = open_clip.get_tokenizer(f"local-dir:{SHIPPED}")
     model = new_model(config, recipe.seed)
     trainer = Trainer(model, tokenizer, config["preprocess_cfg"], pool, recipe)
@@ -100,11 +96,7 @@ def trained(recipe: Recipe, *, cache: Path, threads: int) -> Trainer:
 
 
 def export(model: nn.Module, config: dict, folder: Path) -> Path:
-    """Write config and half-precision weights so that open_clip loads the folder by itself.
-
-    Returns:
-        The weights file.
-    """
+    """Write config and half-precision weights for open_clip's ``local-dir:``; the weights file."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
     path = folder / WEIGHTS_FILE

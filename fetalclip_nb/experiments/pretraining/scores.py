@@ -7,22 +7,15 @@ import numpy as np
 
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.data.fetal_planes import brain_subplanes, five_planes
-from fetalclip_nb.data.hc18 import counted
 from fetalclip_nb.data.kinds import load_dataset
 from fetalclip_nb.data.prompts import load_age_templates, load_prompts
 from fetalclip_nb.experiments.gestational_age import ages as gestational_age
-from fetalclip_nb.experiments.gestational_age import controls
-from fetalclip_nb.experiments.gestational_age.ages import (
-    age_embeddings,
-    age_similarity,
-    predict_age,
-    prompt_spacing,
-)
+from fetalclip_nb.experiments.gestational_age.answers import ask
 from fetalclip_nb.models import similarity
-from fetalclip_nb.models.embed import black_embedding, image_embeddings, text_encoder
+from fetalclip_nb.models.embed import image_embeddings, text_encoder
 from fetalclip_nb.models.model import Model
 from fetalclip_nb.phantoms.cohorts import write_fetal_planes, write_hc18
-from fetalclip_nb.stats import classification, scores
+from fetalclip_nb.stats import classification
 
 HELD_OUT = {
     "fetal_planes": {"patients": 120, "seed": 90_001},
@@ -30,15 +23,9 @@ HELD_OUT = {
 }
 """Phantom patients that pretraining never draws: other seeds, other patients."""
 
-_CONTROL_SEED = 0
-
 
 def held_out_scores(model: Model, cache: Path) -> dict[str, dict]:
     """Zero-shot scores on phantom patients that training has not seen.
-
-    Args:
-        model: What is scored.
-        cache: Folder for phantoms and embeddings.
 
     Returns:
         Task -> score name -> value, interval over patients and n.
@@ -64,7 +51,7 @@ def plane_scores(
         whole: A whole FETAL_PLANES_DB data set.
         task: The rows that count, with their ``label``.
         prompts: Name of the prompt set.
-        cache: Folder for embeddings.
+        cache: Folder of embeddings.
     """
     sentences = load_prompts(prompts)
     vectors = similarity.normalise(image_embeddings(model, whole, cache_dir=cache).of(task))
@@ -85,38 +72,24 @@ def age_scores(model: Model, dataset: Dataset, cache: Path) -> dict[str, dict]:
     Args:
         model: What is scored.
         dataset: A whole HC18 data set; only heads of 100 to 342 mm count.
-        cache: Folder for embeddings.
+        cache: Folder of embeddings.
 
     Returns:
         Predictor -> its scores: "templates", "unseen"; the controls "shuffled images",
         "mean embedding", "black image", "spacing only" and "constant age".
     """
-    vectors = similarity.normalise(image_embeddings(model, dataset, cache_dir=cache).of(dataset))
-    rows = counted(dataset)
-    table, vectors = dataset.table[rows], vectors[rows]
-    spacings = prompt_spacing(table["width"], table["height"], table["pixel_mm"])
-    encode, frames = text_encoder(model, cache), load_age_templates()
-    texts = age_embeddings(encode, frames["templates"], spacings)
-    unseen = age_embeddings(encode, frames["unseen"], spacings)
-    black = black_embedding(model)
-    hc_mm, patients = table["hc_mm"].to_numpy(), table["patient"].to_numpy()
-    spacing_mm = np.array(spacings, dtype=float)
+    heads, frames = gestational_age.counted_heads(dataset), load_age_templates()
+    answers = ask([model], dataset, heads, frames, cache_dir=cache, batch_size=64, seed=0)
     ages = {
-        "templates": _predicted(vectors, spacings, texts),
-        "unseen": _predicted(vectors, spacings, unseen),
-        **controls.control_ages(vectors, black, spacings, texts, seed=_CONTROL_SEED),
-        "spacing only": controls.spacing_only_age(spacing_mm, hc_mm, patients),
-        "constant age": np.full(len(hc_mm), controls.best_constant_age(hc_mm)),
+        "templates": answers.ages[model.name],
+        "unseen": answers.sentences["paraphrases, averaged"],
+        **answers.controls,
+        "spacing only": answers.baselines["spacing only"],
+        "constant age": answers.baselines["constant age"],
     }
-    return {name: _as_dicts(days, hc_mm, patients) for name, days in ages.items()}
+    return {name: _as_dicts(days, heads) for name, days in ages.items()}
 
 
-def _predicted(
-    vectors: np.ndarray, spacings: list[str], texts: dict[str, np.ndarray]
-) -> np.ndarray:
-    return predict_age(age_similarity(vectors, spacings, texts))
-
-
-def _as_dicts(days: np.ndarray, hc_mm: np.ndarray, patients: np.ndarray) -> dict[str, dict]:
-    found: dict[str, scores.Score] = gestational_age.age_scores(days, hc_mm, patients)
+def _as_dicts(days: np.ndarray, heads: gestational_age.Heads) -> dict[str, dict]:
+    found = gestational_age.age_scores(days, heads.hc_mm, heads.patients)
     return {name: asdict(score) for name, score in found.items()}

@@ -13,22 +13,17 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from fetalclip_nb.errors import CacheError
 from fetalclip_nb.experiments.pretraining import captions
 from fetalclip_nb.experiments.pretraining.loss import age_targets, contrastive_loss, plane_targets
-from fetalclip_nb.experiments.pretraining.pool import (
-    BRAIN,
-    PARTS,
-    PLANES,
-    Pool,
-    augment,
-    log_circumference_pixels,
-    log_stated_pixels,
-)
-from fetalclip_nb.experiments.pretraining.recipe import Recipe
+from fetalclip_nb.experiments.pretraining.pool import BRAIN, PARTS, PLANES, Pool, augment
+from fetalclip_nb.experiments.pretraining.recipe import Recipe, Stage
 from fetalclip_nb.files import whole
-from fetalclip_nb.growth import gestational_age
+from fetalclip_nb.growth import gestational_age, head_circumference
 from fetalclip_nb.models.model import trimmed_text
 
 LARGEST_SCALE = 100.0
 """Upper bound of the learned factor on the cosine, as in CLIP."""
+
+REPORT = 50
+"""Steps between lines of progress."""
 
 
 class Trainer:
@@ -83,7 +78,7 @@ class Trainer:
         """Plane loss, and from ``recipe.age_from_step`` on the age loss, as scalars."""
         recipe, (stage, _) = self.recipe, self.recipe.stage_at(self.done)
         with_age = self.done >= recipe.age_from_step
-        rows, first_head = self.anatomy_rows(rng, shared=stage.shared, hearts=stage.hearts)
+        rows, first_head = self.anatomy_rows(rng, stage)
         described = len(rows)
         sentences, targets = plane_batch(self.pool, rows, rng)
         if with_age and not stage.shared:
@@ -97,21 +92,19 @@ class Trainer:
             result["age"] = self.loss(images[aged], sentences, targets)
         return result
 
-    def anatomy_rows(
-        self, rng: np.random.Generator, *, shared: bool, hearts: int = 0
-    ) -> tuple[np.ndarray, int]:
+    def anatomy_rows(self, rng: np.random.Generator, stage: Stage) -> tuple[np.ndarray, int]:
         """Rows of the pool with captions of anatomy, and where the heads for age start."""
         recipe = self.recipe
-        if not shared:
+        if not stage.shared:
             n, brains = recipe.plane_batch, recipe.plane_batch // 2
             rows = [rng.choice(self.heads, brains), rng.choice(self.others, n - brains)]
             return np.concatenate(rows), n
         total = recipe.plane_batch + recipe.age_batch
         others = total - round(total * recipe.shared_heads)
         rows = [rng.choice(self.others, others), rng.choice(self.heads, total - others)]
-        if hearts:
-            rows.insert(0, rng.choice(self.hearts, hearts))
-        return np.concatenate(rows), others + hearts
+        if stage.hearts:
+            rows.insert(0, rng.choice(self.hearts, stage.hearts))
+        return np.concatenate(rows), others + stage.hearts
 
     def loss(
         self, images: torch.Tensor, sentences: list[str], targets: torch.Tensor
@@ -141,11 +134,7 @@ class Trainer:
             torch.save(state, made)
 
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint.
-
-        Raises:
-            CacheError: If the checkpoint belongs to another recipe.
-        """
+        """Go on from a checkpoint of the same recipe."""
         state = torch.load(path, weights_only=True)
         if state["recipe"] != asdict(self.recipe):
             raise CacheError(
@@ -161,30 +150,22 @@ class Trainer:
             optimizer.load_state_dict(saved)
 
 
-def train(trainer: Trainer, checkpoint: Path, *, every: int = 200, report: int = 50) -> None:
+def train(trainer: Trainer, checkpoint: Path, *, every: int = 200) -> None:
     """Train to the recipe's last step, resuming from ``checkpoint`` when it exists.
 
-    Args:
-        trainer: What is trained.
-        checkpoint: File that is written every ``every`` steps and at the end.
-        every: Steps between checkpoints.
-        report: Steps between lines of progress.
+    The checkpoint is written ``every`` so many steps and at the end.
     """
     if checkpoint.is_file():
         trainer.load(checkpoint)
     trainer.model.train()
     while trainer.done < trainer.recipe.steps:
         losses = trainer.step()
-        if trainer.done % report == 0:
-            print(progress_line(trainer, losses), flush=True)
+        if trainer.done % REPORT == 0:
+            values = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
+            step = f"step {trainer.done}/{trainer.recipe.steps}"
+            print(f"{step}  {values}  {trainer.seconds:.0f} s", flush=True)
         if trainer.done % every == 0 or trainer.done == trainer.recipe.steps:
             trainer.save(checkpoint)
-
-
-def progress_line(trainer: Trainer, losses: dict[str, float]) -> str:
-    """One line with step, losses and elapsed time."""
-    values = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
-    return f"step {trainer.done}/{trainer.recipe.steps}  {values}  {trainer.seconds:.0f} s"
 
 
 def plane_batch(
@@ -206,14 +187,14 @@ def age_batch(
 ) -> tuple[list[str], torch.Tensor]:
     """A caption with age and spacing for each head, others at random ages, and soft targets."""
     ages, spacing = pool.age_days[rows], pool.spacing_mm[rows] / zoom
-    in_image = log_circumference_pixels(pool.hc_mm[rows], spacing)
+    in_image = np.log(pool.hc_mm[rows]) - np.log(spacing)
     extra = rng.integers(len(rows), size=recipe.extra_ages)
     shift = np.exp(rng.normal(0, recipe.extra_spread, size=recipe.extra_ages))
     extra_ages = gestational_age(pool.hc_mm[rows[extra]] * shift).round().astype(np.int64)
     ages = np.concatenate([ages, extra_ages])
     stated = np.concatenate([spacing, spacing[extra]]).round(2)
     sentences = [captions.age_caption(rng, a, s) for a, s in zip(ages, stated, strict=True)]
-    in_caption = log_stated_pixels(ages, stated)
+    in_caption = np.log(head_circumference(ages)) - np.log(stated)
     targets = age_targets(torch.from_numpy(in_image), torch.from_numpy(in_caption), recipe.sigma)
     return sentences, targets
 

@@ -14,10 +14,8 @@ from fetalclip_nb.experiments.pretraining.pool import (
     augment,
     cached_pool,
     draw_pool,
-    log_stated_pixels,
     stored_picture,
 )
-from fetalclip_nb.growth import head_circumference
 from fetalclip_nb.phantoms import DEFECTS
 
 
@@ -97,10 +95,3 @@ def test_augmentation_is_that_of_its_generator(pool):
     assert not torch.equal(first, other)
     assert first.min() >= 0
     assert first.max() <= 1
-
-
-def test_stated_size_follows_age_and_spacing():
-    ages, spacing = np.array([140, 140]), np.array([0.5, 0.25])
-    pixels = np.exp(log_stated_pixels(ages, spacing))
-    assert pixels[0] == pytest.approx(float(head_circumference(140)) / 0.5)
-    assert pixels[1] == pytest.approx(2 * pixels[0])

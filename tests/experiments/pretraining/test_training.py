@@ -100,15 +100,15 @@ def test_training_lowers_the_loss(new_trainer):
 def test_shared_stages_use_every_picture_for_both_losses(new_trainer, pool):
     trainer = new_trainer()
     rng = np.random.default_rng(0)
-    rows, first_head = trainer.anatomy_rows(rng, shared=True)
+    rows, first_head = trainer.anatomy_rows(rng, Stage(1, shared=True))
     heads = np.isfinite(pool.hc_mm[rows])
     # 12 pictures, 62.5 percent of them heads: 8 heads after 4 others.
     assert heads.tolist() == [False] * 4 + [True] * 8
     assert first_head == 4
-    rows, first_head = trainer.anatomy_rows(rng, shared=True, hearts=3)
+    rows, first_head = trainer.anatomy_rows(rng, Stage(1, shared=True, hearts=3))
     assert pool.clip[rows].tolist() == [True] * 3 + [False] * 12
     assert first_head == 7
-    rows, first_head = trainer.anatomy_rows(rng, shared=False)
+    rows, first_head = trainer.anatomy_rows(rng, Stage(1))
     assert np.isfinite(pool.hc_mm[rows]).sum() == 4
     assert first_head == len(rows) == 8
 
