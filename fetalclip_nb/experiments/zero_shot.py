@@ -17,13 +17,12 @@ from fetalclip_nb.stats.scores import Score
 
 MAJORITY = "majority class"
 
-Prompts = Mapping[str, Mapping[str, Sequence[str]]]
-"""Task to class to sentences."""
+TASKS = {"five_planes": five_planes, "brain_subplanes": brain_subplanes}
 
 
 def plane_tasks(planes: Dataset) -> dict[str, Dataset]:
     """Images of the two tasks: five planes, three brain sub-planes."""
-    return {"five_planes": five_planes(planes), "brain_subplanes": brain_subplanes(planes)}
+    return {task: images_of(planes) for task, images_of in TASKS.items()}
 
 
 def counts(tasks: Mapping[str, Dataset]) -> pd.DataFrame:
@@ -44,7 +43,7 @@ def predictions(
     models: Iterable[Model],
     planes: Dataset,
     tasks: Mapping[str, Dataset],
-    prompts: Prompts,
+    prompts: Mapping[str, Mapping[str, Sequence[str]]],
     *,
     cache_dir: Path,
     batch_size: int,
@@ -55,7 +54,7 @@ def predictions(
         models: One after the other; each is used and let go.
         planes: All images; they are embedded once, for every chapter.
         tasks: Images of each task.
-        prompts: Sentences of each task's classes.
+        prompts: Task to class to sentences.
         cache_dir: Folder of embeddings.
         batch_size: Images in a forward pass.
 
@@ -88,8 +87,8 @@ def plane_scores(answers: Mapping[str, Predictions]) -> dict[str, dict[str, Scor
         answers: Its ranked classes by task.
     """
     scores = {}
-    for task, found in answers.items():
-        scores |= classification.task_scores(found, task)
+    for task, ranked in answers.items():
+        scores |= classification.task_scores(ranked, task)
     both = classification.joined(*answers.values())
     return scores | classification.task_scores(both, "eight_classes", ["f1_macro"])
 
@@ -131,13 +130,9 @@ def released_planes(folder: Path) -> dict[str, Predictions]:
 
     Args:
         folder: Folder in the layout of the authors' repository.
-
-    Raises:
-        DataError, DownloadError: A file is missing, malformed or not the released one.
     """
-    found = {}
-    for task in ("five_planes", "brain_subplanes"):
-        released = released_predictions(folder, task)
-        ranked = released.predictions[:, None]
-        found[task] = Predictions(released.classes, released.labels, ranked, None)
-    return found
+    released = {task: released_predictions(folder, task) for task in TASKS}
+    return {
+        task: Predictions(found.classes, found.labels, found.predictions[:, None], None)
+        for task, found in released.items()
+    }

@@ -1,11 +1,14 @@
-"""Labels without a class of their name."""
+"""Chapter 1 on phantoms and on the authors' answers; labels without a class of their name."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from fetalclip_nb.data.dataset import unprompted_sentence
+from fetalclip_nb.data.images import read_square
+from fetalclip_nb.data.prompts import load_prompts
 from fetalclip_nb.data.released import released_available
+from fetalclip_nb.experiments import zero_shot
 from fetalclip_nb.experiments.gestational_age import controls
 from fetalclip_nb.experiments.gestational_age.ages import (
     age_scores,
@@ -13,9 +16,9 @@ from fetalclip_nb.experiments.gestational_age.ages import (
     released_ages,
 )
 from fetalclip_nb.experiments.gestational_age.tables import strata_table
-from fetalclip_nb.experiments.zero_shot import (
-    released_planes,
-)
+from fetalclip_nb.experiments.zero_shot import released_planes
+from fetalclip_nb.models.embed import prepared_embedding
+from fetalclip_nb.models.similarity import class_embeddings, normalise
 from fetalclip_nb.stats import classification
 
 REST = (
@@ -98,7 +101,7 @@ def test_the_best_constant_age_ties_on_two_thirds_of_the_heads(ages):
     constant = controls.best_constant_age(hc_mm)
     assert divmod(constant, 7) == (20, 1)
     assert is_valid(constant, hc_mm).mean() == pytest.approx(0.591, abs=5e-4)
-    table = strata_table({"model": days, "constant": constant}, hc_mm)
+    table = strata_table({"model": days, "constant": np.full(814, constant)}, hc_mm)
     assert table["n"].tolist() == [61, 538, 67, 148]
     assert table["model"].round(3).tolist() == [0.656, 0.892, 0.567, 0.818]
     assert table["constant"].round(3).tolist() == [0.0, 0.894, 0.0, 0.0]
@@ -108,3 +111,48 @@ def test_scoring_follows_the_files(shared_data, tmp_path, planes):
     assert released_available(shared_data / "fetalclip")
     assert not released_available(tmp_path)
     assert np.array_equal(planes["five_planes"].confusion.sum(1)[:4], [711, 3092, 1040, 1718])
+
+
+@pytest.fixture(scope="module")
+def tasks(few_planes):
+    return zero_shot.plane_tasks(few_planes)
+
+
+@pytest.fixture(scope="module")
+def answers(few_planes, tasks, tiny_model, tmp_path_factory):
+    prompts = {"five_planes": load_prompts("planes"), "brain_subplanes": load_prompts("brain")}
+    options = {"cache_dir": tmp_path_factory.mktemp("cache"), "batch_size": 8}
+    return zero_shot.predictions([tiny_model], few_planes, tasks, prompts, **options)
+
+
+def test_each_model_and_the_majority_answer_both_tasks(answers, tasks, tiny_model):
+    assert list(answers) == ["tiny", zero_shot.MAJORITY]
+    texts = class_embeddings(tiny_model.encode_text, load_prompts("brain"))
+    squares = [read_square(path) for path in tasks["brain_subplanes"].paths]
+    found = normalise(prepared_embedding(tiny_model, squares)) @ texts.T
+    assert answers["tiny"]["brain_subplanes"].ranked[:, 0].tolist() == found.argmax(1).tolist()
+    floor = answers[zero_shot.MAJORITY]["five_planes"]
+    labels = tasks["five_planes"].table["label"]
+    assert {floor.classes[i] for i in floor.ranked[:, 0]} == {labels.mode()[0]}
+    table = zero_shot.prediction_table(answers, tasks)
+    assert table.groupby(["model", "task"]).size()["tiny", "five_planes"] == len(labels)
+
+
+def test_eight_classes_are_those_of_both_tasks(answers):
+    found = zero_shot.plane_scores(answers["tiny"])
+    each = [units["patient"].value for name, units in found.items() if "/f1/" in name]
+    assert found["eight_classes/f1_macro"]["patient"].value == pytest.approx(np.mean(each))
+
+
+def test_images_are_counted_and_shown_by_class_and_machine(answers, tasks):
+    counts = zero_shot.counts(tasks)
+    assert counts.loc["brain_subplanes", "images"].sum() == len(tasks["brain_subplanes"])
+    shown = zero_shot.examples(tasks, 1)
+    assert shown["label"].tolist() == counts["label"].tolist()
+    wrong = zero_shot.confident_mistakes(answers["tiny"], tasks, 2)
+    assert len(wrong) == 4 and (wrong["true"] != wrong["predicted"]).all()
+    table, planes = tasks["five_planes"].table, answers["tiny"]["five_planes"]
+    rates = zero_shot.by_machine_and_operator(planes, table)
+    aloka = (table["machine"] == "Aloka").to_numpy()
+    assert rates["Aloka"].value == pytest.approx(planes.right[aloka].mean())
+    assert sum(rate.n for name, rate in rates.items() if "operator" in name) == len(table)

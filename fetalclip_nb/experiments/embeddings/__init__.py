@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "atlas": ["Atlas"],
         "clusters": ["strays"],
-        "collection": ["collect", "embed"],
+        "collection": ["Collection", "embed"],
         "export": ["load_export"],
         "projections": ["project"],
         "scores": ["by_patient", "head_scores", "label_scores", "map_scores", "plane_answers"],

@@ -3,8 +3,6 @@
 One HTML fragment holds style, script, points and a sheet of thumbnails. Style and script, which
 lie in ``atlas_page/`` beside this module, work in a shadow root: the page's style does not reach
 in, and the atlas' own does not reach out.
-
-Thumbnails of image files, and a sheet of them in one picture file.
 """
 
 import hashlib
@@ -13,9 +11,8 @@ import io
 import json
 import math
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -31,11 +28,15 @@ from fetalclip_nb.results.figures import COLOURS
 COLUMNS = ("x", "y", "id", "label", "prediction")
 """What each point must have; further columns are shown beside its image."""
 
-QUALITIES = (85, 75, 65, 55, 45, 35)
-"""JPEG qualities of the thumbnails, tried from the best on."""
+SIDE = 64
+"""Side of the thumbnails in pixels."""
 
-SMALLEST = 16
-"""Side in pixels below which a thumbnail says nothing."""
+MAX_BYTES = 3_000_000
+"""Size that a fragment may have."""
+
+TRIALS = [(SIDE, quality) for quality in (85, 75, 65, 55, 45, 35)]
+TRIALS += [(side, 35) for side in range(SIDE - 8, 15, -8)]
+"""Sides and JPEG qualities of the thumbnails, tried until they fit: quality is given up first."""
 
 UNLABELLED = "no label"
 """Name of the class of points whose label is empty or missing."""
@@ -44,106 +45,61 @@ _GRID = 9999  # positions are whole numbers up to this: finer than any screen
 
 
 class Atlas:
-    """An atlas as a notebook displays it.
+    """An atlas as a notebook displays it: an HTML fragment.
 
-    Args:
-        points: As for `atlas_html`.
-        paths: As for `atlas_html`.
-        title: As for `atlas_html`.
-        **settings: thumb, limit, max_bytes and seed of `atlas_html`.
-
-    Attributes:
-        title: What it shows.
-        html: The fragment.
-    """
-
-    def __init__(
-        self, points: pd.DataFrame, paths: Sequence[Path], *, title: str, **settings: int
-    ) -> None:
-        self.title = title
-        self.html = atlas_html(points, paths, title=title, **settings)
-
-    @property
-    def size(self) -> int:
-        """Bytes of the fragment."""
-        return len(self.html.encode())
-
-    def _repr_html_(self) -> str:
-        return self.html
-
-    def __repr__(self) -> str:
-        """What a terminal shows."""
-        return f"Atlas: {self.title} ({self.size / 1e6:.1f} MB of HTML, shown by a notebook)"
-
-
-def atlas_html(
-    points: pd.DataFrame,
-    paths: Sequence[Path],
-    *,
-    title: str,
-    thumb: int = 64,
-    limit: int = 1500,
-    max_bytes: int = 3_000_000,
-    seed: int = 0,
-) -> str:
-    """Make the fragment: hovering shows an image, a click keeps its class, arrow keys walk.
-
-    Nothing in it is fetched from elsewhere, and its style and script touch nothing outside it,
-    so that several can stand on a page. Colours follow the order of the labels (their
-    categories, where the column is categorical, else the alphabet), as the book's figures do.
+    Hovering shows an image, a click keeps its class, arrow keys walk. Nothing in it is fetched
+    from elsewhere, and its style and script touch nothing outside it, so that several can stand
+    on a page. Colours follow the alphabet of the labels, as the book's figures do.
 
     Args:
         points: One row a point: x and y (any unit, finite), id, label, prediction (may be
             empty), and whatever else is to be shown, by the columns' names.
         paths: Image files, one a row.
         title: What is shown, in a few words.
-        thumb: Side of the thumbnails in pixels, at least 16.
         limit: Most points shown. Where there are more, each label keeps the same number, as far
             as it has that many, drawn at random; the fragment says how many are shown.
-        max_bytes: Size that the fragment may have; the thumbnails' quality, then their side,
-            is lowered until it fits.
         seed: Of the draw.
 
-    Returns:
-        HTML that can stand anywhere in a page.
+    Attributes:
+        title: What it shows.
+        html: The fragment.
 
     Raises:
-        ParameterError: If a setting is out of range, or even the smallest thumbnails are too
-            large.
+        ParameterError: If the limit is none, or even the smallest thumbnails are too large.
         ImageError: If an image cannot be read.
     """
-    _require_settings(thumb, limit)
-    rows = evenly(points["label"].astype(str).to_numpy(), limit, seed)
-    # Drawn in a random order: no class lies on top because it comes last in a table.
-    rows = np.random.default_rng(seed).permutation(rows)
-    shown = points.iloc[rows].reset_index(drop=True)
-    pictures = thumbnails([paths[row] for row in rows], thumb)
-    content = {"title": title, "total": len(points), **_content(shown)}
-    for side, quality in _trials(thumb):
-        sheet, columns = contact_sheet(pictures, side, quality)
-        page = _fragment({**content, "columns": columns, "side": side}, sheet)
-        size = len(page.encode())
-        if size <= max_bytes:
-            return page
-    raise ParameterError(
-        "Atlas is too large",
-        where="max_bytes",
-        expected=f"at most {max_bytes:,} bytes",
-        found=f"{size:,} bytes with {len(shown):,} of the smallest thumbnails",
-        fix="lower limit, or raise max_bytes",
-    )
+
+    def __init__(
+        self,
+        points: pd.DataFrame,
+        paths: Sequence[Path],
+        *,
+        title: str,
+        limit: int = 1500,
+        seed: int = 0,
+    ) -> None:
+        if limit < 1:
+            raise ParameterError(
+                "Atlas needs images", where="limit", expected="at least 1", found=limit
+            )
+        rows = evenly(points["label"].astype(str).to_numpy(), limit, seed)
+        # Drawn in a random order: no class lies on top because it comes last in a table.
+        rows = np.random.default_rng(seed).permutation(rows)
+        pictures = thumbnails([paths[row] for row in rows])
+        content = {"title": title, "total": len(points), **_content(points.iloc[rows])}
+        self.title, self.html = title, _fitting(content, pictures)
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __repr__(self) -> str:
+        """What a terminal shows."""
+        size = len(self.html.encode()) / 1e6
+        return f"Atlas: {self.title} ({size:.1f} MB of HTML, shown by a notebook)"
 
 
 def evenly(labels: np.ndarray, limit: int, seed: int = 0) -> np.ndarray:
-    """Rows of at most ``limit`` images, as many of each label as of any other that has more.
-
-    Args:
-        labels: One a row, shape (N,).
-        limit: Most rows.
-        seed: Of the draw.
-
-    Returns:
-        Row numbers in ascending order.
+    """Rows of at most ``limit`` images, ascending, as many of each label as of any that has more.
 
     >>> labels = np.array(list("abbbabb"))
     >>> "".join(sorted(labels[evenly(labels, 4)]))
@@ -157,45 +113,41 @@ def evenly(labels: np.ndarray, limit: int, seed: int = 0) -> np.ndarray:
     return np.sort(order[np.argsort(turn, kind="stable")[:limit]])
 
 
-def _require_settings(thumb: int, limit: int) -> None:
-    for name, value, least in (("thumb", thumb, SMALLEST), ("limit", limit, 1)):
-        if not isinstance(value, int) or value < least:
-            raise ParameterError(
-                "Atlas cannot be made",
-                where=name,
-                expected=f"a whole number of at least {least}",
-                found=repr(value),
-            )
+def _fitting(content: dict, pictures: Sequence[Image.Image]) -> str:
+    """The fragment with the best thumbnails that fit."""
+    for side, quality in TRIALS:
+        sheet, columns = contact_sheet(pictures, side, quality)
+        page = _fragment({**content, "columns": columns, "side": side}, sheet)
+        size = len(page.encode())
+        if size <= MAX_BYTES:
+            return page
+    raise ParameterError(
+        "Atlas is too large",
+        where="limit",
+        expected=f"at most {MAX_BYTES:,} bytes",
+        found=f"{size:,} bytes with {len(pictures):,} of the smallest thumbnails",
+        fix="lower limit",
+    )
 
 
 def _content(points: pd.DataFrame) -> dict:
     """What the script is told about the points, as JSON has it."""
-    labels = _labels(points["label"])
-    codes = {name: code for code, name in enumerate(labels.cat.categories)}
+    labels = pd.Categorical([text or UNLABELLED for text in _texts(points["label"])])
     others = [name for name in points if name not in COLUMNS]
     return {
-        "labels": list(codes),
+        "labels": labels.categories.tolist(),
         "colours": [to_hex(colour) for colour in COLOURS],
         "x": _positions(points["x"]),
         "y": _positions(points["y"]),
-        "label": [codes[name] for name in labels],
+        "label": labels.codes.tolist(),
         "id": _texts(points["id"]),
         "prediction": _texts(points["prediction"]),
         "others": [[str(name).replace("_", " "), _texts(points[name])] for name in others],
     }
 
 
-def _labels(values: pd.Series) -> pd.Series:
-    """Labels as categories: in their own order where they have one, else in the alphabet's."""
-    texts = pd.Series([text or UNLABELLED for text in _texts(values)])
-    known = values.cat.categories if isinstance(values.dtype, pd.CategoricalDtype) else ()
-    order = dict.fromkeys([*map(str, known), *sorted(set(texts))])
-    return texts.astype(pd.CategoricalDtype([name for name in order if name in set(texts)]))
-
-
 def _positions(values: pd.Series) -> list[int]:
     """Numbers brought to the range of the grid."""
-    values = values.to_numpy(dtype=float)
     span = np.ptp(values) or 1.0
     return np.rint((values - values.min()) / span * _GRID).astype(int).tolist()
 
@@ -209,14 +161,6 @@ def _text(value: object) -> str:
     if not isinstance(value, (float, np.floating)):
         return str(value)
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def _trials(thumb: int) -> Iterator[tuple[int, int]]:
-    """Sides and qualities to try: quality is given up first, then the side."""
-    for quality in QUALITIES:
-        yield thumb, quality
-    for side in range(thumb - 8, SMALLEST - 1, -8):
-        yield side, QUALITIES[-1]
 
 
 def _fragment(content: dict, sheet: bytes) -> str:
@@ -247,21 +191,14 @@ def _json(content: dict) -> str:
     return text
 
 
-def thumbnails(paths: Sequence[Path], side: int) -> list[Image.Image]:
+def thumbnails(paths: Sequence[Path]) -> list[Image.Image]:
     """Images as the encoder is given them (squares with black borders), made small.
-
-    Args:
-        paths: Image files.
-        side: Width and height in pixels.
 
     Returns:
         One image a path, "L" where the file is grey and "RGB" where it is not.
-
-    Raises:
-        ImageError: If an image is missing or cannot be decoded.
     """
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(partial(_thumbnail, side=side), paths))
+        return list(pool.map(lambda path: _small(read_square(path), SIDE), paths))
 
 
 def contact_sheet(pictures: Sequence[Image.Image], side: int, quality: int) -> tuple[bytes, int]:
@@ -290,11 +227,5 @@ def contact_sheet(pictures: Sequence[Image.Image], side: int, quality: int) -> t
     return buffer.getvalue(), columns
 
 
-def _thumbnail(path: Path, side: int) -> Image.Image:
-    return _small(read_square(path), side)
-
-
 def _small(picture: Image.Image, side: int) -> Image.Image:
-    if picture.size == (side, side):
-        return picture
     return picture.resize((side, side), Image.Resampling.LANCZOS)

@@ -4,8 +4,6 @@ Whatever looks clustered on a map is measured here on the vectors themselves, wi
 over patients.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 from sklearn.cluster import KMeans
@@ -20,8 +18,8 @@ from fetalclip_nb.experiments.embeddings.neighbours import (
     neighbours,
     permuted_excess,
 )
-from fetalclip_nb.stats.patients import patient_scores
-from fetalclip_nb.stats.scores import RESAMPLES, Score, interval, ratio
+from fetalclip_nb.stats.patients import patient_means, patient_scores
+from fetalclip_nb.stats.scores import Score, Statistic, interval, mean_of_defined, ratio
 
 
 def cluster_scores(
@@ -33,7 +31,6 @@ def cluster_scores(
     within: np.ndarray | None = None,
     metric: str = "euclidean",
     seed: int = 0,
-    resamples: int = RESAMPLES,
 ) -> dict[str, Score]:
     """How well images of one label lie together, in numbers with intervals over patients.
 
@@ -51,8 +48,7 @@ def cluster_scores(
         k: Neighbours that purity looks at.
         within: Group of each image, such as its plane: what can the label be told by in it?
         metric: "euclidean" or "cosine" (vectors are then normalised before k-means).
-        seed: Seed of k-means and of the permutations.
-        resamples: Number of bootstrap resamples.
+        seed: Of k-means and of the permutations.
 
     Returns:
         Scores by name. "purity" is the mean of `knn_purity`, "purity_chance" the same for
@@ -70,23 +66,16 @@ def cluster_scores(
 
     Raises:
         DataError: If the labels do not differ, or all images are of one patient.
-        ParameterError: If k or the metric is impossible.
 
     Source: Rousseeuw, 1987 (silhouette); Hubert and Arabie, 1985 (adjusted Rand index).
     """
-    prepared, labels = comparable(vectors, metric, labels, patients), codes(labels)
+    labels = codes(labels)
     kinds = int(labels.max()) + 1
     if not 2 <= kinds < len(labels):
         raise DataError(
             "Labels do not make clusters",
             expected="at least two labels, and fewer than images",
             found=f"{kinds} labels of {len(labels)} images",
-        )
-    if len(np.unique(patients)) < 2:
-        raise DataError(
-            "Images have no neighbours of other patients",
-            expected="images of at least two patients",
-            found=f"{len(labels)} images of one",
         )
     groupings = {"purity": None} | ({} if within is None else {"purity_within": within})
     parts, sizes = [], {}
@@ -97,25 +86,20 @@ def cluster_scores(
         parts += [pure, chance, np.where(np.isnan(pure), np.nan, 1.0)]
         sizes |= dict.fromkeys(_names(name), int(np.isfinite(pure).sum()))
     parts.append(silhouette_samples(vectors, labels, metric=metric))
-    found = KMeans(kinds, n_init=10, random_state=seed).fit_predict(prepared)
-    cells = np.eye(kinds**2)[labels * kinds + found]
+    means = KMeans(kinds, n_init=10, random_state=seed)
+    clusters = means.fit_predict(comparable(vectors, metric))
+    cells = np.eye(kinds**2)[labels * kinds + clusters]
     items = np.concatenate([np.nan_to_num(np.stack(parts, axis=1)), cells], axis=1)
-    outcome = patient_scores(
-        items[:, None],
-        patients,
-        _statistic(tuple(groupings), kinds),
-        n=sizes,
-        resamples=resamples,
-    )
+    statistic = _statistic(list(groupings), kinds)
+    outcome = patient_scores(items[:, None], patients, statistic, n=sizes)
     scores = {
         name: entry.score if name.startswith("purity") else entry.score.in_unit("")
         for name, entry in outcome.items()
     }
-    if "excess_within" in scores:
+    if excess := scores.get("excess_within"):
         drawn = permuted_excess(near, labels, patients, within=within, seed=seed)
-        sizes = {"n": scores["excess_within"].n, "groups": scores["excess_within"].groups}
-        middle = float(np.nanmedian(drawn))
-        scores["excess_within/permuted"] = interval(middle, drawn, **sizes).in_unit("")
+        range_ = interval(float(np.nanmedian(drawn)), drawn, n=excess.n, groups=excess.groups)
+        scores["excess_within/permuted"] = range_.in_unit("")
     return scores
 
 
@@ -127,53 +111,33 @@ def gap_scores(
     k: int = 10,
     metric: str = "euclidean",
     unit: str = "",
-    resamples: int = RESAMPLES,
 ) -> dict[str, Score]:
     """How far a number, such as an age, differs between neighbours, with intervals.
 
     Args:
         vectors: Shape (N, D).
-        values: Number of each image in any unit, shape (N,).
+        values: Finite number of each image in any unit, shape (N,).
         patients: Patient of each image, shape (N,), at least two.
         k: Neighbours of other patients that are looked at.
         metric: "euclidean" or "cosine".
         unit: Of the values ("days", "px").
-        resamples: Number of bootstrap resamples of patients.
 
     Returns:
         "gap", the mean absolute difference to the neighbours, and "gap_chance", that to all
         images of other patients, in the unit of the values.
-
-    Raises:
-        DataError: If there is only one patient or a value is not finite.
     """
-    values, owner = np.asarray(values, dtype=np.float64), codes(patients)
-    if owner.max() == 0 or not np.isfinite(values).all():
-        raise DataError(
-            "Values cannot be compared between patients",
-            expected="finite numbers of at least two patients",
-            found=f"{owner.max() + 1} patients, {int((~np.isfinite(values)).sum())} not finite",
-        )
+    owner = codes(patients)
     found = neighbours(vectors, patients, k, metric=metric)
-    differences = np.abs(values[found] - values[:, None])
-    gap = ratio(np.where(found >= 0, differences, 0).sum(1), (found >= 0).sum(1))
+    near = np.where(found >= 0, np.abs(values[found] - values[:, None]), np.nan)
     pairs = zip(values, owner, strict=True)
     chance = [np.abs(values[owner != own] - value).mean() for value, own in pairs]
-    items = np.stack([gap, chance, np.ones(len(values))], axis=1)[:, None]
-
-    def statistic(sums: np.ndarray) -> dict[str, np.ndarray]:
-        return {"gap": sums[..., 0] / sums[..., 2], "gap_chance": sums[..., 1] / sums[..., 2]}
-
-    outcome = patient_scores(items, patients, statistic, resamples=resamples)
-    return {name: entry.score.in_unit(unit) for name, entry in outcome.items()}
+    gaps = {"gap": mean_of_defined(near), "gap_chance": np.array(chance)}
+    means = patient_means(gaps, patients)
+    return {name: units["patient"].in_unit(unit) for name, units in means.items()}
 
 
 def strays(
-    vectors: np.ndarray,
-    labels: np.ndarray,
-    patients: np.ndarray,
-    *,
-    metric: str = "euclidean",
+    vectors: np.ndarray, labels: np.ndarray, patients: np.ndarray, *, metric: str
 ) -> pd.DataFrame:
     """How deep each image lies among images of another label.
 
@@ -184,15 +148,14 @@ def strays(
         metric: "euclidean" or "cosine".
 
     Returns:
-        Columns row, label, silhouette, nearest (row of the nearest image of another patient, -1
-        for none) and nearest_label; the lowest silhouette first.
+        Columns row, label, silhouette, nearest (row of the nearest image of another patient) and
+        nearest_label; the lowest silhouette first.
     """
-    labels = np.asarray(labels)
     depth = silhouette_samples(vectors, labels, metric=metric)
     rows = np.argsort(depth, kind="stable")
     nearest = neighbours(vectors, patients, 1, metric=metric)[rows, 0]
     columns = {"row": rows, "label": labels[rows], "silhouette": depth[rows], "nearest": nearest}
-    return pd.DataFrame(columns).assign(nearest_label=np.where(nearest >= 0, labels[nearest], ""))
+    return pd.DataFrame(columns).assign(nearest_label=labels[nearest])
 
 
 def adjusted_rand(cells: np.ndarray) -> np.ndarray:
@@ -208,32 +171,27 @@ def adjusted_rand(cells: np.ndarray) -> np.ndarray:
     >>> adjusted_rand(np.array([[2, 0], [0, 2]])).item()
     1.0
     """
-    together, rows, columns = (
-        _pairs(counts)
-        for counts in (cells.reshape(*cells.shape[:-2], -1), cells.sum(-1), cells.sum(-2))
-    )
+    parts = (cells.reshape(*cells.shape[:-2], -1), cells.sum(-1), cells.sum(-2))
+    together, rows, columns = map(_pairs, parts)
     every = _pairs(cells.sum((-2, -1))[..., None])
     expected = rows * columns / np.maximum(every, 1)
     best = (rows + columns) / 2
     return np.where(best == expected, 1.0, ratio(together - expected, best - expected))
 
 
-def _statistic(
-    groupings: tuple[str, ...], kinds: int
-) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+def _statistic(groupings: list[str], kinds: int) -> Statistic:
     """Scores from sums of shape (R, 1, W): three columns a grouping, silhouette, cells."""
 
     def statistic(sums: np.ndarray) -> dict[str, np.ndarray]:
-        found = {}
+        scores, end = {}, 3 * len(groupings)
         for i, name in enumerate(groupings):
             pure, chance, known = np.moveaxis(sums[..., 3 * i : 3 * i + 3], -1, 0)
             pure, chance = ratio(pure, known), ratio(chance, known)
             excess = ratio(pure - chance, 1 - chance)
-            found |= dict(zip(_names(name), (pure, chance, excess), strict=True))
-        cells = sums[..., 3 * len(groupings) + 1 :]
-        found["silhouette"] = sums[..., 3 * len(groupings)] / cells.sum(-1)
-        found["ari"] = adjusted_rand(cells.reshape(*cells.shape[:-1], kinds, kinds))
-        return found
+            scores |= dict(zip(_names(name), (pure, chance, excess), strict=True))
+        cells = sums[..., end + 1 :].reshape(*sums.shape[:-1], kinds, kinds)
+        silhouette = sums[..., end] / cells.sum((-2, -1))
+        return scores | {"silhouette": silhouette, "ari": adjusted_rand(cells)}
 
     return statistic
 

@@ -30,13 +30,16 @@ class Collection:
 
     Attributes:
         whole: The data set of planes, as read.
-        images: "planes" (with "other") and "brain" (the named sub-planes) to their images.
         heads: All heads, as read; None where none were given.
     """
 
     whole: Dataset
-    images: dict[str, Dataset]
     heads: Dataset | None
+
+    @cached_property
+    def images(self) -> dict[str, Dataset]:
+        """Images of the parts "planes" (with "other") and "brain" (the named sub-planes)."""
+        return {"planes": six_planes(self.whole), "brain": brain_subplanes(self.whole)}
 
     @property
     def planes(self) -> pd.DataFrame:
@@ -54,12 +57,11 @@ class Collection:
         return [name for name in ("machine", "operator") if self.planes[name].nunique() > 1]
 
     @property
-    def known(self) -> dict[str, np.ndarray]:
+    def known(self) -> dict[str, pd.Series]:
         """Plane, machine and operator of each image, for the colours of a map."""
-        columns = {"plane": "label"} | {name: name for name in self.beside}
-        return {title: self.planes[name].to_numpy() for title, name in columns.items()}
+        return {"plane": self.planes["label"], **self.planes[self.beside]}
 
-    @cached_property
+    @property
     def counted(self) -> np.ndarray:
         """Which heads are of 100 to 342 mm, boolean."""
         return counted(self.heads)
@@ -71,12 +73,6 @@ class Collection:
         side = table[["width", "height"]].max(axis=1)
         pixels = table["hc_mm"] / table["pixel_mm"] * INPUT_SIDE / side
         return table.assign(days=gestational_age(table["hc_mm"].to_numpy()), pixels=pixels)
-
-
-def collect(planes: Dataset, heads: Dataset | None) -> Collection:
-    """Take planes, brain sub-planes and heads together."""
-    images = {"planes": six_planes(planes), "brain": brain_subplanes(planes)}
-    return Collection(planes, images, heads)
 
 
 def embed(
@@ -98,16 +94,13 @@ def embed(
     """
     vectors: Vectors = {}
     for model in models:
-        embedded = image_embeddings(
-            model, collection.whole, cache_dir=cache_dir, batch_size=batch_size
-        )
+        options = {"cache_dir": cache_dir, "batch_size": batch_size}
+        embedded = image_embeddings(model, collection.whole, **options)
         for part, images in collection.images.items():
             vectors[model.name, part] = embedded.of(images)
             stem = export / f"embeddings-{slug(model.name)}-{part}"
             export_embeddings(stem, embedded, images)
         if collection.heads:
-            heads = image_embeddings(
-                model, collection.heads, cache_dir=cache_dir, batch_size=batch_size
-            )
-            vectors[model.name, "heads"] = heads.of(collection.heads)
+            heads = image_embeddings(model, collection.heads, **options)
+            vectors[model.name, "heads"] = heads.vectors
     return vectors

@@ -56,7 +56,7 @@ def panels(
     for row, (name, points) in zip(grid, coordinates.items(), strict=True):
         order = np.random.default_rng(seed).permutation(len(points))
         for axis, values in zip(row, known.values(), strict=True):
-            _draw(axis, points[order], values[order], values)
+            _draw(axis, points[order], values[order])
         row[0].set_ylabel(f"{name}\n{axes}".strip(), fontsize=9)
     for column, (title, values) in zip(grid.T, known.items(), strict=True):
         column[0].set_title(title, fontsize=9)
@@ -75,29 +75,23 @@ def head_maps(maps: Maps, collection: Collection, *, seed: int = 0) -> Figure:
     return panels(points, known, axes="UMAP", seed=seed)
 
 
-def cluster_panels(
-    scores: Mapping[str, Mapping[str, Score]],
-    labellings: Sequence[str],
-    panels: Mapping[str, str] = PANELS,
-) -> Figure:
+def cluster_panels(scores: Mapping[str, Mapping[str, Score]], labellings: Sequence[str]) -> Figure:
     """One panel a score, one line a labelling, one marker a model; grey is the chance level.
 
     Args:
-        scores: Model to scores named LABELLING/SCORE, as a result file has them.
+        scores: Model to scores named LABELLING/SCORE.
         labellings: Names of the lines, such as "planes"; what has no score has no marker.
-        panels: Score ("purity", "silhouette", ...) to the name of its axis. The chance level
-            is the score of that name followed by "_chance" where there is one, else 0.
     """
     figure, axes = plt.subplots(
         1,
-        len(panels),
+        len(PANELS),
         figsize=(WIDTH, (0.2 * len(scores) + 0.16) * len(labellings) + 1.3),
         sharey=True,
         squeeze=False,
         layout="constrained",
     )
     step = 0.6 / max(len(scores), 2)
-    for axis, (name, title) in zip(axes[0], panels.items(), strict=True):
+    for axis, (name, title) in zip(axes[0], PANELS.items(), strict=True):
         first = next(iter(scores.values()))
         for line, labelling in enumerate(labellings):
             chance = first.get(f"{labelling}/{name}_chance")
@@ -107,10 +101,8 @@ def cluster_panels(
         for i, ((model, found), colour, marker) in enumerate(styles):
             lines = [n for n, labelling in enumerate(labellings) if f"{labelling}/{name}" in found]
             shown = [found[f"{labellings[n]}/{name}"] for n in lines]
-            value, low, high = (
-                np.array([getattr(score, end) for score in shown])
-                for end in ("value", "low", "high")
-            )
+            ends = [(score.value, score.low, score.high) for score in shown]
+            value, low, high = np.reshape(ends, (-1, 3)).T
             axis.errorbar(
                 value,
                 np.array(lines) + (i - (len(scores) - 1) / 2) * step,
@@ -129,16 +121,15 @@ def cluster_panels(
     return figure
 
 
-def _draw(axis: plt.Axes, points: np.ndarray, values: np.ndarray, every: np.ndarray) -> None:
-    """One map; the scale of its colours is that of every value."""
+def _draw(axis: plt.Axes, points: np.ndarray, values: np.ndarray) -> None:
     width, height = axis.figure.get_size_inches()
     rows, columns = axis.get_gridspec().get_geometry()
     size = float(np.clip(_INK * (width / columns) * (height / rows) / len(points), 2, 16))
-    if _is_text(every):
-        palette = _palette(every)
+    if _is_text(values):
+        palette = _palette(values)
         style = {"c": [palette[value] for value in values]}
     else:
-        style = {"c": values, "cmap": "viridis", "norm": _scale(every)}
+        style = {"c": values, "cmap": "viridis", "norm": _scale(values)}
     axis.scatter(*points.T, s=size, linewidths=0, alpha=0.8, rasterized=True, **style)
     axis.set(xticks=[], yticks=[])
 
@@ -149,12 +140,11 @@ def _explain(figure: Figure, column: np.ndarray, values: np.ndarray, title: str)
         picture = plt.cm.ScalarMappable(_scale(values), "viridis")
         figure.colorbar(picture, ax=list(column), label=title, location="bottom", shrink=0.9)
         return
-    handles = [
-        plt.Line2D([], [], marker="o", ls="", ms=5, color=colour, label=name)
-        for name, colour in _palette(values).items()
-    ]
+    palette = _palette(values)
+    handles = [plt.Line2D([], [], marker="o", ls="", ms=5, color=c) for c in palette.values()]
     column[-1].legend(
-        handles=handles,
+        handles,
+        palette,
         loc="upper center",
         bbox_to_anchor=(0.5, -0.02),
         fontsize=8,
@@ -168,8 +158,8 @@ def _explain(figure: Figure, column: np.ndarray, values: np.ndarray, title: str)
 def _palette(values: np.ndarray) -> dict[str, tuple]:
     """A colour a value, in the order of their names; no colour twice."""
     names = sorted(set(values.tolist()))
-    found = COLOURS if len(names) <= len(COLOURS) else sns.husl_palette(len(names))
-    return dict(zip(names, found, strict=False))
+    palette = COLOURS if len(names) <= len(COLOURS) else sns.husl_palette(len(names))
+    return dict(zip(names, palette, strict=False))
 
 
 def _scale(values: np.ndarray) -> Normalize:

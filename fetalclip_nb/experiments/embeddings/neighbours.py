@@ -7,7 +7,7 @@ anatomy): a neighbour of the same patient would give the label away, so it does 
 import numpy as np
 from sklearn.metrics import pairwise_distances_chunked
 
-from fetalclip_nb.errors import ParameterError, ShapeError
+from fetalclip_nb.errors import DataError, ParameterError
 from fetalclip_nb.models.similarity import normalise
 from fetalclip_nb.stats.scores import ratio
 
@@ -42,12 +42,12 @@ def neighbours(
 
     Raises:
         ParameterError: If k or the metric is impossible.
-        ShapeError: If vectors, patients and groups differ in number or are not finite.
+        DataError: If all images are of one patient.
 
     >>> neighbours(np.array([[0.0], [1.0], [3.0]]), np.array(["a", "a", "b"]), 2).tolist()
     [[2, -1], [2, -1], [1, 0]]
     """
-    vectors = comparable(vectors, metric, patients, *([] if within is None else [within]))
+    vectors = comparable(vectors, metric)
     if not 1 <= k < len(vectors):
         raise ParameterError(
             "Impossible number of neighbours",
@@ -55,8 +55,9 @@ def neighbours(
             expected=f"1 to {len(vectors) - 1} for {len(vectors)} images",
             found=k,
         )
-    owner = codes(patients)
-    group = np.zeros_like(owner) if within is None else codes(within)
+    owner, group = codes(patients), _groups(within, len(vectors))
+    if owner.max() == 0:
+        raise DataError("Images of at least two patients are needed", found=f"{len(owner)} of one")
 
     def nearest(distances: np.ndarray, start: int) -> np.ndarray:
         rows = slice(start, start + len(distances))
@@ -64,9 +65,8 @@ def neighbours(
         distances = np.where(barred, np.inf, distances)
         found = np.argpartition(distances, k - 1, axis=1)[:, :k]
         near = np.take_along_axis(distances, found, axis=1)
-        order = np.argsort(near, axis=1)
         found = np.where(np.isinf(near), -1, found)
-        return np.take_along_axis(found, order, axis=1)
+        return np.take_along_axis(found, np.argsort(near, axis=1), axis=1)
 
     chunks = pairwise_distances_chunked(vectors, reduce_func=nearest, working_memory=_MEMORY_MIB)
     return np.concatenate(list(chunks))
@@ -97,7 +97,7 @@ def expected_purity(
     Args:
         labels: Label of each image, shape (N,).
         patients: Patient of each image, shape (N,).
-        within: Group of each image; None for a single one.
+        within: Group of each image, shape (N,); None for a single one.
 
     Returns:
         Share of the images of other patients (in the group) that have the image's label,
@@ -106,8 +106,7 @@ def expected_purity(
     >>> expected_purity(np.array(["x", "x", "y"]), np.array(["a", "b", "c"])).tolist()
     [0.5, 0.5, 0.0]
     """
-    owner, labels = codes(patients), codes(labels)
-    group = np.zeros_like(owner) if within is None else codes(within)
+    owner, labels, group = codes(patients), codes(labels), _groups(within, len(labels))
     both = group * (labels.max() + 1) + labels
     return ratio(_others(both, owner), _others(group, owner))
 
@@ -117,7 +116,7 @@ def permuted_excess(
     labels: np.ndarray,
     patients: np.ndarray,
     *,
-    within: np.ndarray | None = None,
+    within: np.ndarray,
     permutations: int = PERMUTATIONS,
     seed: int = 0,
 ) -> np.ndarray:
@@ -129,22 +128,20 @@ def permuted_excess(
     images and exchange their labels.
 
     Args:
-        found: As `neighbours` gives them, shape (N, k).
+        found: As `neighbours` gives them within these groups, shape (N, k).
         labels: Label of each image, shape (N,).
         patients: Patient of each image, shape (N,).
-        within: Group of each image, the one that neighbours were looked for in.
-        permutations: Number of permutations of the patients.
-        seed: Seed of the permutations.
+        within: Group of each image, shape (N,).
+        permutations: How many.
+        seed: Of the permutations.
 
     Returns:
-        (purity - chance) / (1 - chance) of each permutation, float64 of shape (permutations,);
-        NaN where chance is 1.
+        (purity - chance) / (1 - chance) of each permutation, float64; NaN where chance is 1.
 
     Source: Good, Permutation, Parametric and Bootstrap Tests of Hypotheses, 2005 (whole blocks
     are exchanged where only these are exchangeable).
     """
-    labels, owner = codes(labels), codes(patients)
-    group = None if within is None else codes(within)
+    labels, owner, group = codes(labels), codes(patients), codes(within)
     rng, excess = np.random.default_rng(seed), np.empty(permutations)
     for i in range(permutations):
         drawn = labels[exchanged(owner, rng.permutation(owner.max() + 1))]
@@ -178,32 +175,15 @@ def exchanged(owner: np.ndarray, donors: np.ndarray) -> np.ndarray:
     return order[starts[donor] + place * sizes[donor] // sizes[owner]]
 
 
-def comparable(vectors: np.ndarray, metric: str, *columns: np.ndarray) -> np.ndarray:
-    """Vectors whose Euclidean distances are in the order of a metric's.
-
-    Args:
-        vectors: Shape (N, D).
-        metric: "euclidean" or "cosine".
-        columns: What has one entry an image.
-
-    Returns:
-        float32 of shape (N, D), of unit length for "cosine".
+def comparable(vectors: np.ndarray, metric: str) -> np.ndarray:
+    """Vectors (N, D) as float32 whose Euclidean distances are in the order of a metric's.
 
     Raises:
         ParameterError: If the metric is unknown.
-        ShapeError: If the columns differ in length or vectors are not finite.
     """
-    vectors = np.asarray(vectors, dtype=np.float32)
     if metric not in METRICS:
         raise ParameterError("Unknown distance", expected=", ".join(METRICS), found=metric)
-    lengths = [len(column) for column in columns]
-    if vectors.ndim != 2 or set(lengths) != {len(vectors)} or not np.isfinite(vectors).all():
-        raise ShapeError(
-            "Vectors and their labels or patients do not fit",
-            expected="finite vectors of shape (N, D), one label and patient each",
-            found=f"vectors {vectors.shape}, columns of length {lengths}",
-        )
-    return normalise(vectors) if metric == "cosine" else vectors
+    return normalise(vectors) if metric == "cosine" else np.asarray(vectors, dtype=np.float32)
 
 
 def codes(values: np.ndarray) -> np.ndarray:
@@ -213,6 +193,10 @@ def codes(values: np.ndarray) -> np.ndarray:
     [1, 0, 1]
     """
     return np.unique(np.asarray(values), return_inverse=True)[1]
+
+
+def _groups(within: np.ndarray | None, n: int) -> np.ndarray:
+    return np.zeros(n, np.intp) if within is None else codes(within)
 
 
 def _others(keys: np.ndarray, owner: np.ndarray) -> np.ndarray:

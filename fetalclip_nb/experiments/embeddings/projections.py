@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.decomposition import PCA
 
-from fetalclip_nb.errors import ParameterError, ShapeError
+from fetalclip_nb.errors import DataError, ParameterError
 from fetalclip_nb.files import cached, key
 
 _LIBRARIES = ("umap-learn", "pynndescent", "scikit-learn")  # a map depends on each
@@ -22,13 +22,11 @@ class Maps:
 
     Attributes:
         umap: (Model, part) to points, float32 of shape (N, 2).
-        pca: (Model, part) to points, float32 of shape (N, 2).
-        shares: (Model, part) to the shares of the variance of both principal components.
+        pca: (Model, part) to points and the share of the variance that each axis has.
     """
 
     umap: dict[tuple[str, str], np.ndarray]
-    pca: dict[tuple[str, str], np.ndarray]
-    shares: dict[tuple[str, str], np.ndarray]
+    pca: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]
 
     def umaps(self, part: str) -> dict[str, np.ndarray]:
         """Model to UMAP of a part: "planes", "brain" or "heads"."""
@@ -36,16 +34,16 @@ class Maps:
 
     def pcas(self, part: str) -> dict[str, np.ndarray]:
         """Model, with the shares of the variance in percent, to principal components."""
-        titles = {
-            key: f"{key[0]}\nPCA, {100 * one:.0f} and {100 * two:.0f} %"
-            for key, (one, two) in self.shares.items()
+        return {
+            f"{model}\nPCA, {100 * one:.0f} and {100 * two:.0f} %": points
+            for (model, of), (points, (one, two)) in self.pca.items()
+            if of == part
         }
-        return {titles[key]: points for key, points in self.pca.items() if key[1] == part}
 
     def of(self, model: str) -> dict[str, np.ndarray]:
         """Both maps of all planes by one model, by title."""
         key = model, "planes"
-        return {"UMAP": self.umap[key], "principal components": self.pca[key]}
+        return {"UMAP": self.umap[key], "principal components": self.pca[key][0]}
 
 
 def project(
@@ -56,55 +54,45 @@ def project(
     neighbours: int,
     min_dist: float,
 ) -> Maps:
-    """Both maps of every model and part; a UMAP is computed once for the same vectors.
+    """Both maps of every model and part.
+
+    A UMAP is computed once for the same vectors, settings and releases of its libraries.
 
     Args:
-        vectors: (Model, part) to embeddings, shape (N, D).
+        vectors: (Model, part) to embeddings, float32 of shape (N, D).
         cache_dir: Folder that all notebooks share.
         seed: Seed of the layout.
         neighbours: Nearest vectors whose distances UMAP keeps.
         min_dist: Least distance of points on the UMAP.
     """
-    umaps = {
-        key: cached_projection(rows, cache_dir, seed=seed, neighbours=neighbours, min_dist=min_dist)
-        for key, rows in vectors.items()
-    }
-    components = {key: pca(rows) for key, rows in vectors.items()}
-    return Maps(
-        umaps,
-        {key: points for key, (points, _) in components.items()},
-        {key: shares for key, (_, shares) in components.items()},
-    )
+    settings = {"seed": seed, "neighbours": neighbours, "min_dist": min_dist}
+    versions = {name: metadata.version(name) for name in _LIBRARIES}
+    maps = Maps({}, {})
+    for part, rows in vectors.items():
+        path = Path(cache_dir) / "projections" / f"umap-{key(settings | versions, rows)}.npy"
+        maps.umap[part] = cached(path, lambda rows=rows: umap(rows, **settings))
+        maps.pca[part] = pca(rows)
+    return maps
 
 
-def pca(vectors: np.ndarray, components: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """Principal components: the directions in which the vectors differ most.
-
-    Args:
-        vectors: Shape (N, D), finite.
-        components: Number of directions, at most N and D.
+def pca(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both directions in which vectors (N, D) differ most.
 
     Returns:
-        Coordinates about the mean, float32 of shape (N, components), and the share of the
-        whole variance that each direction has, float32 of shape (components,).
+        Coordinates about the mean, float32 of shape (N, 2), and the share of the whole variance
+        that each direction has, float32 of shape (2,).
 
-    Raises:
-        ShapeError: If there are too few or no finite vectors.
-
-    >>> coordinates, share = pca(np.array([[0, 0], [2, 0], [4, 0], [6, 0]]), 1)
-    >>> coordinates.ravel().tolist(), share.tolist()
-    ([-3.0, -1.0, 1.0, 3.0], [1.0])
+    >>> coordinates, share = pca(np.array([[0, 1], [2, 1], [4, 1], [6, 1]]))
+    >>> coordinates[:, 0].tolist(), share.tolist()
+    ([-3.0, -1.0, 1.0, 3.0], [1.0, 0.0])
     """
-    vectors = _checked(vectors)
     # The whole decomposition, since the approximate ones depend on chance.
-    fitted = PCA(components, svd_solver="full").fit(vectors)
+    fitted = PCA(2, svd_solver="full").fit(vectors)
     share = fitted.explained_variance_ratio_.astype(np.float32)
     return fitted.transform(vectors).astype(np.float32), share
 
 
-def umap(
-    vectors: np.ndarray, *, seed: int = 0, neighbours: int = 15, min_dist: float = 0.1
-) -> np.ndarray:
+def umap(vectors: np.ndarray, *, seed: int, neighbours: int, min_dist: float) -> np.ndarray:
     """UMAP in two dimensions: near images stay near; far distances and sizes mean little.
 
     Args:
@@ -117,12 +105,15 @@ def umap(
         Coordinates without a unit, float32 of shape (N, 2).
 
     Raises:
-        ShapeError: If there are fewer than four vectors or some are not finite.
+        DataError: If there are fewer than four vectors.
         ParameterError: If a setting is out of its range.
 
     Source: McInnes, Healy and Melville, UMAP (arXiv 1802.03426); library umap-learn.
     """
-    vectors = _checked(vectors)
+    if len(vectors) < _FEWEST:
+        raise DataError(
+            "Too few images for a map", expected=f"at least {_FEWEST}", found=len(vectors)
+        )
     if neighbours < 2 or not 0 <= min_dist <= 1:
         raise ParameterError(
             "Impossible settings of UMAP",
@@ -133,55 +124,12 @@ def umap(
     from umap import UMAP
 
     threads = torch.get_num_threads()
-    layout = UMAP(
-        n_neighbors=min(neighbours, len(vectors) - 1),
-        min_dist=min_dist,
-        random_state=seed,
-        n_jobs=1,
-    )
+    neighbours = min(neighbours, len(vectors) - 1)
+    layout = UMAP(n_neighbors=neighbours, min_dist=min_dist, random_state=seed, n_jobs=1)
     with warnings.catch_warnings():
         # Groups that share no neighbour are what is hoped for here.
         warnings.filterwarnings("ignore", message="Graph is not fully connected")
-        found = layout.fit_transform(vectors).astype(np.float32)
+        points = layout.fit_transform(vectors).astype(np.float32)
     # The library's threads are torch's too, where both use OpenMP, and it sets their number.
     torch.set_num_threads(threads)
-    return found
-
-
-def cached_projection(
-    vectors: np.ndarray,
-    cache_dir: Path,
-    *,
-    seed: int = 0,
-    neighbours: int = 15,
-    min_dist: float = 0.1,
-) -> np.ndarray:
-    """As `umap`, computed once for the same vectors, settings and releases of its libraries.
-
-    Args:
-        vectors: Shape (N, D), finite.
-        cache_dir: Folder that all notebooks share.
-        seed: Seed of the layout.
-        neighbours: Nearest vectors whose distances are kept.
-        min_dist: Least distance of points on the map.
-
-    Returns:
-        float32 of shape (N, 2).
-    """
-    vectors = _checked(vectors)
-    settings = {"seed": seed, "neighbours": neighbours, "min_dist": min_dist}
-    versions = {name: metadata.version(name) for name in _LIBRARIES}
-    name = f"umap-{key(settings | versions, vectors)}.npy"
-    return cached(Path(cache_dir) / "projections" / name, lambda: umap(vectors, **settings))
-
-
-def _checked(vectors: np.ndarray) -> np.ndarray:
-    """Vectors as contiguous float32, so that equal ones have equal bytes."""
-    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    if vectors.ndim != 2 or len(vectors) < _FEWEST or not np.isfinite(vectors).all():
-        raise ShapeError(
-            "Vectors cannot be projected",
-            expected=f"finite numbers of shape (N, D), N at least {_FEWEST}",
-            found=f"shape {vectors.shape}, {int((~np.isfinite(vectors)).sum())} not finite",
-        )
-    return vectors
+    return points

@@ -31,20 +31,15 @@ def label_scores(
         seed: Seed of k-means and of the permutations.
     """
     planes = collection.planes
-    labellings = {
-        "planes": ("planes", planes["label"], None),
-        "brain": ("brain", collection.brains["label"], None),
-    }
-    for name in collection.beside:
-        labellings[name] = ("planes", planes[name], planes["label"].to_numpy())
+    labellings = {"planes": ("planes", "label", None), "brain": ("brain", "label", None)}
+    labellings |= {name: ("planes", name, planes["label"]) for name in collection.beside}
     scores: Scores = {}
     for model in dict.fromkeys(model for model, _ in vectors):
         scores[model] = {}
-        for labelling, (part, labels, within) in labellings.items():
-            patients = collection.images[part].table["patient"]
-            measured = cluster_scores(
-                vectors[model, part], labels, patients, within=within, k=k, metric=metric, seed=seed
-            )
+        for labelling, (part, column, within) in labellings.items():
+            table, rows = collection.images[part].table, vectors[model, part]
+            labels, options = table[column], {"k": k, "metric": metric, "seed": seed}
+            measured = cluster_scores(rows, labels, table["patient"], within=within, **options)
             scores[model] |= {f"{labelling}/{name}": score for name, score in measured.items()}
     return scores
 
@@ -68,12 +63,11 @@ def map_scores(
         metric: Distance of the vectors.
         seed: Seed of k-means.
     """
-    labels = collection.planes["label"].to_numpy()
-    patients = collection.planes["patient"].to_numpy()
-    shown = {f"{vectors.shape[1]} dimensions": (vectors, metric)}
-    shown |= {title: (points, "euclidean") for title, points in maps.items()}
+    labels, patients = collection.planes["label"], collection.planes["patient"]
+    spaces = {f"{vectors.shape[1]} dimensions": (vectors, metric)}
+    spaces |= {title: (points, "euclidean") for title, points in maps.items()}
     scores: Scores = {}
-    for title, (points, distance) in shown.items():
+    for title, (points, distance) in spaces.items():
         measured = cluster_scores(points, labels, patients, k=k, metric=distance, seed=seed)
         scores[title] = {f"planes/{name}": score for name, score in measured.items()}
     return scores
@@ -91,18 +85,14 @@ def head_scores(vectors: Vectors, collection: Collection, *, k: int, metric: str
     Returns:
         Model to age_gap_days, size_gap_px and their chance levels; empty without heads.
     """
-    if collection.heads is None:
-        return {}
-    table = collection.head_table
-    compared = {"age": ("days", "days"), "size": ("pixels", "px")}
     scores: Scores = {}
-    for model in dict.fromkeys(model for model, _ in vectors):
-        near = vectors[model, "heads"][collection.counted]
-        scores[model] = {}
-        for what, (column, unit) in compared.items():
-            values = table[column].to_numpy()
-            gaps = gap_scores(near, values, table["patient"], k=k, metric=metric, unit=unit)
-            scores[model] |= {f"{what}_{name}_{unit}": score for name, score in gaps.items()}
+    for (model, part), rows in vectors.items():
+        if part == "heads":
+            near, table, scores[model] = rows[collection.counted], collection.head_table, {}
+            for what, column, unit in (("age", "days", "days"), ("size", "pixels", "px")):
+                values = table[column].to_numpy()
+                gaps = gap_scores(near, values, table["patient"], k=k, metric=metric, unit=unit)
+                scores[model] |= {f"{what}_{name}_{unit}": gap for name, gap in gaps.items()}
     return scores
 
 
@@ -122,13 +112,9 @@ def plane_answers(
     """
     texts = class_embeddings(text_encoder(model, cache_dir), prompts)
     chances = softmax(zero_shot_logits(normalise(vectors), texts), axis=-1)
-    names = list(prompts)
-    return pd.DataFrame(
-        {
-            "prediction": [names[i] for i in chances.argmax(1)],
-            "confidence": [f"{chance:.0%}" for chance in chances.max(1)],
-        }
-    )
+    confidence = [f"{chance:.0%}" for chance in chances.max(1)]
+    answers = np.array(list(prompts))[chances.argmax(1)]
+    return pd.DataFrame({"prediction": answers, "confidence": confidence})
 
 
 def by_patient(scores: Mapping[str, Score]) -> dict[str, dict[str, Score]]:

@@ -69,9 +69,9 @@ def cluster_table(
         Texts, indexed by labelling and model, with the number of images.
     """
     rows = {
-        (labelling, model): _texts(found, labelling, names)
+        (labelling, model): _texts(of_model, labelling, names)
         for labelling in labellings
-        for model, found in scores.items()
+        for model, of_model in scores.items()
     }
     return pd.DataFrame.from_dict(rows, orient="index").fillna("–")
 
@@ -84,19 +84,16 @@ def others_sentence(scores: Mapping[str, Mapping[str, Score]], labelling: str) -
         labelling: What the images were labelled by.
     """
     parts = []
-    for model, found in list(scores.items())[1:]:
-        texts = [
-            f"{word} {format_value(found[f'{labelling}/{name}'])}" for name, word in _WORDS.items()
-        ]
-        parts.append(f"{model} reaches {', '.join(texts[:-1])} and {texts[-1]}")
+    for model, of_model in list(scores.items())[1:]:
+        purity, silhouette, ari = (
+            format_value(of_model[f"{labelling}/{name}"])
+            for name in ("purity", "silhouette", "ari")
+        )
+        parts.append(
+            f"{model} reaches a purity of {purity}, a silhouette of {silhouette} and an adjusted "
+            f"Rand index of {ari}"
+        )
     return f"For comparison, {'; '.join(parts)}." if parts else "No other model was run."
-
-
-_WORDS = {
-    "purity": "a purity of",
-    "silhouette": "a silhouette of",
-    "ari": "an adjusted Rand index of",
-}
 
 
 def untrained_sentence(models: Sequence[str]) -> str:
@@ -126,7 +123,7 @@ def separation_sentence(scores: Mapping[str, Score], name: str) -> str:
             other labelling within planes, and its permutations.
         name: The other labelling, which is no anatomy ("machine").
 
-    >>> values = {"planes/excess": 0.8, "machine/excess_within": 0.05}
+    >>> values = {"planes/excess": 0.8, "machine/purity": 0.5, "machine/excess_within": 0.05}
     >>> values["machine/excess_within/permuted"] = 0.0
     >>> scores = {key: Score(v, v - 0.1, v + 0.1, v, 9, 9, "") for key, v in values.items()}
     >>> separation_sentence(scores, "machine").split(":")[0]
@@ -135,17 +132,15 @@ def separation_sentence(scores: Mapping[str, Score], name: str) -> str:
     'All images have the same operator.'
     """
     verdict = _verdict(scores, name)
-    if verdict == "same":
-        return f"{_VERDICTS[verdict].format(name)}."
-    if verdict == "unmeasured":
-        return (
-            f"{_VERDICTS[verdict].format(name)}: no plane has images of more than one {name} and "
-            "of more than one patient."
-        )
+    said = verdict.format(name).capitalize()
+    if verdict == _SAME:
+        return f"{said}."
+    if f"{name}/excess_within" not in scores:
+        return f"{said}: no plane has images of more than one {name} and of more than one patient."
     keys = ("planes/excess", f"{name}/excess_within", f"{name}/excess_within/permuted")
     anatomy, other, permuted = (scores[key] for key in keys)
     return (
-        f"{_VERDICTS[verdict].format(name)}: the excess over chance is {_with_interval(anatomy)} "
+        f"{said}: the excess over chance is {_with_interval(anatomy)} "
         f"for planes and, among images of one plane, {_with_interval(other)} for the {name}, "
         f"{'' if _told(other, permuted) else 'not shown to be '}more than by chance (where "
         f"patients exchange their {name}, 95 % of the excesses are {format_interval(permuted)})."
@@ -155,44 +150,34 @@ def separation_sentence(scores: Mapping[str, Score], name: str) -> str:
 def separation_summary(scores: Mapping[str, Score], names: Sequence[str]) -> str:
     """The verdicts of `separation_sentence` for several labellings, in one sentence.
 
-    Args:
-        scores: As for `separation_sentence`.
-        names: The labellings that are no anatomy.
-
     >>> separation_summary({"planes/excess": Score(0.8, 0.7, 0.9, 0.8, 9, 9)}, ["operator"])
     'All images have the same operator.'
     """
     alike: dict[str, list[str]] = {}
     for name in names:
-        alike.setdefault(_VERDICTS[_verdict(scores, name)], []).append(name)
-    same = _VERDICTS["same"]
+        alike.setdefault(_verdict(scores, name), []).append(name)
     parts = [
-        text.format((" and the same " if text == same else " and the ").join(found))
-        for text, found in alike.items()
+        verdict.format((" and the same " if verdict == _SAME else " and the ").join(of))
+        for verdict, of in alike.items()
     ]
-    first, *others = parts
-    return "; ".join([first, *(text[0].lower() + text[1:] for text in others)]) + "."
+    return f"{'; '.join(parts).capitalize()}."
 
 
-_VERDICTS = {
-    "same": "All images have the same {}",
-    "anatomy": "Anatomy is separated more than the {}",
-    "other": "Anatomy is separated less than the {}",
-    "open": "Whether anatomy or the {} is separated more cannot be told",
-    "unmeasured": "Whether anatomy or the {} is separated more cannot be told",
-}
+_SAME = "all images have the same {}"
+_MORE, _LESS = (f"anatomy is separated {word} than the {{}}" for word in ("more", "less"))
+_OPEN = "whether anatomy or the {} is separated more cannot be told"
 
 
 def _verdict(scores: Mapping[str, Score], name: str) -> str:
-    if f"{name}/purity" not in scores and f"{name}/excess_within" not in scores:
-        return "same"
-    anatomy, other = scores.get("planes/excess"), scores.get(f"{name}/excess_within")
-    permuted = scores.get(f"{name}/excess_within/permuted")
-    if anatomy is None or other is None or permuted is None:
-        return "unmeasured"
+    if f"{name}/purity" not in scores:
+        return _SAME
+    anatomy, other = scores["planes/excess"], scores.get(f"{name}/excess_within")
+    if other is None:
+        return _OPEN
     if anatomy.low > other.high:
-        return "anatomy"
-    return "other" if _told(other, permuted) and other.low > anatomy.high else "open"
+        return _MORE
+    told = _told(other, scores[f"{name}/excess_within/permuted"])
+    return _LESS if told and other.low > anatomy.high else _OPEN
 
 
 def _told(other: Score, permuted: Score) -> bool:
@@ -221,11 +206,10 @@ def gap_sentence(scores: Mapping[str, Score], name: str, images: str) -> str:
     )
 
 
-def _texts(found: Mapping[str, Score], labelling: str, names: Sequence[str]) -> dict[str, str]:
-    kept = {name: found[f"{labelling}/{name}"] for name in names if f"{labelling}/{name}" in found}
-    sizes = [score.n for score in kept.values()]
-    texts = {"n": f"{max(sizes):,}"} if sizes else {}
-    for name, score in kept.items():
+def _texts(scores: Mapping[str, Score], labelling: str, names: Sequence[str]) -> dict[str, str]:
+    known = {name: scores[key] for name in names if (key := f"{labelling}/{name}") in scores}
+    texts = {"n": f"{max(score.n for score in known.values()):,}"} if known else {}
+    for name, score in known.items():
         text = with_interval(score, " to ")
         if name.endswith("/permuted"):
             text = format_range(score, " to ")
@@ -268,11 +252,11 @@ def stray_images(
     """Files and titles of images among those of another plane, then of their nearest images.
 
     Args:
-        strays: As given by `clusters.strays`; "other" and images without neighbours are left out.
+        strays: As given by `clusters.strays`; "other" is left out.
         paths: Files of all images.
         most: How many.
     """
-    rows = strays[(strays["label"] != "other") & (strays["nearest"] >= 0)].head(most)
+    rows = strays[strays["label"] != "other"].head(most)
     titles = [f"{row.label}\n{row.silhouette:.2f}" for row in rows.itertuples()]
     titles += [f"nearest:\n{name}" for name in rows["nearest_label"]]
     return [paths[i] for i in (*rows["row"], *rows["nearest"])], titles
@@ -296,10 +280,9 @@ def map_table(
     planes: pd.DataFrame, umap: np.ndarray, pca: np.ndarray, answers: Sequence
 ) -> pd.DataFrame:
     """One row an image: what is known, its places on both maps, the zero-shot answer."""
-    places = np.concatenate([umap, pca], axis=1).T
-    columns = dict(zip(("umap_x", "umap_y", "pca_x", "pca_y"), places, strict=True))
     known = planes[["id", "label", "patient", "machine", "operator"]]
-    return known.assign(**columns, prediction=list(answers))
+    places = dict(zip(("umap_x", "umap_y", "pca_x", "pca_y"), (*umap.T, *pca.T), strict=True))
+    return known.assign(**places, prediction=list(answers))
 
 
 def facts(
@@ -327,7 +310,9 @@ def facts(
     others = others_sentence(scores, "planes")
     note = PHANTOMS if collection.whole.synthetic else ""
     apart = separation_summary(own, ["machine", "operator"])
-    heads_are = kind_of_images(collection.heads) if collection.heads else ""
+    near = "No heads were given."
+    if heads:
+        near = gap_sentence(heads[model], model, kind_of_images(collection.heads))
     return {
         "k": k,
         "distance": distance,
@@ -342,8 +327,6 @@ def facts(
         "others_sentence": others,
         "others_explained": f"{others} {untrained_sentence(list(scores)[1:])}".strip(),
         "others_brain": others_sentence(scores, "brain"),
-        "heads_sentence": gap_sentence(heads[model], model, heads_are)
-        if heads
-        else "No heads were given.",
+        "heads_sentence": near,
         "map_silhouette": f"{maps['UMAP']['planes/silhouette'].value:.2f}",
     }

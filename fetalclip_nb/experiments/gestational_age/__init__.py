@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=["figures", "tables"],
     submod_attrs={
-        "ages": ["counted_heads", "released_scores"],
+        "ages": ["Heads", "released_scores"],
         "answers": ["ask"],
     },
 )

@@ -1,11 +1,9 @@
 """Zero-shot gestational age: which of 175 ages does the caption have to name?"""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.data.hc18 import COUNTED_HC_MM, counted
@@ -21,41 +19,29 @@ INPUT_SIDE = 224
 TOP_AGES = 15
 
 
-@dataclass(frozen=True)
 class Heads:
-    """The heads that count, and what their captions and scores need.
+    """The heads of HC18 that the paper counts, and what their captions and scores need.
+
+    Args:
+        whole: All images, as read.
 
     Attributes:
-        dataset: Heads of 100 to 342 mm.
+        whole: All images.
+        dataset: Heads of 100 to 342 mm, N of them.
+        table: One row an image.
         hc_mm: True head circumference in mm, shape (N,).
         patients: Patient of each image, shape (N,).
         spacings: Pixel spacing that the captions of each image name, N strings.
     """
 
-    dataset: Dataset
-    hc_mm: np.ndarray
-    patients: np.ndarray
-    spacings: list[str]
+    def __init__(self, whole: Dataset) -> None:
+        self.whole, self.dataset = whole, whole.where(counted(whole))
+        self.table = table = self.dataset.table
+        self.hc_mm, self.patients = table["hc_mm"].to_numpy(), table["patient"].to_numpy()
+        self.spacings = prompt_spacing(table["width"], table["height"], table["pixel_mm"])
 
     def __len__(self) -> int:
         return len(self.dataset)
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """One row an image."""
-        return self.dataset.table
-
-
-def counted_heads(whole: Dataset) -> Heads:
-    """Heads of HC18 that the paper counts, 100 to 342 mm.
-
-    Args:
-        whole: All images, as read.
-    """
-    heads = whole.where(counted(whole))
-    table = heads.table
-    spacings = prompt_spacing(table["width"], table["height"], table["pixel_mm"])
-    return Heads(heads, table["hc_mm"].to_numpy(), table["patient"].to_numpy(), spacings)
 
 
 def prompt_spacing(width: np.ndarray, height: np.ndarray, pixel_mm: np.ndarray) -> list[str]:
@@ -91,20 +77,16 @@ def age_embeddings(
     Returns:
         Spacing to unit-norm rows, float32 of shape (T, 175, D).
     """
-    found = {}
+    texts = {}
     for spacing in sorted(set(spacings)):
         sentences = [age_sentence(frame, age, spacing) for frame in templates for age in AGES_DAYS]
         vectors = normalise(encode(sentences))
-        found[spacing] = vectors.reshape(len(templates), len(AGES_DAYS), -1)
-    return found
+        texts[spacing] = vectors.reshape(len(templates), len(AGES_DAYS), -1)
+    return texts
 
 
 def age_similarity(
-    image_vectors: np.ndarray,
-    spacings: Sequence[str],
-    texts: dict[str, np.ndarray],
-    *,
-    templates: Sequence[int] | None = None,
+    image_vectors: np.ndarray, spacings: Sequence[str], texts: dict[str, np.ndarray]
 ) -> np.ndarray:
     """Similarity of each image to each age, averaged over templates.
 
@@ -112,18 +94,16 @@ def age_similarity(
         image_vectors: Unit-norm rows, float32 of shape (N, D).
         spacings: Spacing of each image, N strings.
         texts: As given by `age_embeddings`.
-        templates: Which templates to average; None for all.
 
     Returns:
         100 x cosine, float32 of shape (N, 175).
     """
-    picked = slice(None) if templates is None else list(templates)
     similarity = np.empty((len(spacings), len(AGES_DAYS)), dtype=np.float32)
     spacings = np.asarray(spacings)
     for spacing in np.unique(spacings):
         rows = spacings == spacing
         # The mean of dot products is the dot product with the mean.
-        similarity[rows] = SCALE * image_vectors[rows] @ texts[str(spacing)][picked].mean(0).T
+        similarity[rows] = SCALE * image_vectors[rows] @ texts[str(spacing)].mean(0).T
     return similarity
 
 
@@ -140,6 +120,13 @@ def predict_age(similarity: np.ndarray) -> np.ndarray:
     """
     top = np.argpartition(-similarity, TOP_AGES - 1, axis=1)[:, :TOP_AGES]
     return AGES_DAYS[np.sort(top, axis=1)[:, TOP_AGES // 2]]
+
+
+def predicted_ages(
+    image_vectors: np.ndarray, spacings: Sequence[str], texts: dict[str, np.ndarray]
+) -> np.ndarray:
+    """`predict_age` of `age_similarity`."""
+    return predict_age(age_similarity(image_vectors, spacings, texts))
 
 
 def is_valid(age_days: np.ndarray, hc_mm: np.ndarray) -> np.ndarray:
@@ -159,10 +146,10 @@ def is_valid(age_days: np.ndarray, hc_mm: np.ndarray) -> np.ndarray:
     return (low <= hc_mm) & (hc_mm <= high)
 
 
-def stratum(hc_mm: np.ndarray) -> np.ndarray:
-    """Index of each head's stratum in `STRATA_MM`, integers (N,)."""
-    edges = [low for low, _ in STRATA_MM[1:]]
-    return np.digitize(hc_mm, edges)
+def strata(hc_mm: np.ndarray) -> dict[str, np.ndarray]:
+    """Which heads are in each stratum "LOW-HIGH" of `STRATA_MM`, boolean (N,)."""
+    number = np.digitize(hc_mm, [low for low, _ in STRATA_MM[1:]])
+    return {f"{low:.0f}-{high:.0f}": number == i for i, (low, high) in enumerate(STRATA_MM)}
 
 
 def age_scores(
@@ -183,25 +170,21 @@ def age_scores(
     """
     valid = is_valid(age_days, hc_mm)
     found = {"vpr": scores.share(valid, groups=patients)}
-    strata = stratum(hc_mm)
-    for i, (low, high) in enumerate(STRATA_MM):
-        rows = strata == i
+    for size, rows in strata(hc_mm).items():
         if rows.any():
-            groups = None if patients is None else np.asarray(patients)[rows]
-            found[f"vpr/{low:.0f}-{high:.0f}"] = scores.share(valid[rows], groups=groups)
+            groups = None if patients is None else patients[rows]
+            found[f"vpr/{size}"] = scores.share(valid[rows], groups=groups)
     days = np.abs(age_days - gestational_age(hc_mm))
     found["age_error_days"] = scores.median(days, groups=patients).in_unit("days")
     relative = np.abs(head_circumference(age_days) / hc_mm - 1)
-    found["hc_error"] = scores.median(relative, groups=patients)
-    return found
+    return found | {"hc_error": scores.median(relative, groups=patients)}
 
 
 def both_age_scores(
     age_days: np.ndarray, hc_mm: np.ndarray, patients: np.ndarray | None
 ) -> dict[str, dict[str, scores.Score]]:
     """`age_scores` with both intervals, patients and images resampled."""
-    ages = np.broadcast_to(age_days, hc_mm.shape)
-    return scores.both_units(lambda groups: age_scores(ages, hc_mm, groups), patients)
+    return scores.both_units(lambda groups: age_scores(age_days, hc_mm, groups), patients)
 
 
 def released_ages(folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -209,9 +192,6 @@ def released_ages(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
         Predicted age in days and true head circumference in mm, each of shape (814,).
-
-    Raises:
-        DataError, DownloadError: A file is missing, malformed or not the released one.
     """
     released = released_age_scores(folder)
     low, high = COUNTED_HC_MM

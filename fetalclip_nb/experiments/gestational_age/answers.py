@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.experiments.gestational_age.ages import (
     Heads,
     age_embeddings,
@@ -32,19 +32,20 @@ class Answers:
 
     Attributes:
         similarity: Model to 100 x cosine of each head to each age, shape (N, 175).
-        ages: Model to ages.
         baselines: What never looks at the picture.
         controls: The headline model with the picture taken away.
         sentences: The headline model with one sentence frame at a time.
-        constant_days: The one age that is valid for the most heads.
     """
 
     similarity: dict[str, np.ndarray]
-    ages: dict[str, np.ndarray]
     baselines: dict[str, np.ndarray]
     controls: dict[str, np.ndarray]
     sentences: dict[str, np.ndarray]
-    constant_days: int
+
+    @cached_property
+    def ages(self) -> dict[str, np.ndarray]:
+        """Model to ages."""
+        return {name: predict_age(values) for name, values in self.similarity.items()}
 
     def scores(self, heads: Heads) -> Iterator[tuple[str, str, dict[str, dict[str, Score]]]]:
         """Name, kind and scores of every predictor, in table order."""
@@ -61,7 +62,6 @@ class Answers:
 
 def ask(
     models: Iterable[Model],
-    whole: Dataset,
     heads: Heads,
     frames: Mapping[str, list[str]],
     *,
@@ -73,8 +73,7 @@ def ask(
 
     Args:
         models: One after the other, the headline model first; each is used and let go.
-        whole: All images; they are embedded once, for every chapter.
-        heads: Those that count.
+        heads: Those that count; all images are embedded once, for every chapter.
         frames: Sentence frames, as given by `load_age_templates`.
         cache_dir: Folder of embeddings.
         batch_size: Images in a forward pass.
@@ -83,22 +82,20 @@ def ask(
     Raises:
         DataError: If the heads are of a single patient.
     """
-    constant = best_constant_age(heads.hc_mm)
     spacings = heads.spacings
     baselines = {
-        "constant age": np.full(len(heads), constant),
-        "spacing only": spacing_only_age(np.array(spacings, float), heads.hc_mm, heads.patients),
+        "constant age": np.full(len(heads), best_constant_age(heads.hc_mm)),
+        "spacing only": spacing_only_age(spacings, heads.hc_mm, heads.patients),
     }
-    similarity, controls, sentences = {}, {}, {}
+    answers = Answers({}, baselines, {}, {})
     for model in models:
-        embedded = image_embeddings(model, whole, cache_dir=cache_dir, batch_size=batch_size)
+        embedded = image_embeddings(model, heads.whole, cache_dir=cache_dir, batch_size=batch_size)
         vectors = normalise(embedded.of(heads.dataset))
         encode = text_encoder(model, cache_dir)
         texts = age_embeddings(encode, frames["templates"], spacings)
-        similarity[model.name] = age_similarity(vectors, spacings, texts)
-        if not controls:
+        answers.similarity[model.name] = age_similarity(vectors, spacings, texts)
+        if not answers.controls:
             black = black_embedding(model)
-            controls = control_ages(vectors, black, spacings, texts, seed=seed)
-            sentences = sentence_ages(encode, frames, vectors, spacings)
-    ages = {name: predict_age(values) for name, values in similarity.items()}
-    return Answers(similarity, ages, baselines, controls, sentences, constant)
+            answers.controls.update(control_ages(vectors, black, spacings, texts, seed=seed))
+            answers.sentences.update(sentence_ages(encode, frames, vectors, spacings))
+    return answers

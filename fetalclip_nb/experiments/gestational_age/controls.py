@@ -4,15 +4,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from sklearn.linear_model import LinearRegression
-from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from fetalclip_nb.errors import DataError
-from fetalclip_nb.experiments.gestational_age.ages import (
-    age_embeddings,
-    age_similarity,
-    is_valid,
-    predict_age,
-)
+from fetalclip_nb.experiments.gestational_age.ages import age_embeddings, is_valid, predicted_ages
 from fetalclip_nb.growth import AGES_DAYS, gestational_age
 from fetalclip_nb.models.similarity import normalise
 
@@ -24,7 +19,7 @@ def best_constant_age(hc_mm: np.ndarray) -> int:
 
 
 def spacing_only_age(
-    spacing_mm: np.ndarray, hc_mm: np.ndarray, patients: np.ndarray, *, folds: int = 5
+    spacings: Sequence[str], hc_mm: np.ndarray, patients: np.ndarray
 ) -> np.ndarray:
     """Age from the pixel spacing alone: log-log regression, cross-fitted over patients.
 
@@ -32,10 +27,9 @@ def spacing_only_age(
     method that reads the picture must beat this.
 
     Args:
-        spacing_mm: Spacing at 224 pixels in mm, shape (N,).
+        spacings: Spacing of each image, N strings.
         hc_mm: True head circumference in mm, shape (N,).
-        patients: Patient of each image, shape (N,).
-        folds: Number of folds; no patient is in both fit and prediction.
+        patients: Patient of each image, shape (N,); none is in both fit and prediction.
 
     Returns:
         Age in days, shape (N,).
@@ -43,15 +37,14 @@ def spacing_only_age(
     Raises:
         DataError: If there are fewer than two patients.
     """
-    x = np.log(np.asarray(spacing_mm, dtype=np.float64))[:, None]
-    y = np.log(np.asarray(hc_mm, dtype=np.float64))
-    predicted = np.empty_like(y)
-    folds = min(folds, len(set(patients)))
+    folds = min(5, len(set(patients)))
     if folds < 2:
         raise DataError("Heads of at least two patients are needed", found=f"{folds} patient")
-    for train, test in GroupKFold(folds).split(x, y, patients):
-        predicted[test] = LinearRegression().fit(x[train], y[train]).predict(x[test])
-    return gestational_age(np.exp(predicted))
+    x, y = np.log(np.asarray(spacings, float))[:, None], np.log(hc_mm)
+    split = GroupKFold(folds)
+    return gestational_age(
+        np.exp(cross_val_predict(LinearRegression(), x, y, groups=patients, cv=split))
+    )
 
 
 def control_ages(
@@ -75,15 +68,14 @@ def control_ages(
         Control to predicted age in days (N,): each head with another head's picture, all
         heads with the mean embedding, all heads with a black image.
     """
-    n = len(image_vectors)
-    shuffled = image_vectors[np.random.default_rng(seed).permutation(n)]
-    mean = np.tile(normalise(image_vectors.mean(0, keepdims=True)), (n, 1))
-    black = np.tile(black_vector, (n, 1))
-    pictures = {"shuffled images": shuffled, "mean embedding": mean, "black image": black}
-    return {
-        name: predict_age(age_similarity(vectors, spacings, texts))
-        for name, vectors in pictures.items()
+    shuffled = np.random.default_rng(seed).permutation(len(image_vectors))
+    mean = normalise(image_vectors.mean(0, keepdims=True))
+    pictures = {
+        "shuffled images": image_vectors[shuffled],
+        "mean embedding": np.broadcast_to(mean, image_vectors.shape),
+        "black image": np.broadcast_to(black_vector, image_vectors.shape),
     }
+    return {name: predicted_ages(vectors, spacings, texts) for name, vectors in pictures.items()}
 
 
 def sentence_ages(
@@ -103,13 +95,12 @@ def sentence_ages(
     Returns:
         Name ("frame 1", ..., "paraphrases, averaged") to predicted age in days (N,).
     """
-    found = {}
+    ages = {}
     for name, key in (("frame", "templates"), ("paraphrase", "unseen")):
         if frames[key]:
             texts = age_embeddings(encode, frames[key], spacings)
             for i in range(len(frames[key])):
-                similarity = age_similarity(image_vectors, spacings, texts, templates=[i])
-                found[f"{name} {i + 1}"] = predict_age(similarity)
-            together = age_similarity(image_vectors, spacings, texts)
-            found[f"{name}s, averaged"] = predict_age(together)
-    return found
+                alone = {spacing: vectors[i : i + 1] for spacing, vectors in texts.items()}
+                ages[f"{name} {i + 1}"] = predicted_ages(image_vectors, spacings, alone)
+            ages[f"{name}s, averaged"] = predicted_ages(image_vectors, spacings, texts)
+    return ages

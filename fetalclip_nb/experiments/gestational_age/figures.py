@@ -65,16 +65,13 @@ def strata_bars(table: pd.DataFrame) -> Figure:
     """VPR by stratum of head circumference, one colour a predictor.
 
     Args:
-        table: As given by `gestational_age.strata_table`.
+        table: As given by `tables.strata_table`.
     """
-    names = [c for c in table.columns if c not in ("stratum", "n")]
-    labels = [f"{r.stratum}\nn = {r.n}" for r in table.itertuples()]
+    labels = [f"{row.stratum}\nn = {row.n}" for row in table.itertuples()]
+    rates = 100 * table.drop(columns=["stratum", "n"]).set_axis(labels)
     figure, axis = plt.subplots(figsize=(WIDTH, 3.2))
-    width = 0.8 / len(names)
-    for i, (name, colour) in enumerate(zip(names, colours(), strict=False)):
-        x = np.arange(len(table)) + (i - (len(names) - 1) / 2) * width
-        axis.bar(x, 100 * table[name], width, color=colour, label=name)
-    axis.set_xticks(range(len(table)), labels)
+    shades = [colour for _, colour in zip(rates, colours(), strict=False)]
+    rates.plot.bar(ax=axis, width=0.8, color=shades, rot=0)
     axis.set(ylabel="valid predictions (%)", ylim=(0, 105))
     axis.grid(visible=False, axis="x")
     axis.legend(fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, 1.25))

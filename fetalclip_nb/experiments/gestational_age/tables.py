@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fetalclip_nb.data.dataset import Dataset, kind_of_images
-from fetalclip_nb.experiments.gestational_age.ages import Heads, is_valid, stratum
+from fetalclip_nb.data.dataset import kind_of_images
+from fetalclip_nb.experiments.gestational_age.ages import Heads, is_valid, strata
 from fetalclip_nb.experiments.gestational_age.answers import Answers
 from fetalclip_nb.growth import STRATA_MM, head_circumference
 from fetalclip_nb.results.tables import comparison_table, percent
 from fetalclip_nb.stats.scores import Score
 
 
-def counts(whole: Dataset, heads: Heads) -> pd.DataFrame:
+def counts(heads: Heads) -> pd.DataFrame:
     """Images and patients, read and counted."""
-    rows = {"read": whole.table, "counted (100 to 342 mm)": heads.table}
+    rows = {"read": heads.whole.table, "counted (100 to 342 mm)": heads.table}
     return pd.DataFrame(
         {name: [len(table), table["patient"].nunique()] for name, table in rows.items()},
         index=["images", "patients"],
@@ -34,13 +34,12 @@ def by_circumference(heads: Heads, most: int) -> tuple[list[Path], list[str]]:
 def worst_heads(age_days: np.ndarray, heads: Heads, most: int) -> tuple[list[Path], list[str]]:
     """Files and titles of the heads with the largest relative error of the circumference.
 
+    Titles have the true circumference and the median one at the predicted age.
+
     Args:
         age_days: Predicted age in days, shape (N,).
         heads: The heads.
         most: How many.
-
-    Returns:
-        Files; titles with the true circumference and the median one at the predicted age.
     """
     rows = heads.table.assign(implied_mm=head_circumference(age_days))
     error = (np.log(rows["implied_mm"]) - np.log(rows["hc_mm"])).abs()
@@ -64,15 +63,11 @@ def strata_table(predictors: dict[str, np.ndarray], hc_mm: np.ndarray) -> pd.Dat
         predictors: Name to predicted age in days, shape (N,).
         hc_mm: True head circumference in mm, shape (N,).
     """
-    strata = stratum(hc_mm)
-    rows = []
-    for i, (low, high) in enumerate(STRATA_MM):
-        inside = strata == i
-        row = {"stratum": f"{low:.0f}-{high:.0f} mm", "n": int(inside.sum())}
-        for name, ages in predictors.items():
-            ages = np.broadcast_to(ages, hc_mm.shape)
-            row[name] = is_valid(ages[inside], hc_mm[inside]).mean() if inside.any() else np.nan
-        rows.append(row)
+    valid = pd.DataFrame({name: is_valid(ages, hc_mm) for name, ages in predictors.items()})
+    rows = [
+        {"stratum": f"{size} mm", "n": inside.sum(), **valid[inside].mean()}
+        for size, inside in strata(hc_mm).items()
+    ]
     return pd.DataFrame(rows)
 
 
@@ -92,13 +87,13 @@ def prediction_table(answers: Answers, heads: Heads) -> pd.DataFrame:
 
 
 def facts(
-    answers: Answers, whole: Dataset, heads: Heads, shipped: Mapping[str, Mapping[str, Score]]
+    answers: Answers, heads: Heads, shipped: Mapping[str, Mapping[str, Score]]
 ) -> dict[str, object]:
     """What the chapter's prose says of data and baselines."""
-    weeks, days = divmod(answers.constant_days, 7)
+    weeks, days = divmod(answers.baselines["constant age"][0], 7)
     return {
-        "images_are": kind_of_images(whole),
-        "images": len(whole),
+        "images_are": kind_of_images(heads.whole),
+        "images": len(heads.whole),
         "counted": len(heads),
         "patients": heads.table["patient"].nunique(),
         "constant_age": f"{weeks} weeks and {days} days",

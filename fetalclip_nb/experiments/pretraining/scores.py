@@ -78,8 +78,8 @@ def age_scores(model: Model, dataset: Dataset, cache: Path) -> dict[str, dict]:
         Predictor -> its scores: "templates", "unseen"; the controls "shuffled images",
         "mean embedding", "black image", "spacing only" and "constant age".
     """
-    heads, frames = gestational_age.counted_heads(dataset), load_age_templates()
-    answers = ask([model], dataset, heads, frames, cache_dir=cache, batch_size=64, seed=0)
+    heads, frames = gestational_age.Heads(dataset), load_age_templates()
+    answers = ask([model], heads, frames, cache_dir=cache, batch_size=64, seed=0)
     ages = {
         "templates": answers.ages[model.name],
         "unseen": answers.sentences["paraphrases, averaged"],

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from atlas_page import AtlasPage, check_all, chromium, page_without_network, served
-from fetalclip_nb.experiments.embeddings.atlas import atlas_html
+from fetalclip_nb.experiments.embeddings.atlas import Atlas
 
 PAGE = "<!doctype html><html lang=en><meta charset=utf-8><title>t</title>{}<body>{}</body></html>"
 PHONE = {"viewport": {"width": 390, "height": 800}, "has_touch": True, "is_mobile": True}
@@ -57,16 +57,16 @@ def site(made, tmp_path_factory) -> str:
     """Pages with one atlas, two, the same twice among hostile rules, and hostile labels."""
     folder = tmp_path_factory.mktemp("site")
     points, paths = made
-    one = atlas_html(points, paths, title="One")
-    half = atlas_html(points[:20].assign(label="femur"), paths[:20], title="Two")
+    one = Atlas(points, paths, title="One").html
+    half = Atlas(points[:20].assign(label="femur"), paths[:20], title="Two").html
     labels = [NASTY[i % 3] for i in range(40)]
     bad = points.assign(label=labels, prediction=labels, id=labels, machine=labels)
     pages = {
         "one": (SCALE, one),
         "two": ("", one + half),
         "twice": (HOSTILE, one + one),
-        "nasty": ("", atlas_html(bad, paths, title=NASTY[0])),
-        "some": ("", atlas_html(points, paths, title="Some", limit=12)),
+        "nasty": ("", Atlas(bad, paths, title=NASTY[0]).html),
+        "some": ("", Atlas(points, paths, title="Some", limit=12).html),
         "empty": ("", "<main></main>"),
     }
     for name, (head, body) in pages.items():
@@ -273,6 +273,6 @@ def test_script_waits_for_an_output_that_is_not_yet_in_the_page(browser, site, m
                 }
                 setTimeout(() => document.querySelector("main").append(output), 300);
             }""",
-            atlas_html(points, paths, title="Late"),
+            Atlas(points, paths, title="Late").html,
         )
         check_all(page)

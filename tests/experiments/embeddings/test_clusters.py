@@ -1,9 +1,12 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
-from fetalclip_nb.errors import DataError, ParameterError, ShapeError
+from fetalclip_nb.errors import DataError, ParameterError
+from fetalclip_nb.experiments.embeddings import clusters
 from fetalclip_nb.experiments.embeddings.clusters import (
     adjusted_rand,
     cluster_scores,
@@ -16,7 +19,15 @@ from fetalclip_nb.experiments.embeddings.neighbours import (
     neighbours,
     permuted_excess,
 )
+from fetalclip_nb.stats import patients as by_patient
 from fetalclip_nb.stats.scores import weights
+
+
+@pytest.fixture(autouse=True)
+def forty_resamples(monkeypatch):
+    """Ten thousand take their time."""
+    for name in ("patient_scores", "patient_means"):
+        monkeypatch.setattr(clusters, name, partial(getattr(by_patient, name), resamples=40))
 
 
 def groups(distance, n=60, seed=0):
@@ -37,7 +48,7 @@ def contingency(labels, found):
 
 def test_values_are_those_of_the_definitions():
     vectors, labels, patients = groups(3)
-    found = cluster_scores(vectors, labels, patients, k=5, seed=3, resamples=50)
+    found = cluster_scores(vectors, labels, patients, k=5, seed=3)
     pure, chance = (
         knn_purity(neighbours(vectors, patients, 5), labels),
         expected_purity(labels, patients),
@@ -50,7 +61,7 @@ def test_values_are_those_of_the_definitions():
     assert 0 < found["ari"].value < 1
     hard = groups(1)[0]
     clustered = KMeans(3, n_init=10, random_state=3).fit_predict(hard.astype(np.float32))
-    ari = cluster_scores(hard, labels, patients, seed=3, resamples=5)["ari"].value
+    ari = cluster_scores(hard, labels, patients, seed=3)["ari"].value
     assert ari == pytest.approx(adjusted_rand_score(labels, clustered))
     for score in found.values():
         assert (score.n, score.groups) == (60, 10) and score.low < score.value < score.high
@@ -60,18 +71,18 @@ def test_values_are_those_of_the_definitions():
 
 def test_groups_far_apart_are_clusters_and_shuffled_labels_are_none():
     vectors, labels, patients = groups(50)
-    found = cluster_scores(vectors, labels, patients, resamples=20)
+    found = cluster_scores(vectors, labels, patients)
     assert found["purity"].value == found["ari"].value == found["excess"].value == 1
     assert found["silhouette"].value > 0.9
     mixed = np.random.default_rng(1).permutation(labels)
-    found = cluster_scores(vectors, mixed, patients, resamples=20)
+    found = cluster_scores(vectors, mixed, patients)
     for name in ("ari", "excess", "silhouette"):
         assert abs(found[name].value) < 0.1, name
 
 
 def test_intervals_are_those_of_repeated_images():
     vectors, labels, patients = groups(3)
-    found = cluster_scores(vectors, labels, patients, k=5, resamples=40)
+    found = cluster_scores(vectors, labels, patients, k=5)
     pure, names = knn_purity(neighbours(vectors, patients, 5), labels), np.unique(patients)
     means = [
         np.repeat(pure, [dict(zip(names, row, strict=True))[p] for p in patients]).mean()
@@ -88,14 +99,14 @@ def test_within_groups_tells_the_machine_from_the_plane():
     rng = np.random.default_rng(2)
     usual = np.where(planes == "x", "M", "N")
     machines = np.where(rng.random(240) < 0.9, usual, np.where(usual == "M", "N", "M"))
-    found = cluster_scores(vectors, machines, patients, within=planes, resamples=200)
+    found = cluster_scores(vectors, machines, patients, within=planes)
     assert found["excess"].low > 0.4
     assert found["excess_within"].low < 0 < found["excess_within"].high
     assert found["purity_within_chance"].value > found["purity_chance"].value + 0.2
     vectors[:, 0] += 5 * (machines == "M")
     permuted = found["excess_within/permuted"]
     assert permuted.low < found["excess_within"].value < permuted.high < 0.2
-    told = cluster_scores(vectors, machines, patients, within=planes, resamples=200)
+    told = cluster_scores(vectors, machines, patients, within=planes)
     assert told["excess_within"].low > 0.4 > told["excess_within/permuted"].high
 
 
@@ -103,7 +114,7 @@ def test_the_permuted_range_is_that_of_permuted_excesses():
     vectors, labels, patients = groups(3)
     planes = np.tile(["p", "q"], 30)
     options = {"within": planes, "metric": "cosine"}
-    found = cluster_scores(vectors, labels, patients, k=4, seed=6, resamples=5, **options)
+    found = cluster_scores(vectors, labels, patients, k=4, seed=6, **options)
     near = neighbours(vectors, patients, 4, **options)
     drawn = permuted_excess(near, labels, patients, within=planes, seed=6)
     range_ = found["excess_within/permuted"]
@@ -115,9 +126,9 @@ def test_the_permuted_range_is_that_of_permuted_excesses():
 @pytest.mark.filterwarnings("error")
 def test_what_cannot_be_told_is_absent():
     vectors, labels, patients = groups(3)
-    one_each = cluster_scores(vectors, labels, patients, within=labels, resamples=5)
+    one_each = cluster_scores(vectors, labels, patients, within=labels)
     assert one_each["purity_within"].value == one_each["purity_within_chance"].value == 1
-    alone = cluster_scores(vectors, labels, patients, within=patients, resamples=5)
+    alone = cluster_scores(vectors, labels, patients, within=patients)
     for found in (one_each, alone):
         assert not any(name.startswith("excess_within") for name in found)
         assert {"purity", "excess", "silhouette", "ari"} <= set(found)
@@ -127,7 +138,7 @@ def test_what_cannot_be_told_is_absent():
 def test_images_without_a_neighbour_in_their_group_are_counted_out():
     vectors, labels, patients = groups(3)
     lone = np.where(np.arange(60) == 7, "alone", "together")
-    found = cluster_scores(vectors, labels, patients, k=5, within=lone, resamples=20)
+    found = cluster_scores(vectors, labels, patients, k=5, within=lone)
     for name in ("purity_within", "purity_within_chance", "excess_within"):
         assert found[name].n == 59
     kept = np.arange(60) != 7
@@ -143,10 +154,10 @@ def test_cosine_looks_at_directions_only():
     angle = {"x": 0.0, "y": 2.0, "z": 4.0}
     turned = np.array([[np.cos(angle[label]), np.sin(angle[label])] for label in labels])
     lengths = np.random.default_rng(0).uniform(0.01, 100, (60, 1))
-    found = cluster_scores(turned * lengths, labels, patients, metric="cosine", resamples=20)
+    found = cluster_scores(turned * lengths, labels, patients, metric="cosine")
     assert found["purity"].value == found["ari"].value == 1
     assert found["silhouette"].value == pytest.approx(1, abs=1e-3)
-    plain = cluster_scores(turned * lengths, labels, patients, resamples=20)
+    plain = cluster_scores(turned * lengths, labels, patients)
     assert max(plain[name].value for name in ("purity", "ari", "silhouette")) < 0.9
 
 
@@ -163,14 +174,14 @@ def test_adjusted_rand_equals_the_librarys_also_for_many_tables():
 def test_gap_by_hand_and_against_chance():
     vectors = np.array([[0.0], [1.0], [10.0], [11.0]])
     ages, patients = np.array([100, 104, 150, 160]), np.array(["a", "b", "c", "d"])
-    found = gap_scores(vectors, ages, patients, k=1, unit="days", resamples=200)
+    found = gap_scores(vectors, ages, patients, k=1, unit="days")
     assert {score.unit for score in found.values()} == {"days"}
     assert found["gap"].value == pytest.approx((4 + 4 + 10 + 10) / 4)
     every = [4, 50, 60, 4, 46, 56, 50, 46, 10, 60, 56, 10]
     assert found["gap_chance"].value == pytest.approx(np.mean(every))
     assert found["gap"].low >= 4 and found["gap"].high <= 10
     # Of the same patient only the other two count.
-    paired = gap_scores(vectors, ages, np.array(["a", "a", "c", "c"]), k=3, resamples=5)
+    paired = gap_scores(vectors, ages, np.array(["a", "a", "c", "c"]), k=3)
     assert paired["gap"].value == paired["gap_chance"].value == pytest.approx(53)
 
 
@@ -178,13 +189,11 @@ def test_strays_are_the_images_among_another_label():
     vectors, labels, patients = groups(50)
     labels[[3, 41]] = "y"  # they lie among x and z
     patients[[3, 41]] = "k"
-    found = strays(vectors, labels, patients).head(2)
+    found = strays(vectors, labels, patients, metric="euclidean").head(2)
     assert set(found["row"]) == {3, 41} and (found["label"] == "y").all()
     assert (found["silhouette"] < -0.8).all() and found["silhouette"].is_monotonic_increasing
     assert dict(zip(found["row"], found["nearest_label"], strict=True)) == {3: "x", 41: "z"}
     assert (patients[found["nearest"]] != "k").all()
-    alone = strays(vectors, labels, np.full(60, "a")).head(1)
-    assert alone.loc[0, "nearest"] == -1 and alone.loc[0, "nearest_label"] == ""
 
 
 def test_wrong_input_is_refused():
@@ -193,20 +202,13 @@ def test_wrong_input_is_refused():
         cluster_scores(vectors, np.full(60, "x"), patients)
     with pytest.raises(DataError, match="60 labels of 60"):
         cluster_scores(vectors, np.arange(60), patients)
-    with pytest.raises(DataError, match="at least two patients.*60 images of one"):
+    with pytest.raises(DataError, match="at least two patients.*60 of one"):
         cluster_scores(vectors, labels, np.full(60, "a"))
-    with pytest.raises(ShapeError, match="do not fit"):
-        cluster_scores(vectors, labels[1:], patients)
     with pytest.raises(ParameterError, match="1 to 59"):
         cluster_scores(vectors, labels, patients, k=60)
-    ages = np.arange(60.0)
-    with pytest.raises(DataError, match="1 patients, 0 not finite"):
-        gap_scores(vectors, ages, np.full(60, "a"))
-    with pytest.raises(DataError, match="10 patients, 1 not finite"):
-        gap_scores(vectors, np.where(ages == 5, np.nan, ages), patients)
 
 
 def test_same_seed_gives_the_same_scores():
     vectors, labels, patients = groups(2)
-    first, again = (cluster_scores(vectors, labels, patients, resamples=20) for _ in range(2))
+    first, again = (cluster_scores(vectors, labels, patients) for _ in range(2))
     assert first == again

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from fetalclip_nb.experiments.embeddings.figures import cluster_panels, panels
+from fetalclip_nb.experiments.embeddings.figures import PANELS, cluster_panels, panels
 from fetalclip_nb.results import figures
 from fetalclip_nb.stats.scores import Score
 
@@ -53,11 +53,8 @@ def test_maps_give_each_point_the_colour_of_its_text():
 
 def test_no_class_is_drawn_after_all_others():
     sorted_labels = np.repeat(["a", "b"], 15)
-    draw = panels
-    first, again, other = (
-        draw({"m": points()}, {"x": sorted_labels}, seed=seed) for seed in (1, 1, 2)
-    )
-    drawn = [np.asarray(f.axes[0].collections[0].get_offsets()) for f in (first, again, other)]
+    made = [panels({"m": points()}, {"x": sorted_labels}, seed=seed) for seed in (1, 1, 2)]
+    drawn = [np.asarray(figure.axes[0].collections[0].get_offsets()) for figure in made]
     assert (drawn[0] == drawn[1]).all() and (drawn[0] != drawn[2]).any()
     late = {tuple(point) for point in drawn[0][15:]}
     assert 3 < len(late & {tuple(point) for point in points()[:15]}) < 12
@@ -94,10 +91,9 @@ def test_cluster_panels_show_values_intervals_and_chance():
         },
         "twin": {"planes/purity": score(0.3), "machine/purity": score(0.35)},
     }
-    panels = {"purity": "purity of neighbours", "ari": "adjusted Rand index"}
-    figure = cluster_panels(scores, ["planes", "machine"], panels)
-    purity, ari = figure.axes
-    assert [axis.get_xlabel() for axis in figure.axes] == list(panels.values())
+    figure = cluster_panels(scores, ["planes", "machine"])
+    purity, _, ari = figure.axes
+    assert [axis.get_xlabel() for axis in figure.axes] == list(PANELS.values())
     assert [text.get_text() for text in purity.get_yticklabels()] == ["planes", "machine"]
     levels = [list(line.get_xdata()) for line in purity.lines if line.get_color() == "0.55"]
     assert levels == [[0.25, 0.25], [0.3, 0.3]]

@@ -5,8 +5,10 @@ import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
-from fetalclip_nb.errors import ParameterError, ShapeError
+from fetalclip_nb.errors import DataError, ParameterError
 from fetalclip_nb.experiments.embeddings import projections
+
+SETTINGS = {"seed": 1, "neighbours": 15, "min_dist": 0.1}
 
 
 def blobs(n=90, seed=0):
@@ -18,13 +20,13 @@ def blobs(n=90, seed=0):
 
 def test_principal_components_are_those_of_the_covariance():
     vectors, _ = blobs()
-    found, share = projections.pca(vectors, 3)
+    found, share = projections.pca(vectors)
     values, axes = np.linalg.eigh(np.cov(vectors.T.astype(np.float64)))
-    assert share == pytest.approx(values[::-1][:3] / values.sum(), rel=1e-4)
-    expected = (vectors - vectors.mean(0)) @ axes[:, ::-1][:, :3]
+    assert share == pytest.approx(values[::-1][:2] / values.sum(), rel=1e-4)
+    expected = (vectors - vectors.mean(0)) @ axes[:, ::-1][:, :2]
     assert np.abs(found) == pytest.approx(np.abs(expected), abs=1e-3)
-    assert found.dtype == share.dtype == np.float32 and found.shape == (90, 3)
-    assert (projections.pca(vectors, 3)[0] == found).all()
+    assert found.dtype == share.dtype == np.float32 and found.shape == (90, 2)
+    assert (projections.pca(vectors)[0] == found).all()
 
 
 def test_umap_keeps_groups_apart_and_is_the_same_for_the_same_seed():
@@ -32,7 +34,9 @@ def test_umap_keeps_groups_apart_and_is_the_same_for_the_same_seed():
     threads = torch.get_num_threads()
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        found, again, other = (projections.umap(vectors, seed=seed) for seed in (3, 3, 4))
+        found, again, other = (
+            projections.umap(vectors, **SETTINGS | {"seed": seed}) for seed in (3, 3, 4)
+        )
     assert torch.get_num_threads() == threads
     assert found.dtype == np.float32 and found.shape == (90, 2)
     assert (found == again).all() and (found != other).any()
@@ -44,7 +48,7 @@ def test_umap_keeps_groups_apart_and_is_the_same_for_the_same_seed():
 def test_few_vectors_have_a_map(n):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        found = projections.umap(blobs()[0][:n])
+        found = projections.umap(blobs()[0][:n], **SETTINGS)
     assert found.shape == (n, 2) and np.isfinite(found).all()
 
 
@@ -57,39 +61,48 @@ def test_a_map_is_kept_for_the_same_vectors_and_settings(tmp_path, monkeypatch):
 
     monkeypatch.setattr(projections, "umap", counted)
     vectors, _ = blobs()
-    first = projections.cached_projection(vectors, tmp_path, seed=1)
-    assert calls == [{"seed": 1, "neighbours": 15, "min_dist": 0.1}]
-    # Equal values count, whatever their order in memory and type.
-    same = np.asfortranarray(vectors.astype(np.float64))
-    assert (projections.cached_projection(same, tmp_path, seed=1) == first).all()
-    assert len(calls) == 1
+
+    def project(vectors, **changes):
+        return projections.project({("m", "planes"): vectors}, tmp_path, **SETTINGS | changes)
+
+    first, again = project(vectors), project(vectors.copy())
+    assert calls == [SETTINGS]
+    assert (again.umap["m", "planes"] == first.umap["m", "planes"]).all()
     nudged = vectors.copy()
     nudged[5, 2] += 1
-    projections.cached_projection(nudged, tmp_path, seed=1)
-    projections.cached_projection(vectors.reshape(180, 5), tmp_path, seed=1)
+    project(nudged)
+    project(vectors.reshape(180, 5))
     for setting in ({"seed": 2}, {"neighbours": 5}, {"min_dist": 0.5}):
-        projections.cached_projection(vectors, tmp_path, **({"seed": 1} | setting))
+        project(vectors, **setting)
     assert len(calls) == 6 == len(list(tmp_path.rglob("umap-*.npy")))
     for library in ("any other", "umap-learn", "pynndescent", "scikit-learn"):
         with monkeypatch.context() as patched:
             patched.setattr(
                 projections.metadata, "version", lambda name, new=library: str(name == new)
             )
-            projections.cached_projection(vectors, tmp_path, seed=1)
+            project(vectors)
     assert len(calls) == 10
 
 
-def test_wrong_input_is_refused(tmp_path):
+def test_maps_are_given_by_model_and_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(projections, "umap", lambda vectors, **_: vectors[:, :2])
+    flat = np.zeros((6, 3), np.float32)
+    flat[:, 0] = np.arange(6)
+    vectors = {(model, part): flat for model in ("a", "b") for part in ("planes", "heads")}
+    vectors["b", "planes"] = flat + 1
+    maps = projections.project(vectors, tmp_path, **SETTINGS)
+    assert list(maps.umaps("heads")) == ["a", "b"]
+    assert (maps.umaps("planes")["b"] == flat[:, :2] + 1).all()
+    assert list(maps.pcas("planes")) == [f"{model}\nPCA, 100 and 0 %" for model in "ab"]
+    assert [points.shape for points in maps.pcas("planes").values()] == [(6, 2)] * 2
+    assert (maps.of("b")["UMAP"] == flat[:, :2] + 1).all()
+    assert (maps.of("b")["principal components"] == maps.pca["b", "planes"][0]).all()
+
+
+def test_wrong_input_is_refused():
     vectors, _ = blobs()
-    with pytest.raises(ShapeError, match=r"N at least 4.*\(3, 10\)"):
-        projections.umap(vectors[:3])
-    vectors[0, 0] = np.inf
-    for project in (projections.pca, projections.umap):
-        with pytest.raises(ShapeError, match="1 not finite"):
-            project(vectors)
-    with pytest.raises(ShapeError, match="1 not finite"):
-        projections.cached_projection(vectors, tmp_path)
-    vectors[0, 0] = 0
+    with pytest.raises(DataError, match="Too few images.*at least 4.*3"):
+        projections.umap(vectors[:3], **SETTINGS)
     for settings in ({"neighbours": 1}, {"min_dist": 1.5}):
         with pytest.raises(ParameterError, match="settings of UMAP"):
-            projections.umap(vectors, **settings)
+            projections.umap(vectors, **SETTINGS | settings)

@@ -70,6 +70,7 @@ def test_other_models_are_named_with_their_scores():
 def test_intervals_compare_and_permutations_tell_chance(anatomy, machine, highest, verdict, chance):
     scores = {
         "planes/excess": score(anatomy),
+        "machine/purity": score(0.5),
         "machine/excess_within": score(machine),
         "machine/excess_within/permuted": score(highest - 0.1),
     }
@@ -107,6 +108,7 @@ def test_verdicts_of_several_labellings_share_a_sentence():
     def scores(**excess):
         found = {"planes/excess": score(0.5)}
         for name, value in excess.items():
+            found[f"{name}/purity"] = score(0.5)
             found[f"{name}/excess_within"] = score(value)
             found[f"{name}/excess_within/permuted"] = score(0)
         return found
