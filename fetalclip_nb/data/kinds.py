@@ -24,7 +24,7 @@ class Masks:
         structures: What all masks show; () where columns mask_STRUCTURE of the table name it.
         column: Column of the table with one file for all structures; "" for columns
             mask_STRUCTURE with one file each.
-        stand_in: Data set that stands in for the paper's private one, "" if it does not.
+        stand_in: That the data set stands in for the paper's private one, "" if it does not.
     """
 
     decode: Callable
@@ -50,6 +50,8 @@ class Kind:
     masks: Masks | None = None
 
 
+STAND_IN = "{}, a stand-in, not a reproduction"
+
 KINDS = {
     "fetal_planes": Kind(
         fetal_planes.read_fetal_planes,
@@ -71,13 +73,13 @@ KINDS = {
     "fass": Kind(
         fass.read_fass,
         (fass.IMAGES, fass.ARRAYS),
-        masks=Masks(fass.decode_arrays, fass.STRUCTURES, "arrays", "FASS"),
+        masks=Masks(fass.decode_arrays, fass.STRUCTURES, "arrays", STAND_IN.format("FASS")),
     ),
     "focus": Kind(
         focus.read_focus,
         tuple(f"{split}/{focus.IMAGES}" for split in focus.SPLITS),
         # No record says which values these masks have; public code cuts them at 127.
-        masks=Masks(decode_bright, stand_in="FOCUS"),
+        masks=Masks(decode_bright, stand_in=STAND_IN.format("FOCUS")),
     ),
 }
 

@@ -36,8 +36,6 @@ LAYOUTS = (
 )
 """What a folder of masks may look like."""
 
-STAND_IN = "{}, a stand-in, not a reproduction"
-
 
 @dataclass(frozen=True)
 class MaskTask:
@@ -92,10 +90,10 @@ def open_tasks(heads: Dataset | None, *, abdomen: str, heart: str) -> dict[str, 
         heart: The same for four-chamber views.
     """
     tasks = {"head": head_task(heads)} if heads else {}
-    organs = {"abdomen": ("abdomen", abdomen), "four_chamber": ("heart", heart)}
-    for name, (phantoms, root) in organs.items():
-        if root:
-            tasks[name] = structure_task(name, data_folder(root, demo=phantoms))
+    if abdomen:
+        tasks["abdomen"] = structure_task("abdomen", data_folder(abdomen, demo="abdomen"))
+    if heart:
+        tasks["four_chamber"] = structure_task("four_chamber", data_folder(heart, demo="heart"))
     return tasks
 
 
@@ -136,7 +134,7 @@ def _task(name: str, dataset: Dataset) -> MaskTask:
     sizes = tuple(image_size(path) for path in dataset.paths)
     ids = tuple(dataset.table["id"])
     reader = MaskReader(dataset.root, structures, ids, sizes, files, masks.decode)
-    return _checked(name, dataset, reader, STAND_IN.format(masks.stand_in) * bool(masks.stand_in))
+    return MaskTask(name, dataset, structures, reader, *_checked(dataset, reader), masks.stand_in)
 
 
 def _named_structures(dataset: Dataset) -> list[str]:
@@ -172,8 +170,8 @@ def ordered(task: str, structures: Iterable[str]) -> tuple[str, ...]:
     return (*known, *sorted(found - set(known)))
 
 
-def _checked(name: str, dataset: Dataset, reader: MaskReader, stand_in: str) -> MaskTask:
-    """Read every mask once: refuse all that cannot be used, measure and fingerprint the rest."""
+def _checked(dataset: Dataset, reader: MaskReader) -> tuple[str, np.ndarray]:
+    """Read every mask once: refuse all that cannot be used, fingerprint and measure the rest."""
     with ThreadPoolExecutor() as pool:
         outcomes = list(pool.map(lambda row: _examined(reader, row), range(len(dataset))))
     flaws = [named for *_, found in outcomes for named in found]
@@ -189,8 +187,7 @@ def _checked(name: str, dataset: Dataset, reader: MaskReader, stand_in: str) -> 
     _require_regions(reader, areas, filled)
     parts = [dataset.fingerprint.encode(), "\n".join(reader.structures).encode()]
     parts += [digest for _, _, digest, _ in outcomes]
-    fingerprint = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
-    return MaskTask(name, dataset, reader.structures, reader, fingerprint, areas, stand_in)
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16], areas
 
 
 def _require_regions(reader: MaskReader, areas: np.ndarray, filled: np.ndarray) -> None:

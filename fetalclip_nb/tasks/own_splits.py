@@ -1,7 +1,8 @@
 """Drawing patients at random so that every class is on every side, as far as possible."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import itemgetter
 
 import numpy as np
 import pandas as pd
@@ -34,24 +35,28 @@ def stratified_parts(
     has = np.zeros((len(patients), label.max() + 1), dtype=bool)
     has[owner, label] = True
     unavoidable = np.maximum(parts - has.sum(0), 0).sum()
-    best, fewest = None, np.inf
-    for _ in range(DRAWS):
-        part = _cut(owner, label, parts, rng)
-        gaps = sum((~has[part == i].any(0)).sum() for i in range(parts))
-        if gaps < fewest:
-            best, fewest = part, gaps
-        if gaps == unavoidable:
-            break
+    cuts = (_cut(owner, label, parts, rng) for _ in range(DRAWS))
+    gaps = ((sum((~has[cut == i].any(0)).sum() for i in range(parts)), cut) for cut in cuts)
+    best = _best(gaps, unavoidable)
     # Patients with the most images go to the first parts; none of them may be tested always.
     return [tuple(patients[best == i].tolist()) for i in rng.permutation(parts)]
 
 
+def _best(draws: Iterable[tuple[int, np.ndarray]], perfect: int) -> np.ndarray:
+    """The first of the draws with the lowest cost; none is made after a perfect one."""
+    made = []
+    for cost, draw in draws:
+        made.append((cost, draw))
+        if cost == perfect:
+            break
+    return min(made, key=itemgetter(0))[1]
+
+
 def _cut(owner: np.ndarray, label: np.ndarray, parts: int, rng: np.random.Generator) -> np.ndarray:
     """Part of each patient, integers of shape (P,)."""
-    n_patients = owner.max() + 1
-    part = np.zeros(n_patients, dtype=np.int64)
+    part = np.zeros(owner.max() + 1, dtype=np.int64)
     # Renamed here, not shuffled there: releases of scikit-learn differ in how they shuffle.
-    renamed = rng.permutation(n_patients)[owner]
+    renamed = rng.permutation(len(part))[owner]
     with warnings.catch_warnings():
         # Classes that are too rare are an error later, which names the folds that lack them.
         warnings.filterwarnings("ignore", message="The least populated class")
@@ -70,14 +75,8 @@ def support_patients(table: pd.DataFrame, n: int, rng: np.random.Generator) -> F
     owned = pd.crosstab(table["patient"], table["label"]).gt(0)
     has = owned.to_numpy().astype(np.int64)
     unavoidable = int((has.sum(0) == 1).sum())  # a lone patient cannot be on both sides
-    best, least = None, np.inf
-    for _ in range(DRAWS):
-        order = rng.permutation(len(has))
-        cost = _exchange(order, has, n)
-        if cost < least:
-            best, least = owned.index[order], cost
-        if cost == unavoidable:
-            break
+    orders = (rng.permutation(len(has)) for _ in range(DRAWS))
+    best = owned.index[_best(((_exchange(order, has, n), order) for order in orders), unavoidable)]
     return Fold(tuple(sorted(best[:n])), tuple(sorted(best[n : 2 * n])))
 
 
@@ -167,13 +166,10 @@ def own_supports(
 
     Args:
         table: That of `own_folds`; patients with split "validation" may fall on either side.
-        sizes: Patients n of each support set.
+        sizes: Patients n of each support set; other sizes do not change a set.
         seed: Seed, 0 or more; `own_folds` with the same seed has the same test patients.
-        sets: Support sets of each size.
-        where: File or data set that a message on the column split names.
-
-    Returns:
-        n to a split with ``sets`` folds; other sizes or more sets do not change a set.
+        sets: Support sets of each size; more of them do not change the others.
+        where: As for `own_folds`.
 
     Source: FetalCLIP (arXiv 2502.14807), few-data training.
     """
@@ -213,8 +209,7 @@ def _test_and_rest(
 
 
 def _require_splits(table: pd.DataFrame, where: object) -> None:
-    found = set(table["split"])
-    empty = int((table["split"] == "").sum())
+    found, empty = set(table["split"]), (table["split"] == "").sum()
     alone = "validation" in found and not {"train", "test"} <= found
     problems = [
         f"split empty for {empty} of {len(table)} items" if 0 < empty < len(table) else "",

@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=["figures", "tables"],
     submod_attrs={
         "fit": ["fit_decoders"],
-        "plans": ["open_tasks", "plan_decoders", "split_patients"],
+        "plans": ["plan_decoders", "split_patients"],
         "recipe": ["DecoderRecipe"],
         "scores": [
             "examples",

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from fetalclip_nb.data.dataset import Dataset
-from fetalclip_nb.data.sources import data_folder
 from fetalclip_nb.experiments.segmentation.decoder import UPSCALING
 from fetalclip_nb.experiments.segmentation.material import Material, gather, trained_rows
 from fetalclip_nb.experiments.segmentation.recipe import (
@@ -20,24 +18,8 @@ from fetalclip_nb.models.blocks import BlockEncoder, NoFeatures
 from fetalclip_nb.models.model import Model
 from fetalclip_nb.tasks.choice import choose_folds, official_head
 from fetalclip_nb.tasks.items import Task, require_enough_rows
-from fetalclip_nb.tasks.masks import MaskTask, head_task, structure_task
+from fetalclip_nb.tasks.masks import MaskTask
 from fetalclip_nb.tasks.splits import Split, first_folds, fit_seed, rows_of
-
-
-def open_tasks(heads: Dataset, *, abdomen: str, heart: str) -> dict[str, MaskTask]:
-    """Images and masks by task: head, abdomen, four_chamber. Every mask is checked.
-
-    Args:
-        heads: In the layout of HC18.
-        abdomen: Folder of images and masks, "demo" for phantoms, empty for none.
-        heart: The same for four-chamber views.
-    """
-    tasks = {"head": head_task(heads)}
-    organs = {"abdomen": ("abdomen", abdomen), "four_chamber": ("heart", heart)}
-    for name, (phantoms, root) in organs.items():
-        if root:
-            tasks[name] = structure_task(name, data_folder(root, demo=phantoms))
-    return tasks
 
 
 @dataclass(frozen=True)
@@ -74,7 +56,7 @@ def split_patients(
     """Whose images are trained and tested on, by task.
 
     Args:
-        tasks: As given by `open_tasks`.
+        tasks: As given by `masks.open_tasks`.
         choice: "official", "own" or "auto", of heads; organs always have own splits.
         released_root: Folder in the layout of the authors' repository.
         folds: Own folds.
