@@ -45,23 +45,19 @@ def build_book(profile: Profile) -> Path:
 
 
 def notebook_pages(toc: Path) -> list[str]:
-    """Names of the notebooks that are pages of the book.
-
-    Args:
-        toc: The table of contents, ``_toc.yml``.
-    """
+    """Names of the notebooks that are pages of the book, from its table of contents."""
     pages = (Path(page) for page in _files(yaml.safe_load(toc.read_text("utf-8"))))
     return [page.stem for page in pages if page.parent.name == "notebooks"]
 
 
 def _files(entry: object) -> Iterator[str]:
+    """Pages below an entry of the table of contents, in its order."""
     if isinstance(entry, list):
         for part in entry:
             yield from _files(part)
     elif isinstance(entry, dict):
-        if "file" in entry:
-            yield entry["file"]
-        yield from _files([part for part in entry.values() if isinstance(part, list)])
+        for key, value in entry.items():
+            yield from [value] if key == "file" else _files(value)
 
 
 def _run_jupyter_book(root: Path, output: Path, profile: Profile) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fetalclip_nb.errors import ParameterError
 
-_TYPES = {"str": (str,), "int": (int,), "float": (float, int), "bool": (bool,)}
+_TYPES = {"str": {str}, "int": {int}, "float": {float, int}, "bool": {bool}}
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,7 @@ def check_parameters(
     Raises:
         ParameterError: Unknown names, wrong types, illegal values: all of them at once.
     """
-    problems = [_problem(name, value, declared) for name, value in values.items()]
-    problems = list(filter(None, problems))
+    problems = [*filter(None, (_problem(*given, declared) for given in values.items()))]
     if problems:
         raise ParameterError(
             f"{len(problems)} parameter{'s' * (len(problems) > 1)} cannot be used",
@@ -84,9 +83,8 @@ def _problem(name: str, value: object, declared: Mapping[str, Parameter]) -> str
         close = difflib.get_close_matches(name, declared, n=1)
         return f"unknown name {name!r}" + (f" (did you mean {close[0]!r}?)" if close else "")
     kind, choices = declared[name].kind, declared[name].choices
-    # bool is a subclass of int, but True is no number of anything here.
-    wrong = isinstance(value, bool) and kind != "bool"
-    if kind in _TYPES and (wrong or not isinstance(value, _TYPES[kind])):
+    # The very types: bool is a subclass of int, but True is no number of anything here.
+    if kind in _TYPES and type(value) not in _TYPES[kind]:
         return f"{name} = {value!r} is {type(value).__name__}, not {kind}"
     if choices and value not in choices:
         return f"{name} = {value!r} is none of {', '.join(choices)}"

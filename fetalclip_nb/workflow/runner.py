@@ -22,8 +22,6 @@ from fetalclip_nb.profiles import DEMO, Profile, named_data
 from fetalclip_nb.workflow.dependencies import notebook_files
 from fetalclip_nb.workflow.parameters import Parameter, check_parameters, declared_parameters
 
-KERNEL = "python3"
-
 PATIENCE = 600
 """Seconds to wait for what a cell shows once it has run: a busy machine needs more than
 papermill's four."""
@@ -71,26 +69,22 @@ def run_profile(
         NotebookError: A name that the profile does not have, or no such notebook.
         ParameterError: Parameters that a notebook does not take; nothing has run then.
     """
-    root = project_root()
-    sources = {name: _source(root, profile, name) for name in names or profile.notebooks}
-    values = {name: notebook_parameters(profile, name) for name in sources}
-    states = {}
-    for name, source in sources.items():
-        declared = declared_parameters(source)
-        check_parameters(source.name, declared, values[name])
-        require_data(name, declared, values[name], profile)
-        states[name] = outside_state(declared, values[name])
+    runs = []
+    for source in [_source(profile, name) for name in dict.fromkeys(names or profile.notebooks)]:
+        values, declared = notebook_parameters(profile, source.stem), declared_parameters(source)
+        check_parameters(source.name, declared, values)
+        require_data(source.stem, declared, values, profile)
+        runs.append((source, values, outside_state(declared, values)))
     return [
         run_notebook(
             source,
-            profile.folder / "notebooks" / f"{name}.ipynb",
-            values[name],
-            folder=root,
-            data=states[name],
+            profile.folder / "notebooks" / source.name,
+            values,
+            data=state,
             # An executed copy whose result files were deleted is no use to the book.
-            force=force or not (profile.folder / "results" / name).is_dir(),
+            force=force or not (profile.folder / "results" / source.stem).is_dir(),
         )
-        for name, source in sources.items()
+        for source, values, state in runs
     ]
 
 
@@ -166,7 +160,6 @@ def run_notebook(
     target: Path,
     parameters: Mapping[str, object],
     *,
-    folder: Path,
     data: Mapping[str, str] | None = None,
     force: bool = False,
 ) -> Outcome:
@@ -179,7 +172,6 @@ def run_notebook(
         source: Source notebook; its parameters are checked already.
         target: Where the executed copy goes.
         parameters: Values to inject.
-        folder: Working directory of the kernel.
         data: States of the files and folders that it reads, by path.
         force: Run even if the copy is up to date.
 
@@ -197,21 +189,14 @@ def run_notebook(
         partial.unlink(missing_ok=True)
         # Whatever lies at the target is outdated by now: a failure must not leave it to a book.
         target.unlink(missing_ok=True)
-        error = _execute(source, partial, parameters, folder)
+        error = _execute(source, partial, parameters)
         if not error:
             _publish(partial, target, mark)
-        status = "failed" if error else "done"
-        return Outcome(name, status, time.monotonic() - started, error)
+        return Outcome(name, "failed" if error else "done", time.monotonic() - started, error)
 
 
 def fingerprint(source: Path, parameters: Mapping[str, object], data: Mapping[str, str]) -> str:
-    """16 hexadecimal digits over all that an executed notebook depends on.
-
-    Args:
-        source: Source notebook.
-        parameters: Values that are injected.
-        data: States of the files and folders that it reads, by path.
-    """
+    """16 hexadecimal digits over all that an executed notebook depends on."""
     files = [(path.name, _digest(path)) for path in notebook_files(source)]
     return key([dict(parameters), dict(data), files])
 
@@ -224,16 +209,10 @@ def folder_state(root: Path) -> str:
     if not root.exists():
         return "absent"
     files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
-    return key(
-        [
-            (
-                str(path.relative_to(root)),
-                path.stat().st_size,
-                path.suffix in _TABLES and _digest(path),
-            )
-            for path in files
-        ]
-    )
+    names = [str(path.relative_to(root)) for path in files]
+    sizes = [path.stat().st_size for path in files]
+    tables = [path.suffix in _TABLES and _digest(path) for path in files]
+    return key(list(zip(names, sizes, tables, strict=True)))
 
 
 def _digest(path: Path) -> str:
@@ -262,14 +241,14 @@ def require_success(outcomes: list[Outcome]) -> None:
         )
 
 
-def _source(root: Path, profile: Profile, name: str) -> Path:
-    path = root / "notebooks" / f"{name}.ipynb"
+def _source(profile: Profile, name: str) -> Path:
+    path = project_root() / "notebooks" / f"{name}.ipynb"
     if name in profile.notebooks and path.is_file():
         return path
     close = difflib.get_close_matches(name, profile.notebooks, n=1)
     raise NotebookError(
         "No such notebook",
-        where=path.relative_to(root) if name in profile.notebooks else f"profile {profile.name}",
+        where=shown(path) if name in profile.notebooks else f"profile {profile.name}",
         expected=listing(profile.notebooks),
         found=name,
         fix=f"did you mean {close[0]}?" if close and close[0] != name else "",
@@ -277,16 +256,13 @@ def _source(root: Path, profile: Profile, name: str) -> Path:
 
 
 def _mark_of(executed: Path) -> str:
-    if not executed.is_file():
-        return ""
-    try:
+    with contextlib.suppress(OSError, nbformat.reader.NotJSONError, nbformat.ValidationError):
         metadata = nbformat.read(executed, as_version=4).metadata
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError):
-        return ""
-    return metadata.get("fetalclip_nb", {}).get("fingerprint", "")
+        return metadata.get("fetalclip_nb", {}).get("fingerprint", "")
+    return ""
 
 
-def _execute(source: Path, partial: Path, parameters: Mapping[str, object], folder: Path) -> str:
+def _execute(source: Path, partial: Path, parameters: Mapping[str, object]) -> str:
     """Run papermill; return an empty string, or what went wrong and where."""
     try:
         with _job_environment():
@@ -294,13 +270,13 @@ def _execute(source: Path, partial: Path, parameters: Mapping[str, object], fold
                 source,
                 partial,
                 dict(parameters),
-                kernel_name=KERNEL,
+                kernel_name="python3",
                 progress_bar=False,
-                cwd=folder,
+                cwd=project_root(),
                 iopub_timeout=PATIENCE,
             )
     except PapermillExecutionError as error:
-        return _sentence(error.exec_count, error.source, f"{error.ename}: {error.evalue}")
+        return _blame(partial, f"{error.ename}: {error.evalue}")
     except Exception as error:  # a dead kernel, a full disk: the other notebooks still run
         return _blame(partial, f"{type(error).__name__}: {error}")
     return ""
@@ -328,18 +304,12 @@ def _publish(partial: Path, target: Path, mark: str) -> None:
 
 
 def _blame(partial: Path, exception: str) -> str:
-    """Name the last cell that was started, for errors that are not a cell's own."""
-    if not partial.is_file():
-        return f"before the first cell: {exception}"
-    cells = [c for c in nbformat.read(partial, as_version=4).cells if c.cell_type == "code"]
-    started = [
-        n for n, c in enumerate(cells, 1) if c.metadata.get("papermill", {}).get("start_time")
-    ]
-    if not started:
-        return f"before the first cell: {exception}"
-    return _sentence(started[-1], cells[started[-1] - 1].source, exception)
-
-
-def _sentence(number: int, code: str, exception: str) -> str:
-    first = next((line.strip() for line in code.splitlines() if line.strip()), "")
-    return f"cell In [{number}], `{first}`: {' '.join(exception.split())}"
+    """What went wrong, and where: in the last cell that was started."""
+    cells = nbformat.read(partial, as_version=4).cells if partial.is_file() else []
+    codes = [cell for cell in cells if cell.cell_type == "code"]
+    started = [cell for cell in codes if cell.metadata.get("papermill", {}).get("start_time")]
+    where = "before the first cell"
+    if started:
+        line = next(filter(None, map(str.strip, started[-1].source.splitlines())), "")
+        where = f"cell In [{codes.index(started[-1]) + 1}], `{line}`"
+    return f"{where}: {' '.join(exception.split())}"

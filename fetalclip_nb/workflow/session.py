@@ -87,13 +87,12 @@ class Session:
 
     @cached_property
     def headline(self) -> Model:
-        """The first model; it stays in memory."""
+        """The first model; it stays in memory once it is asked for."""
         return self._load(self.models[0])
 
     def load_models(self) -> Iterator[Model]:
-        """Load the models one after the other (besides the first, two are in memory at most)."""
-        yield self.headline
-        yield from map(self._load, self.models[1:])
+        """Load the models one after the other: two at most are in memory, at a change."""
+        yield from map(self._load, self.models)
 
     def _load(self, spec: str) -> Model:
         model = load_model(spec, device=self.device, precision=self.precision)
@@ -182,9 +181,6 @@ def start(notebook: str, namespace: Mapping[str, object]) -> Session:
         notebook: Name without suffix.
         namespace: The notebook's ``globals()``: annotated names are its parameters.
 
-    Returns:
-        The session.
-
     Raises:
         ParameterError: A parameter is missing, has the wrong type, or names a device, a
             precision or a folder that cannot be used; a negative seed.
@@ -209,7 +205,8 @@ def start(notebook: str, namespace: Mapping[str, object]) -> Session:
         device=device,
         precision=pick_precision(parameters["precision"], device),
     )
-    seed_everything(parameters["seed"])
+    for seed in (random.seed, np.random.seed, torch.manual_seed):
+        seed(parameters["seed"])
     print(
         f"{notebook}, profile {parameters['profile']}: {_device_name(device)}, {session.precision}"
     )
@@ -240,7 +237,6 @@ def checked_parameters(notebook: str, namespace: Mapping[str, object]) -> dict:
 
     Raises:
         ParameterError: All wrong types at once, or a common parameter that is missing.
-
     """
     missing = [name for name in COMMON if name not in namespace]
     if missing:
@@ -251,17 +247,9 @@ def checked_parameters(notebook: str, namespace: Mapping[str, object]) -> dict:
     return {name: namespace[name] for name in dict.fromkeys([*declared, *COMMON])}
 
 
-def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and torch."""
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-
-
 def _made(folder: str) -> Path:
     """Folders that a notebook writes to: relative ones lie in the checkout."""
-    path = Path(folder).expanduser()
-    path = path if path.is_absolute() else project_root() / path
+    path = project_root() / Path(folder).expanduser()
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):

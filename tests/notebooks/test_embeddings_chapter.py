@@ -38,7 +38,7 @@ def test_what_cannot_be_told_is_said_and_cosines_stay_cosines(planes, tmp_path, 
         "device": "cpu",
     }
     source, executed = repository / "notebooks" / f"{NAME}.ipynb", tmp_path / "notebooks"
-    outcome = runner.run_notebook(source, executed / source.name, values, folder=repository)
+    outcome = runner.run_notebook(source, executed / source.name, values)
     assert outcome.status == "done", outcome.error
     folders = {"sources": source.parent, "executed": executed, "results": tmp_path / "results"}
     gate.check_notebooks([NAME], **folders, repository=repository)

@@ -210,7 +210,7 @@ def executed(tmp_path_factory, repository):
         if "released_root" in papermill.inspect_notebook(str(path)):
             values["released_root"] = "nowhere"
         target = folder / "notebooks" / f"{name}.ipynb"
-        outcomes[name] = runner.run_notebook(path, target, values, folder=repository)
+        outcomes[name] = runner.run_notebook(path, target, values)
     return folder, outcomes
 
 
@@ -301,7 +301,7 @@ def probing(folder, target, repository, **values):
         **values,
     }
     source, executed = repository / "notebooks" / f"{name}.ipynb", target / f"{name}.ipynb"
-    outcome = runner.run_notebook(source, executed, given, folder=repository)
+    outcome = runner.run_notebook(source, executed, given)
     assert outcome.status == "done", outcome.error
     texts = result_files.render_glue(target / "results" / name)
     outputs = [output for cell in cells_of(executed) for output in cell.outputs]
