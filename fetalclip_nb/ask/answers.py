@@ -59,7 +59,8 @@ def note(source: str, *notes: str) -> None:
         source: What was loaded, as `models.Model` says.
         notes: What is to be said of this answer; empty ones are left out.
     """
-    print("\n".join([*filter(None, notes), *caveats(source)]), file=sys.stderr)
+    caveats = [_RESEARCH, _PHANTOMS] if source == "phantomclip" else [_RESEARCH]
+    print("\n".join([*filter(None, notes), *caveats]), file=sys.stderr)
 
 
 def require_writable(target: Path, option: str, *, inputs: Sequence[Path] = ()) -> None:
@@ -69,10 +70,6 @@ def require_writable(target: Path, option: str, *, inputs: Sequence[Path] = ()) 
         target: The file.
         option: Option that names it, for the message.
         inputs: Files that must not be overwritten.
-
-    Raises:
-        ParameterError: A folder, a file in a folder that does not exist or where this user may
-            not write, or one of the inputs.
     """
     if target.resolve() in {file.resolve() for file in inputs}:
         raise ParameterError(
@@ -96,18 +93,6 @@ def require_picture(target: Path, option: str, *, inputs: Sequence[Path] = ()) -
             "Picture has an unknown ending", where=option, expected=listing(PICTURES), found=target
         )
     require_writable(target, option, inputs=inputs)
-
-
-def caveats(source: str) -> list[str]:
-    """What a reader of a model's answer has to know.
-
-    Args:
-        source: What was loaded, as `models.Model` says.
-
-    >>> len(caveats("phantomclip")), len(caveats("fetalclip"))
-    (2, 1)
-    """
-    return [_RESEARCH, _PHANTOMS] if source == "phantomclip" else [_RESEARCH]
 
 
 def _try_to_write(target: Path) -> None:

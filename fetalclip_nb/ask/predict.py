@@ -126,15 +126,11 @@ def choices(
     Returns:
         Columns prediction and probability, one row a title.
     """
-    answers = {
-        title: predict(model, [file], prompts)
-        for title, prompts in offers.items()
-        if len(prompts) > 1
-    }
-    rows = {
-        title: [answer.table["prediction"].iloc[0], float(answer.confidence[0])]
-        for title, answer in answers.items()
-    }
+    rows = {}
+    for title, prompts in offers.items():
+        if len(prompts) > 1:
+            answer = predict(model, [file], prompts)
+            rows[title] = [answer.table["prediction"][0], answer.confidence[0]]
     return pd.DataFrame.from_dict(rows, orient="index", columns=["prediction", "probability"])
 
 

@@ -51,26 +51,16 @@ def colours() -> Iterator[tuple]:
 
 
 def image_grid(
-    paths: Sequence[Path], titles: Sequence[str], *, columns: int = 5, size: float = 1.5
+    images: Sequence[Path | Image.Image],
+    titles: Sequence[str],
+    *,
+    columns: int = 5,
+    size: float = 1.5,
 ) -> Figure:
-    """Image files as the encoder is given them (squares with black borders), with titles.
+    """Images in rows, in grey, with titles.
 
     Args:
-        paths: Image files.
-        titles: One short title an image.
-        columns: Images in a row.
-        size: Side of an image in inches.
-    """
-    return picture_grid([read_square(path) for path in paths], titles, columns=columns, size=size)
-
-
-def picture_grid(
-    images: Sequence[Image.Image], titles: Sequence[str], *, columns: int = 5, size: float = 1.5
-) -> Figure:
-    """Images in rows, with titles.
-
-    Args:
-        images: What to show, in grey.
+        images: Files, shown as the encoder is given them (squares with black borders), or images.
         titles: One short title an image.
         columns: Images in a row.
         size: Side of an image in inches.
@@ -82,7 +72,8 @@ def picture_grid(
     for axis in axes.flat:
         axis.axis("off")
     for axis, image, title in zip(axes.flat, images, titles, strict=False):
-        axis.imshow(image.convert("L"), cmap="gray", vmin=0, vmax=255)
+        square = image if isinstance(image, Image.Image) else read_square(image)
+        axis.imshow(square.convert("L"), cmap="gray", vmin=0, vmax=255)
         axis.set_title(title, fontsize=8)
     figure.tight_layout()
     return figure

@@ -1,5 +1,6 @@
 """Splits, runs and settings of a run, beside the paper's."""
 
+import re
 from collections.abc import Iterable, Mapping
 
 import pandas as pd
@@ -11,17 +12,6 @@ PROBING = {"copies": 5, "runs": 5, "epochs": 50, "probe_batch": 64}
 
 FEW_DATA = {"copies": 10, "runs": 5, "epochs": 100, "probe_batch": 16}
 """The paper's settings (arXiv 2502.14807, linear probing and few-data training)."""
-
-_ONE = {
-    "copies": "copy",
-    "runs": "run",
-    "epochs": "epoch",
-    "sets": "set",
-    "folds used": "fold used",
-    "runs a fold": "run a fold",
-    "images a step": "image a step",
-}
-"""What settings are called where there is one."""
 
 
 def task_results(scores: Mapping[str, RunScores], task: str) -> dict[str, dict[str, Score]]:
@@ -93,8 +83,13 @@ def deviation(
     kinds = dict.fromkeys(split.source for split in splits if split.source != "official")
     texts = [f"{kind} split" for kind in kinds]
     numbers = {name: n for name, n in given.items() if n != paper[name]}
-    texts += [f"{n} {_ONE.get(name, name) if n == 1 else name}" for name, n in numbers.items()]
+    texts += [f"{n} {_of_one(name) if n == 1 else name}" for name, n in numbers.items()]
     return ", ".join(texts)
+
+
+def _of_one(name: str) -> str:
+    """A setting's name where it is one: "run a fold" of "runs a fold"."""
+    return "copy" if name == "copies" else re.sub(r"s\b", "", name, count=1)
 
 
 def split_facts(split: Split) -> dict[str, object]:

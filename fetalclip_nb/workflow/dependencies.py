@@ -22,9 +22,6 @@ def module_files(names: Iterable[str], package: Path = PACKAGE) -> list[Path]:
             face of a folder offers; those of other packages are ignored.
         package: Folder of the package.
 
-    Returns:
-        Sorted paths.
-
     >>> [path.name for path in module_files(["fetalclip_nb.growth"])]
     ['__init__.py', 'growth.py']
     """
@@ -34,10 +31,10 @@ def module_files(names: Iterable[str], package: Path = PACKAGE) -> list[Path]:
         name = waiting.pop()
         asked.add(name)
         wanted = set(_behind_face(name, package))
-        for path, module in _own_files(name, package):
+        for path, parent in _own_files(name, package):
             if path not in files:
                 files.add(path)
-                wanted.update(_imports(path.read_text("utf-8"), _parent(path, module)))
+                wanted.update(_imports(path.read_text("utf-8"), parent))
         waiting |= wanted - asked
     return sorted(files)
 
@@ -58,15 +55,15 @@ def data_files(package: Path = PACKAGE) -> list[Path]:
 
 
 def _own_files(name: str, package: Path) -> Iterator[tuple[Path, str]]:
-    """The file of a module and those of the packages around it."""
-    parts = name.split(".")
-    if parts[0] != package.name:
-        return
-    for end in range(1, len(parts) + 1):
-        base = package.joinpath(*parts[1:end])
-        for path in (base / "__init__.py", base.with_suffix(".py")):
-            if path.is_file():
-                yield path, ".".join(parts[:end])
+    """The file of a module and those of the packages around it, each with its package's name."""
+    parent, base = "", package.parent
+    for part in name.split(".") if name.split(".")[0] == package.name else ():
+        base /= part
+        if base.with_suffix(".py").is_file():
+            yield base.with_suffix(".py"), parent
+        parent = f"{parent}.{part}".lstrip(".")
+        if (base / "__init__.py").is_file():
+            yield base / "__init__.py", parent
 
 
 def _behind_face(name: str, package: Path) -> Iterator[str]:
@@ -88,10 +85,6 @@ def _face(folder: str, package: Path) -> dict[str, list[str]]:
             said = {word.arg: ast.literal_eval(word.value) for word in node.keywords}
             return {key: [] for key in said.get("submodules", ())} | said.get("submod_attrs", {})
     return {}
-
-
-def _parent(path: Path, name: str) -> str:
-    return name if path.name == "__init__.py" else name.rpartition(".")[0]
 
 
 def _imports(code: str, parent: str = "") -> Iterator[str]:

@@ -15,8 +15,6 @@ from nbformat import NotebookNode
 from fetalclip_nb.errors import NotebookError, ResultError, listing
 from fetalclip_nb.results.result_files import RECORD, record_of, render_glue
 
-INJECTED = "injected-parameters"
-
 
 def check_notebooks(
     names: Iterable[str],
@@ -85,7 +83,7 @@ def _execution_problems(notebook: NotebookNode) -> Iterator[str]:
 
 def _staleness(notebook: NotebookNode, source: NotebookNode) -> Iterator[str]:
     shown, now = (
-        [(c.cell_type, c.source) for c in each.cells if INJECTED not in c.metadata.get("tags", [])]
+        [(cell.cell_type, cell.source) for cell in each.cells if not _is_injected(cell)]
         for each in (notebook, source)
     )
     if len(shown) != len(now):
@@ -94,6 +92,10 @@ def _staleness(notebook: NotebookNode, source: NotebookNode) -> Iterator[str]:
         pairs = enumerate(zip(shown, now, strict=True), 1)
         changed = [number for number, (old, new) in pairs if old != new]
         yield f"is stale: the source has another text in cell {listing(changed)}"
+
+
+def _is_injected(cell: NotebookNode) -> bool:
+    return "injected-parameters" in cell.metadata.get("tags", [])
 
 
 def _path_problems(notebook: NotebookNode, repository: Path) -> Iterator[str]:
@@ -153,7 +155,5 @@ def _text_problems(notebook: NotebookNode, results: Path) -> Iterator[str]:
         return
     for key in sorted(shown.keys() | stored.keys()):
         if shown.get(key) != stored.get(key):
-            yield (
-                f"the value {key!r} is {shown.get(key, 'absent')!r} in the page and "
-                f"{stored.get(key, 'absent')!r} in the result files"
-            )
+            page, file = shown.get(key, "absent"), stored.get(key, "absent")
+            yield f"the value {key!r} is {page!r} in the page and {file!r} in the result files"

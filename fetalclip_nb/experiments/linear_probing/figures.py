@@ -30,7 +30,7 @@ def augmented_copies(planes: Dataset, *, seed: int, copies: int = 4) -> Figure:
         square, changes = read_square(planes.root / path), Augmentation(seed=seed)
         squares += [square, *(augmented(square, changes, name=name, copy=i) for i in range(copies))]
         titles += ["as it is", *(f"copy {i}" for i in range(copies))]
-    return figures.picture_grid(squares, titles, columns=copies + 1, size=1.6)
+    return figures.image_grid(squares, titles, columns=copies + 1, size=1.6)
 
 
 def class_bars(scores: Scores) -> Figure:
