@@ -13,7 +13,6 @@ from fetalclip_nb import __version__
 from fetalclip_nb.ask import predict_command, search_command
 from fetalclip_nb.errors import FetalClipError, ProfileError, listing
 from fetalclip_nb.experiments.pretraining import command as pretraining
-from fetalclip_nb.experiments.pretraining.command import add_arguments
 from fetalclip_nb.paths import models_folder, project_root, shown
 from fetalclip_nb.profiles import DataSource, Profile, load_profile
 
@@ -50,16 +49,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    predict = _add(
-        commands,
-        "predict",
-        "say what images show, in probabilities of sentences",
-        predict_command.main,
-    )
-    predict_command.add_arguments(predict)
+    says = "say what images show, in probabilities of sentences"
+    predict_command.add_arguments(_add(commands, "predict", says, predict_command.main))
 
-    search = _add(commands, "search", "find images by a sentence or an image", search_command.main)
-    search_command.add_arguments(search)
+    says = "find images by a sentence or an image"
+    search_command.add_arguments(_add(commands, "search", says, search_command.main))
 
     data = _add(commands, "data", "draw a profile's phantoms or download its data", prepare_data)
     _add_profile(data)
@@ -75,8 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("names", nargs="*", metavar="NOTEBOOK", help="names (default: all)")
     run.add_argument("--force", action="store_true", help="run what is up to date, too")
 
-    book = _add(commands, "book", "check the executed notebooks and build the book", make_book)
-    _add_profile(book)
+    says = "check the executed notebooks and build the book"
+    _add_profile(_add(commands, "book", says, make_book))
 
     download = _add(commands, "download", "fetch a registered file set", download_files)
     download.add_argument("name", metavar="NAME", help="name in fetalclip_nb/registry.yaml")
@@ -86,8 +80,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _add(commands, "doctor", "say what this machine offers and whether the model loads", doctor)
 
-    pretrain = _add(commands, "pretrain", "train the shipped model again", pretraining.main)
-    add_arguments(pretrain)
+    says = "train the shipped model again"
+    pretraining.add_arguments(_add(commands, "pretrain", says, pretraining.main))
     return parser
 
 
@@ -123,19 +117,16 @@ def embed_data(options: argparse.Namespace) -> int:
     from fetalclip_nb.models.embed import image_embeddings
     from fetalclip_nb.models.model import load_model
 
-    profile = load_profile(options.profile)
-    sources = _sources(profile, options.data or ())
+    profile, cache = load_profile(options.profile), project_root() / "build" / "cache"
     datasets = {
         name: load_dataset(source.kind, source.root)
-        for name, source in sources.items()
+        for name, source in _sources(profile, options.data).items()
         if source.kind in KINDS
     }
     for spec in options.model or profile.models:
         model = load_model(spec, device=profile.device, precision=profile.precision)
         for name, dataset in datasets.items():
-            embedded = image_embeddings(
-                model, dataset, cache_dir=project_root() / "build" / "cache"
-            )
+            embedded = image_embeddings(model, dataset, cache_dir=cache)
             print(f"{model.name} on {name}: {embedded.vectors.shape}")
     return 0
 
@@ -200,8 +191,8 @@ def doctor(options: argparse.Namespace) -> int:
     return 0
 
 
-def _sources(profile: Profile, names: Sequence[str]) -> dict[str, DataSource]:
-    unknown = [name for name in names if name not in profile.data]
+def _sources(profile: Profile, names: Sequence[str] | None) -> dict[str, DataSource]:
+    unknown = [name for name in names or () if name not in profile.data]
     if unknown:
         raise ProfileError(
             "The profile has no such data set",

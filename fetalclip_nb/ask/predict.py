@@ -161,7 +161,7 @@ def facts(
 
 
 def picture(model: Model, answers: Prediction, *, method: str = "gradcam"):
-    """Image, map and probabilities of the first images, one image a row.
+    """Image, map and probabilities of the first images, one image a row: a matplotlib figure.
 
     The map shows where in the image the probability of the predicted class comes from.
 
@@ -170,9 +170,6 @@ def picture(model: Model, answers: Prediction, *, method: str = "gradcam"):
         answers: As given by `predict`.
         method: "gradcam" (a second for the first image), "layercam", "scorecam" (as published,
             several seconds an image) or "none" for no map.
-
-    Returns:
-        A matplotlib figure.
 
     Raises:
         ParameterError: Unknown method, or no image to show.
@@ -269,13 +266,12 @@ def _mapped(
 
 def _bars(axis, record: Mapping, colours: Sequence) -> None:
     """Probabilities of one image, its prediction in another colour."""
-    chances = {name: value for name, value in record.items() if name not in COLUMNS}
-    highest = sorted(chances, key=chances.get, reverse=True)[:SHOWN_CLASSES]
-    names = [name for name in chances if name in highest]
-    shares = [100 * chances[name] for name in names]
-    tints = [colours[1] if name == record["prediction"] else colours[0] for name in names]
-    bars = axis.barh(range(len(names)), shares, color=tints)
-    axis.bar_label(bars, [f"{share:.1f}" for share in shares], fontsize=8, padding=2)
+    chances = pd.Series(record).drop([*COLUMNS]).astype(float)
+    highest = chances.nlargest(SHOWN_CLASSES).index
+    names = [name for name in chances.index if name in highest]
+    tints = [colours[name == record["prediction"]] for name in names]
+    bars = axis.barh(range(len(names)), 100 * chances[names], color=tints)
+    axis.bar_label(bars, fmt="%.1f", fontsize=8, padding=2)
     labels = ["\n".join(textwrap.wrap(name, 30)) for name in names]
     axis.set_yticks(range(len(names)), labels, fontsize=8)
     axis.set_xticks((0, 50, 100), ("0", "50", "100"), fontsize=8)

@@ -59,12 +59,6 @@ def main(options: argparse.Namespace) -> int:
     """Predict, and write the answer in the form that was asked for.
 
     Standard output carries the answer and nothing else; notes go to standard error.
-
-    Raises:
-        DataError: A word that leads to no image, a prompt file that cannot be used.
-        ImageError: Images that cannot be read, unless they are to be skipped.
-        ParameterError: Fewer than two classes, a file that cannot be written.
-        ModelError: A model that cannot be loaded, or that gives no map for a picture.
     """
     from fetalclip_nb.data.own_images import image_files, outlines_left_out
 
@@ -81,53 +75,43 @@ def main(options: argparse.Namespace) -> int:
         predict.require_map(model, method)
     predicted = predict.predict(model, files, prompts, skip_bad=options.skip_bad)
     paths = predicted.table["image"].tolist()
-    skipped = [shown(file, Path.cwd()) for file in files if str(file) not in set(paths)]
+    skipped = [shown(file, Path.cwd()) for file in files if str(file) not in paths]
     table = predicted.table.assign(image=[shown(path, Path.cwd()) for path in paths])
     text = formatted(table, options.format or _format_of(options.output))
     if options.output:
         options.output.write_text(text, "utf-8")
     else:
         sys.stdout.write(text)
-    pictured = len(paths)
+    notes = []
     if options.picture:
         draw = partial(predict.picture, model, predicted, method=method)
         answers.save_picture(options.picture, draw)
-        pictured = len(predicted.squares)
-    outlines = len(outlines_left_out(options.images, files))
-    answers.note(
-        model.source,
-        f"The picture shows the first {pictured} images." if pictured < len(paths) else "",
-        f"Left out {outlines} outline{'s' * (outlines > 1)} (*_Annotation)." if outlines else "",
-        _skipped(skipped) if skipped else "",
-        _CHOICE,
-    )
+        if len(predicted.squares) < len(paths):
+            notes.append(f"The picture shows the first {len(predicted.squares)} images.")
+    if outlines := outlines_left_out(options.images, files):
+        notes.append(f"Left out {_counted(outlines, 'outline')} (*_Annotation).")
+    if skipped:
+        notes.append(f"Skipped {_counted(skipped, 'image')}: {listing(skipped)}")
+    answers.note(model.source, *notes, _CHOICE)
     return 0
 
 
 def formatted(table: "pd.DataFrame", form: str) -> str:
-    """Predictions as text.
+    """Predictions as text; in JSON and CSV probabilities go from 0 to 1 and have six decimals.
 
     Args:
         table: As given by `predict.predict`, its table.
         form: "table" (to read: percent; classes as rows for a single image, as columns for
             more), "json" (a list of objects: image, prediction, probabilities by class) or
             "csv" (the table's columns).
-
-    Returns:
-        Text that ends with a newline; probabilities from 0 to 1 with six decimals in JSON and
-        CSV.
     """
     if form == "csv":
         return table.to_csv(index=False, float_format="%.6f", lineterminator="\n")
     if form == "json":
-        records = [_record(row) for row in table.to_dict("records")]
+        chances = table.drop(columns=[*COLUMNS]).astype(float).round(6).to_dict("records")
+        records = table[[*COLUMNS]].assign(probabilities=chances).to_dict("records")
         return json.dumps(records, indent=1, ensure_ascii=False) + "\n"
     return _one_image(table) if len(table) == 1 else _many_images(table)
-
-
-def _record(row: dict) -> dict:
-    chances = {name: round(float(row[name]), 6) for name in row if name not in COLUMNS}
-    return {name: row[name] for name in COLUMNS} | {"probabilities": chances}
 
 
 def _one_image(table: "pd.DataFrame") -> str:
@@ -170,5 +154,5 @@ def _require_targets(options: argparse.Namespace, files: Sequence[Path]) -> None
         answers.require_picture(options.picture, "--picture", inputs=files)
 
 
-def _skipped(paths: Sequence[str]) -> str:
-    return f"Skipped {len(paths)} image{'s' * (len(paths) > 1)}: {listing(paths)}"
+def _counted(items: Sequence, name: str) -> str:
+    return f"{len(items)} {name}{'s' * (len(items) > 1)}"

@@ -94,7 +94,7 @@ def search_images(
     from fetalclip_nb.models.embed import image_embeddings, prepared_embedding, text_embeddings
 
     require_one(image, text)
-    own = [] if image is None else own_ids(dataset, image, whole_patient=other_patients)
+    own = own_ids(dataset, image, whole_patient=other_patients)
     k = wanted(k, len(dataset) - len(own))
     if image is None:
         query = text_embeddings(model, [text], cache_dir=cache_dir)[0]
@@ -103,24 +103,20 @@ def search_images(
     embedded = image_embeddings(model, dataset, cache_dir=cache_dir)
     found = nearest_images(embedded, query, k, exclude=own)
     table = dataset.table.set_index("id").loc[found["id"]].reset_index()
-    return pd.DataFrame(
-        {
-            "rank": found["rank"],
-            "similarity": found["similarity"],
-            "id": found["id"],
-            "label": _label_texts(table),
-            # Of plain files nobody has said whose they are.
-            "patient": "" if dataset.name in PLAIN else table["patient"],
-            "path": table["path"],
-        }
+    return found[["rank", "similarity", "id"]].assign(
+        label=_label_texts(table),
+        # Of plain files nobody has said whose they are.
+        patient="" if dataset.name in PLAIN else table["patient"],
+        path=table["path"],
     )
 
 
-def own_ids(dataset: Dataset, image: Path | str, *, whole_patient: bool = False) -> list[str]:
-    """Ids of a file in a data set: none, one, or those of its patient."""
-    file = Path(image).resolve()
-    rows = [path.resolve() == file for path in dataset.paths]
-    own = dataset.table[rows]
+def own_ids(
+    dataset: Dataset, image: Path | str | None, *, whole_patient: bool = False
+) -> list[str]:
+    """Ids of a file (or of no file) in a data set: none, one, or those of its patient."""
+    file = image and Path(image).resolve()
+    own = dataset.table[[path.resolve() == file for path in dataset.paths]]
     if whole_patient:
         own = dataset.table[dataset.table["patient"].isin(own["patient"])]
     return own["id"].tolist()
@@ -139,7 +135,7 @@ def picture(
     text: str | None = None,
     columns: int = 5,
 ):
-    """The answers in their order, with label and similarity; a query image comes first.
+    """A figure of the answers in their order, with label and similarity, after a query image.
 
     Args:
         found: As given by `search_images`.
@@ -147,18 +143,12 @@ def picture(
         image: The image that was looked for, if it was one.
         text: The sentence that was looked for, if it was one; it becomes the title.
         columns: Images in a row.
-
-    Returns:
-        A matplotlib figure.
     """
     from fetalclip_nb.results import figures
 
     figures.use_style()
     files = [Path(root) / path for path in found["path"]]
-    titles = [
-        f"{label}\n{similarity:.2f}".strip()
-        for label, similarity in zip(found["label"], found["similarity"], strict=True)
-    ]
+    titles = [f"{row.label}\n{row.similarity:.2f}".strip() for row in found.itertuples()]
     if image is not None:
         files, titles = [Path(image), *files], ["looked for", *titles]
     figure = figures.image_grid(files, titles, columns=min(columns, len(files)))
@@ -168,11 +158,7 @@ def picture(
 
 
 def require_one(image: object, text: str | None) -> None:
-    """Refuse a search for nothing, or for two things at once.
-
-    Raises:
-        ParameterError: Both or none given, or an empty sentence.
-    """
+    """Refuse a search for nothing, for an empty sentence, or for two things at once."""
     both = image is not None and text is not None
     if both or (image is None and not (text or "").strip()):
         raise ParameterError(

@@ -35,13 +35,6 @@ def main(options: argparse.Namespace) -> int:
 
     Standard output carries the answer and nothing else; notes go to standard error. A query
     image that lies in the folder is left out of the answer.
-
-    Raises:
-        ParameterError: Nothing or two things to look for, more images asked for than there are,
-            a picture that cannot be written.
-        DataError: A folder that is missing, empty or no whole data set.
-        ImageError: Images that are missing or damaged.
-        ModelError: A model that cannot be loaded.
     """
     from fetalclip_nb.ask import search
     from fetalclip_nb.data.images import read_image
@@ -56,7 +49,7 @@ def main(options: argparse.Namespace) -> int:
         answers.require_picture(
             options.picture, "--picture", inputs=[*dataset.paths, image or Path()]
         )
-    own = search.own_ids(dataset, image) if image is not None else []
+    own = search.own_ids(dataset, image)
     k = search.wanted(options.k, len(dataset) - len(own), where="--k")
 
     model = answers.asked_model(options)
@@ -68,8 +61,8 @@ def main(options: argparse.Namespace) -> int:
     if options.picture:
         draw = partial(search.picture, nearest, dataset.root, **query)
         answers.save_picture(options.picture, draw)
-    near = [p for p, s in zip(paths, nearest["similarity"], strict=True) if s >= _SAME]
-    same = near if image is not None else []
+    near = zip(paths, nearest["similarity"], strict=True) if image is not None else ()
+    same = [path for path, similarity in near if similarity >= _SAME]
     answers.note(
         model.source,
         f"Left out, as it is the query itself: {listing(own)}." if own else "",
@@ -79,14 +72,11 @@ def main(options: argparse.Namespace) -> int:
 
 
 def formatted(nearest: "pd.DataFrame", form: str) -> str:
-    """Answers as text.
+    """Answers as text; similarities have four decimals.
 
     Args:
         nearest: As given by `search.search_images`.
         form: "table" (to read), "json" (a list of objects) or "csv".
-
-    Returns:
-        Text that ends with a newline; similarities with four decimals.
     """
     if form == "csv":
         return nearest.to_csv(index=False, float_format="%.4f", lineterminator="\n")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from fetalclip_nb.data.kinds import KINDS
 from fetalclip_nb.downloads import fetch
+from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.paths import resolve
 from fetalclip_nb.profiles import DEMO, DataSource, load_profile
 
@@ -32,4 +33,11 @@ def data_folder(root: str, *, demo: str) -> Path:
         root: Folder (relative to here or to the checkout), or "demo".
         demo: Name of the data set in the demo profile.
     """
-    return prepare(load_profile(DEMO).data[demo]) if root == DEMO else resolve(root)
+    if root != DEMO:
+        return resolve(root)
+    drawn = load_profile(DEMO).data
+    if demo not in drawn:
+        raise ParameterError(
+            f"The demo has nothing in place of {demo!r}", found=root, fix="name a folder of files"
+        )
+    return prepare(drawn[demo])

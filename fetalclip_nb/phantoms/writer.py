@@ -1,7 +1,6 @@
 """Draw many pictures in several processes, and put a finished folder in place in one step."""
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import cv2
+import joblib
 import numpy as np
 
 from fetalclip_nb.errors import DataError, ParameterError
@@ -54,7 +54,7 @@ def draw_all(
     Returns:
         What the task returned, in the order of the jobs.
     """
-    workers = min(workers or os.cpu_count() or 1, len(jobs))
+    workers = min(workers or joblib.cpu_count(), len(jobs))
     numbered, numbered_task = list(enumerate(jobs)), partial(_draw, task, seed)
     if workers == 1 or len(jobs) * pictures < FEW:
         return [numbered_task(job) for job in numbered]

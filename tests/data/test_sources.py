@@ -3,6 +3,7 @@ import pytest
 from fetalclip_nb import profiles
 from fetalclip_nb.data import sources
 from fetalclip_nb.data.kinds import load_dataset
+from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.profiles import DataSource
 from helpers import write_heads
 
@@ -21,6 +22,11 @@ def test_the_word_demo_draws_the_demo_profiles_phantoms(tmp_path, monkeypatch):
     profile = profiles.Profile("demo", tmp_path, "", "auto", "auto", {"hc18": small}, [])
     monkeypatch.setattr(sources, "load_profile", lambda name: profile)
     assert load_dataset("hc18", sources.data_folder("demo", demo="hc18")).synthetic
+
+
+def test_the_word_demo_is_refused_where_there_are_no_phantoms():
+    with pytest.raises(ParameterError, match="nothing in place of 'released'.*name a folder"):
+        sources.data_folder("demo", demo="released")
 
 
 def test_downloads_go_where_the_profile_says(tmp_path, monkeypatch):

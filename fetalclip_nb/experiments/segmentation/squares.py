@@ -1,11 +1,11 @@
 """What a decoder sees beside the encoder's features, and what it must outline."""
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import joblib
 import numpy as np
 import torch
 from PIL import Image
@@ -59,7 +59,7 @@ def task_squares(
     make = partial(_square, task, side, augmentation, copy)
 
     def compute(chunk: range) -> dict[str, np.ndarray]:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(joblib.cpu_count()) as pool:
             images, masks = zip(*pool.map(make, kept[list(chunk)]), strict=True)
         return {"images": np.stack(images), "masks": np.stack(masks)}
 
