@@ -47,7 +47,7 @@ def draw_all(
             function or a partial of one.
         jobs: What is to be drawn.
         seed: Seed of the cohort.
-        workers: Processes; the number of processors when None. More than one are started
+        workers: Processes; one a core of the job when None. More than one are started
             afresh ("spawn"), so a script needs its ``if __name__ == "__main__"`` guard.
         pictures: Pictures that a job draws.
 
