@@ -36,7 +36,7 @@ _HOW = {
     "gradcam": f"{_CHANNELS} by how strongly the probability of the class depends on it",
     "layercam": f"{_CHANNELS}, patch by patch, by how strongly the probability depends on it there",
 }
-"""What the methods of `cam_methods.METHODS` do."""
+"""What the methods of `experiments.cam.maps.TITLES` do."""
 
 _SIDE = 400  # pixels of a shown image: more cannot be seen
 

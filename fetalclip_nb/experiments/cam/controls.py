@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import torch
+from scipy.signal.windows import gaussian
 from scipy.stats import ConstantInputWarning, spearmanr
 from torch.nn.functional import interpolate
 
@@ -15,45 +16,24 @@ SPREAD = 0.25
 
 
 def random_maps(n: int, side: int, grid: int, seed: int = 0) -> np.ndarray:
-    """Smooth noise, as coarse as the maps of an encoder.
+    """Smooth noise, as coarse as the maps of an encoder, float32 (n, side, side) from 0 to 1.
 
     Noise of single pixels would be an easy opponent: a few of its pixels are never enough to
     hide or to show a structure. Here each cell of the encoder's grid has a uniform random
-    value, brought up to the picture's side as a real map is.
-
-    Args:
-        n: Number of maps.
-        side: Side of the pictures in pixels.
-        grid: Patches along a side, at least two.
-        seed: Seed; the first maps are the same for any n.
-
-    Returns:
-        float32 of shape (n, side, side), each from 0 to 1.
+    value, brought up to the picture's side as a real map is. The first maps are the same for
+    any n.
 
     >>> random_maps(2, 32, 4).shape
     (2, 32, 32)
     """
-    cells = np.random.default_rng(seed).random((n, 1, grid, grid), dtype=np.float32)
-    maps = interpolate(torch.from_numpy(cells), (side, side), mode="bilinear")[:, 0].numpy()
-    low, high = (end(axis=(1, 2), keepdims=True) for end in (maps.min, maps.max))
-    return (maps - low) / (high - low)
-
-
-def blind_maps(n: int, side: int, grid: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Both kinds of maps for n images, float32 of shape (n, side, side) each."""
-    centre = np.broadcast_to(centre_map(side), (n, side, side))
-    return {"centre map": centre, "random map": random_maps(n, side, grid, seed)}
+    cells = np.random.default_rng(seed).random((n, grid, grid), dtype=np.float32)
+    maps = at_side(cells, side)
+    maps -= maps.min(axis=(1, 2), keepdims=True)
+    return maps / maps.max(axis=(1, 2), keepdims=True)
 
 
 def at_side(maps: np.ndarray, side: int) -> np.ndarray:
-    """Maps brought to another side, bilinearly.
-
-    Args:
-        maps: Shape (N, S, S), such as those of an encoder with a larger or smaller input.
-        side: Side in pixels.
-
-    Returns:
-        float32 of shape (N, side, side).
+    """Maps (N, S, S) of an encoder brought to another's side, bilinearly: (N, side, side).
 
     >>> at_side(np.ones((2, 3, 3)), 5).shape
     (2, 5, 5)
@@ -68,29 +48,21 @@ def centre_map(side: int) -> np.ndarray:
     Its standard deviation is a quarter of the side: a standard plane fills about half of the
     picture, and the middle half lies within one standard deviation.
 
-    Args:
-        side: Side of the pictures in pixels.
-
     Returns:
         float32 of shape (side, side), 1 in the middle.
 
     >>> print(centre_map(3)[1].round(2))
     [0.41 1.   0.41]
     """
-    way = (np.arange(side) - (side - 1) / 2) / (SPREAD * side)
-    bell = np.exp(-(way**2) / 2)
+    bell = gaussian(side, SPREAD * side)
     return (np.outer(bell, bell) / bell.max() ** 2).astype(np.float32)
 
 
 def rank_correlations(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Spearman's rank correlation between two maps of each image.
+    """Spearman's rank correlation between two maps (S, S) of each of N images.
 
     Maps of a trained and of an untrained encoder that agree show the image, not what the
     encoder has learnt.
-
-    Args:
-        maps: Shape (N, S, S).
-        others: Maps of the same images, shape (N, S, S).
 
     Returns:
         float64 of shape (N,), from -1 to 1; NaN where a map is the same everywhere.

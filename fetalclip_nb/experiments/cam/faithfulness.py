@@ -16,11 +16,6 @@ from PIL import Image
 
 from fetalclip_nb.errors import ParameterError, ShapeError
 
-MODES = ("deletion", "insertion")
-
-GROUNDS = ("black", "blur")
-"""What pixels may be replaced by in deletion."""
-
 BLUR = 0.1
 """Standard deviation of the blur as a share of the image's side: no structure survives it."""
 
@@ -29,10 +24,7 @@ Probabilities = Callable[[torch.Tensor], np.ndarray]
 
 
 def backgrounds(
-    pixels: torch.Tensor,
-    preprocess: Callable[[Image.Image], torch.Tensor],
-    *,
-    deletion: str = "black",
+    pixels: torch.Tensor, preprocess: Callable[[Image.Image], torch.Tensor]
 ) -> dict[str, torch.Tensor]:
     """What stands where a picture's pixels are not.
 
@@ -41,7 +33,7 @@ def backgrounds(
     brightness and its sector but none of its structures, so that what is shown on it is what
     raises the probability.
 
-    For deletion it is black, a constant as published, or the same blur. Black is itself a
+    For deletion it is the same blur, or black, a constant as published. Black is itself a
     picture that the model gives to some class, and the images of that class never lose their
     probability. With the same blur for both, insertion is deletion backwards, so that random
     maps have a difference of 0 on average: chance has a known level.
@@ -49,36 +41,19 @@ def backgrounds(
     Args:
         pixels: Preprocessed pictures, float32 of shape (N, 3, S, S).
         preprocess: The model's preparation of an image; it says what black becomes.
-        deletion: "black" or "blur".
 
     Returns:
-        "deletion", float32 of shape (3, S, S) if it is black, and "insertion"; a blur has the
-        shape of the pixels.
-
-    Raises:
-        ParameterError: If the background of deletion is unknown.
+        "deletion" and "insertion", the blur, of the shape of the pixels; "black" (3, S, S).
     """
-    if deletion not in GROUNDS:
-        raise ParameterError(
-            "Unknown background", where="deletion", expected=" or ".join(GROUNDS), found=deletion
-        )
     blur = blurred(pixels)
-    black = preprocess(Image.new("L", tuple(pixels.shape[-2:][::-1])))
-    return {"deletion": black if deletion == "black" else blur, "insertion": blur}
+    black = preprocess(Image.new("L", tuple(pixels.shape[-2:])))
+    return {"deletion": blur, "insertion": blur, "black": black}
 
 
-def blurred(pixels: torch.Tensor, sigma: float = BLUR) -> torch.Tensor:
-    """Pictures without their structures.
-
-    Args:
-        pixels: float32 of shape (N, 3, S, S).
-        sigma: Standard deviation of the Gaussian as a share of the side S.
-
-    Returns:
-        float32 of shape (N, 3, S, S).
-    """
+def blurred(pixels: torch.Tensor) -> torch.Tensor:
+    """Pictures without their structures, float32 of shape (N, 3, S, S) as they were."""
     planes = pixels.permute(0, 2, 3, 1).cpu().numpy()
-    width = sigma * pixels.shape[-1]
+    width = BLUR * pixels.shape[-1]
     soft = np.stack([cv2.GaussianBlur(plane, (0, 0), width) for plane in planes])
     return torch.from_numpy(soft).permute(0, 3, 1, 2).contiguous()
 
@@ -92,44 +67,8 @@ def faithfulness_curves(
     *,
     steps: int = 20,
     seed: int = 0,
-) -> dict[str, np.ndarray]:
-    """Curves of every mode that has a background, as `curves` gives them.
-
-    Args:
-        score: See `curves`.
-        pixels: See `curves`.
-        maps: See `curves`; or R maps of each image, shape (R, N, S, S), whose curves are
-            averaged: what chance does to a single random map then weighs less.
-        targets: See `curves`.
-        grounds: Mode to background, as given by `backgrounds`.
-        steps: See `curves`.
-        seed: See `curves`.
-
-    Returns:
-        Mode to float64 of shape (N, K + 1).
-    """
-    maps = np.asarray(maps)
-    draws = maps if maps.ndim == 4 else maps[None]
-
-    def mean(mode: str) -> np.ndarray:
-        options = {"mode": mode, "background": grounds[mode], "steps": steps, "seed": seed}
-        return np.mean([curves(score, pixels, each, targets, **options) for each in draws], axis=0)
-
-    return {mode: mean(mode) for mode in grounds}
-
-
-def curves(
-    score: Probabilities,
-    pixels: torch.Tensor,
-    maps: np.ndarray,
-    targets: np.ndarray,
-    *,
-    mode: str,
-    background: torch.Tensor,
-    steps: int = 20,
-    seed: int = 0,
     batch_size: int = 64,
-) -> np.ndarray:
+) -> dict[str, np.ndarray]:
     """Probability of each image's class while its pixels go, or come, by their importance.
 
     Equal pixels (a map that is cut off at 0 has many) go in random order: in the order of
@@ -139,36 +78,46 @@ def curves(
     Args:
         score: Probabilities of preprocessed pictures.
         pixels: Preprocessed pictures, float32 of shape (N, 3, S, S).
-        maps: Importance of each pixel, shape (N, S, S), or (S, S) for one map of all images.
+        maps: Importance of each pixel, shape (N, S, S), or (S, S) for one map of all images; or
+            R maps of each image, shape (R, N, S, S), whose curves are averaged: what chance
+            does to a single random map then weighs less.
         targets: Class of each image, integers of shape (N,).
-        mode: "deletion": the most important k of all steps' pixels are replaced by the
-            background; "insertion": only these are shown on the background.
-        background: float32, broadcast to the pixels; see `backgrounds`.
+        grounds: Mode to background, see `backgrounds`. In "insertion" the most important k of
+            all steps' pixels are shown on it; in any other mode it takes their place.
         steps: Number K of equal parts of the pixels.
         seed: Of the order of equal pixels.
         batch_size: Pictures that are scored at once; images and steps share batches.
 
     Returns:
-        float64 of shape (N, K + 1), from none of the pixels to all of them.
+        Mode to float64 of shape (N, K + 1), from none of the pixels to all of them.
 
     Raises:
         ParameterError: If there is no step.
         ShapeError: If a map is not finite.
     """
-    maps, targets = np.asarray(maps), np.asarray(targets)
-    if maps.ndim == 2:
-        maps = np.broadcast_to(maps, (len(pixels), *maps.shape))
-    _check(maps, steps)
-    ranks = torch.from_numpy(pixel_ranks(maps, seed=seed))
-    background = background.to(pixels.dtype).expand_as(pixels)
-    first, later = (background, pixels) if mode == "deletion" else (pixels, background)
-    counts = torch.linspace(0, ranks[0].numel(), steps + 1).round().int()
-    found = np.empty((len(pixels), steps + 1))
-    for start in range(0, found.size, batch_size):
-        image, step = np.divmod(np.arange(start, min(start + batch_size, found.size)), steps + 1)
-        is_first = ranks[image] < counts[step][:, None, None]
-        shown = score(torch.where(is_first[:, None], first[image], later[image]))
-        found[image, step] = shown[np.arange(len(image)), targets[image]]
+    if steps < 1:
+        raise ParameterError("No step to take", where="steps", expected="1 or more", found=steps)
+    if not np.isfinite(maps).all():
+        raise ShapeError("Maps are not finite", where="maps", expected="numbers", found="NaN")
+    draws = maps if np.ndim(maps) == 4 else [np.broadcast_to(maps, pixels[:, 0].shape)]
+    ranks = [torch.from_numpy(pixel_ranks(each, seed=seed)) for each in draws]
+    counts = torch.linspace(0, ranks[0][0].numel(), steps + 1).round().int()
+
+    def curves(each: torch.Tensor, first: torch.Tensor, later: torch.Tensor) -> np.ndarray:
+        found = np.empty((len(pixels), steps + 1))
+        for start in range(0, found.size, batch_size):
+            numbers = np.arange(start, min(start + batch_size, found.size))
+            image, step = np.divmod(numbers, steps + 1)
+            is_first = each[image] < counts[step][:, None, None]
+            chances = score(torch.where(is_first[:, None], first[image], later[image]))
+            found[image, step] = chances[np.arange(len(image)), np.asarray(targets)[image]]
+        return found
+
+    found = {}
+    for mode, background in grounds.items():
+        background = background.to(pixels.dtype).expand_as(pixels)
+        order = (pixels, background) if mode == "insertion" else (background, pixels)
+        found[mode] = np.mean([curves(each, *order) for each in ranks], axis=0)
     return found
 
 
@@ -188,16 +137,4 @@ def pixel_ranks(maps: np.ndarray, *, seed: int = 0) -> np.ndarray:
     flat = np.reshape(maps, (len(maps), -1))
     chance = np.random.default_rng(seed).random(flat.shape)
     order = np.lexsort((chance, -flat), axis=-1)
-    ranks = np.empty(flat.shape, dtype=np.int32)
-    np.put_along_axis(ranks, order, np.arange(flat.shape[1], dtype=np.int32)[None], axis=1)
-    return ranks.reshape(np.shape(maps))
-
-
-def _check(maps: np.ndarray, steps: int) -> None:
-    if steps < 1:
-        raise ParameterError("No step to take", where="steps", expected="1 or more", found=steps)
-    if not np.isfinite(maps).all():
-        rows = np.flatnonzero(~np.isfinite(maps).all(axis=(1, 2)))
-        raise ShapeError(
-            "Maps are not finite", where="maps", expected="numbers", found=f"NaN in {rows.tolist()}"
-        )
+    return np.argsort(order, axis=-1).astype(np.int32).reshape(np.shape(maps))

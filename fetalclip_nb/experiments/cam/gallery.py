@@ -1,15 +1,17 @@
 """The maps of the chapter: every model, task and method, and what is shown of them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from fetalclip_nb.experiments.cam.images import Chosen, other_targets
+from fetalclip_nb.data.images import read_square
+from fetalclip_nb.experiments.cam.images import PLANES, Chosen, other_targets
 from fetalclip_nb.experiments.cam.maps import Cams, class_maps
-from fetalclip_nb.experiments.cam.overlays import Shown, grey_squares
+from fetalclip_nb.experiments.cam.overlays import Shown, grey_square
 from fetalclip_nb.models.embed import text_encoder
 from fetalclip_nb.models.model import Model
 from fetalclip_nb.models.similarity import class_embeddings
@@ -25,6 +27,7 @@ class Gallery:
         vectors: (Model, task) to class vectors, float32 of shape (C, D).
         methods: The method that is tested, then those for comparison.
         cams: (Model, task, method) to maps and probabilities.
+        mapped: `class_maps` with the run's cache and batches, for further maps.
     """
 
     chosen: Chosen
@@ -32,6 +35,7 @@ class Gallery:
     vectors: dict[tuple[str, str], np.ndarray]
     methods: tuple[str, ...]
     cams: dict[tuple[str, str, str], Cams]
+    mapped: Callable[..., Cams]
 
     @property
     def headline(self) -> str:
@@ -43,22 +47,22 @@ class Gallery:
         """Names of the other models."""
         return list(self.models)[1:]
 
+    @property
+    def side(self) -> int:
+        """Side of the headline model's maps in pixels."""
+        return self.of(PLANES).maps.shape[-1]
+
     def of(self, task: str, model: str = "", method: str = "") -> Cams:
         """Maps of a task; by the headline model and the tested method where none is named."""
         return self.cams[model or self.headline, task, method or self.methods[0]]
 
     def named_rightly(self) -> pd.DataFrame:
         """Share of the images of each task that the headline model names rightly, in percent."""
-        shares = {}
-        for task, targets in self.chosen.targets.items():
-            right = self.of(task).probabilities.argmax(1) == targets
-            shares[task] = [f"{100 * right.mean():.0f}"]
+        shares = {
+            task: f"{100 * np.mean(self.of(task).probabilities.argmax(1) == targets):.0f}"
+            for task, targets in self.chosen.targets.items()
+        }
         return pd.DataFrame(shares, index=[f"images that {self.headline} names rightly (%)"])
-
-    @property
-    def side(self) -> int:
-        """Side of the headline model's maps in pixels."""
-        return self.of("five_planes").maps.shape[-1]
 
 
 def make_maps(
@@ -74,60 +78,52 @@ def make_maps(
     Args:
         models: The headline model first. All stay in memory.
         chosen: The images.
-        methods: Of `maps.METHODS`, the tested one first.
+        methods: Of `maps.TITLES`, the tested one first.
         cache_dir: Folder that all notebooks share.
         batch_size: Masked images in a forward pass; None for what suits the device.
 
     Raises:
         ModelError: A tower that gives no maps.
     """
+    mapped = partial(class_maps, cache_dir=cache_dir, batch_size=batch_size)
     loaded = {model.name: model for model in models}
     vectors, cams = {}, {}
     for name, model in loaded.items():
         encode = text_encoder(model, cache_dir)
         for task, images in chosen.images.items():
             vectors[name, task] = class_embeddings(encode, chosen.prompts[task])
-            for method in methods if task == "five_planes" else methods[:1]:
-                cams[name, task, method] = class_maps(
-                    model,
-                    images,
-                    vectors[name, task],
-                    chosen.targets[task],
-                    method=method,
-                    cache_dir=cache_dir,
-                    batch_size=batch_size,
-                )
-    return Gallery(chosen, loaded, vectors, tuple(methods), cams)
+            asked = (model, images, vectors[name, task], chosen.targets[task])
+            for method in methods if task == PLANES else methods[:1]:
+                cams[name, task, method] = mapped(*asked, method=method)
+    return Gallery(chosen, loaded, vectors, tuple(methods), cams, mapped)
 
 
 def shown(gallery: Gallery) -> dict[str, Shown]:
     """The headline model's images, maps and answers of each task, for overlays."""
     return {
         task: Shown(
-            grey_squares(images.paths, gallery.side),
+            np.stack([grey_square(read_square(path), gallery.side) for path in images.paths]),
             gallery.of(task).maps,
             gallery.of(task).probabilities,
             list(gallery.chosen.prompts[task]),
             gallery.chosen.targets[task],
+            images.table["id"].tolist(),
         )
         for task, images in gallery.chosen.images.items()
     }
 
 
-def another_class(gallery: Gallery, *, cache_dir: Path, batch_size: int | None) -> np.ndarray:
+def another_class(gallery: Gallery) -> np.ndarray:
     """The headline maps of the planes once more, for the most probable of the other classes.
 
     Returns:
         float32 of shape (N, S, S).
     """
-    task, name = "five_planes", gallery.headline
-    cams = class_maps(
+    name = gallery.headline
+    return gallery.mapped(
         gallery.models[name],
-        gallery.chosen.images[task],
-        gallery.vectors[name, task],
-        other_targets(gallery.of(task).probabilities, gallery.chosen.targets[task]),
+        gallery.chosen.images[PLANES],
+        gallery.vectors[name, PLANES],
+        other_targets(gallery.of(PLANES).probabilities, gallery.chosen.targets[PLANES]),
         method=gallery.methods[0],
-        cache_dir=cache_dir,
-        batch_size=batch_size,
-    )
-    return cams.maps
+    ).maps

@@ -18,6 +18,9 @@ from fetalclip_nb.errors import DataError, ParameterError, listing
 from fetalclip_nb.models.embed import PreparedImages
 from fetalclip_nb.models.model import Model
 
+PLANES = "five_planes"
+"""The task whose maps are put to the test."""
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -58,10 +61,12 @@ def choose(
         DataError: Classes that have images and no sentences.
         ParameterError: Nothing to draw, or a class without an image.
     """
-    class_numbers(prompts["five_planes"], FIVE_PLANES)
-    whole = {"five_planes": five_planes(planes), "brain_subplanes": brain_subplanes(planes)}
-    classes = {"five_planes": FIVE_PLANES, "brain_subplanes": BRAIN_SUBPLANES}
-    images = {task: some_per_class(whole[task], classes[task], per_class, seed) for task in whole}
+    images = {
+        PLANES: some_per_class(five_planes(planes), FIVE_PLANES, per_class, seed),
+        "brain_subplanes": some_per_class(
+            brain_subplanes(planes), BRAIN_SUBPLANES, per_class, seed
+        ),
+    }
     targets = {
         task: class_numbers(prompts[task], chosen.table["label"].tolist())
         for task, chosen in images.items()
@@ -77,9 +82,6 @@ def pixels_of(model: Model, dataset: Dataset) -> torch.Tensor:
 
 def class_numbers(prompts: Mapping[str, object], labels: Sequence[str]) -> list[int]:
     """Number of each label among the classes of a prompt set.
-
-    Raises:
-        DataError: Naming the labels that have no sentences.
 
     >>> class_numbers({"brain": [], "femur": []}, ["femur", "femur", "brain"])
     [1, 1, 0]
@@ -133,8 +135,8 @@ def some_per_class(dataset: Dataset, labels: Sequence[str], count: int, seed: in
             found=f"{count} of each; none of {', '.join(absent) or 'no class'}",
         )
     order = np.random.default_rng(seed).permutation(len(table))
-    mixed = table.assign(row=np.arange(len(table))).iloc[order]
-    mixed = mixed.assign(repeat=mixed.groupby(["label", "patient"]).cumcount())
-    mixed = mixed.sort_values("repeat", kind="stable")
-    picked = mixed[mixed["label"].isin(list(labels))].groupby("label").head(count)
-    return dataset.where(np.isin(np.arange(len(table)), picked["row"]))
+    mixed = table.reset_index(drop=True).iloc[order]
+    repeats = mixed.groupby(["label", "patient"]).cumcount().sort_values(kind="stable")
+    mixed = mixed.loc[repeats.index]
+    picked = mixed[mixed["label"].isin(labels)].groupby("label").head(count)
+    return dataset.where(np.isin(np.arange(len(table)), picked.index))

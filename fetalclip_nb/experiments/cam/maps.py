@@ -1,7 +1,4 @@
-"""Class activation maps: where in an image the probability of a class comes from.
-
-Methods of class activation maps: their names, and how a run differs from the paper's.
-"""
+"""Class activation maps: where in an image the probability of a class comes from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +23,9 @@ MADE = "cam-1"
 
 _IMAGES = 16
 """Images that are looked at together, and kept by an interrupted run."""
+
+TITLES = {"scorecam": "ScoreCAM", "gradcam": "GradCAM", "layercam": "LayerCAM"}
+"""Methods as they are written in texts: the published one, then two of a single backward pass."""
 
 
 @dataclass(frozen=True)
@@ -60,21 +60,16 @@ def cam_maps(
         pixels: Preprocessed images, float32 of shape (N, 3, S, S).
         class_vectors: Unit-norm rows, float32 of shape (C, D).
         targets: Number of the class that each image is mapped for, N of them.
-        method: One of `METHODS`.
+        method: One of `TITLES`.
         batch_size: Masked pictures a forward pass; None for 32 on a CPU and 256 elsewhere.
 
-    Returns:
-        The maps, and what the model says of the whole images.
-
     Raises:
-        ParameterError: Unknown method, a batch of nothing, or a single class.
+        ParameterError: Unknown method, or a batch of nothing.
         ModelError: If the tower has no tokens of patches or no input norm.
 
     Source: FetalCLIP (arXiv 2502.14807), class activation maps; the library grad-cam.
     """
-    _require(class_vectors, method, batch_size)
-    tower = vision_tower(model)
-    maker = _maker(model, tower, class_vectors, method, batch_size)
+    maker = _maker(model, class_vectors, method, batch_size)
     maps, probabilities = [], []
     try:
         for rows in torch.arange(len(pixels)).split(_IMAGES):
@@ -98,28 +93,10 @@ def class_maps(
 ) -> Cams:
     """Maps of a data set or a part of it, computed once and kept on disk.
 
-    Every sixteen images are kept when a run is interrupted.
-
-    Args:
-        model: Its image tower is a plain vision transformer.
-        dataset: The images.
-        class_vectors: Unit-norm rows, float32 of shape (C, D).
-        targets: Number of the class that each image is mapped for.
-        cache_dir: Folder that all notebooks share.
-        method: One of `METHODS`.
-        batch_size: Masked pictures a forward pass; results do not depend on it.
-
-    Returns:
-        Maps in table order.
-
-    Raises:
-        CacheError: If the cache holds something else than its key promises.
-        ImageError: If an image cannot be decoded.
-        ModelError: If the tower has no tokens of patches or no input norm.
+    Every sixteen images are kept when a run is interrupted. Arguments and errors are those of
+    `cam_maps`, with the images of a data set for pixels, and the folder of the cache.
     """
-    _require(class_vectors, method, batch_size)
     pictures = PreparedImages(dataset, model.preprocess)
-    vision_tower(model)
 
     def compute(rows: range) -> dict[str, np.ndarray]:
         pixels = torch.stack([pictures[row] for row in rows])
@@ -127,33 +104,26 @@ def class_maps(
         options = {"method": method, "batch_size": batch_size}
         return vars(cam_maps(model, pixels, class_vectors, chosen, **options))
 
-    meta = _meta(model, dataset, class_vectors, targets, method)
+    asked = key([int(target) for target in targets], np.asarray(class_vectors, np.float32))
+    made = {"maps": method, "made": MADE, "library": version("grad-cam"), "asked": asked}
+    meta = {**image_meta(model, dataset), **made}
     store = stored_arrays(cache_dir, "cams", meta, len(dataset), compute, chunk=_IMAGES)
     return Cams(**{name: np.array(array) for name, array in store.arrays.items()})
 
 
-def _require(class_vectors: np.ndarray, method: str, batch_size: int | None) -> None:
-    require_methods([method])
-    if batch_size is not None and batch_size < 1:
-        raise ParameterError(
-            "Batches are empty", where="batch_size", expected="1 or more", found=batch_size
-        )
-    if len(class_vectors) < 2:
-        raise ParameterError(
-            "A single class has a probability of 1, wherever one looks",
-            expected="at least two classes",
-            found=len(class_vectors),
-        )
-
-
-def _maker(
-    model: Model, tower: Tower, class_vectors: np.ndarray, method: str, batch_size: int | None
-) -> object:
+def _maker(model: Model, class_vectors: np.ndarray, method: str, batch_size: int | None) -> object:
     """The library's object that makes maps. Importing the library takes seconds."""
     from pytorch_grad_cam import GradCAM, LayerCAM
 
     from fetalclip_nb.experiments.cam.score_cam import BatchedScoreCAM
 
+    parse_methods(method)
+    size = (32 if model.device == "cpu" else 256) if batch_size is None else batch_size
+    if size < 1:
+        raise ParameterError(
+            "Batches are empty", where="batch_size", expected="1 or more", found=size
+        )
+    tower = vision_tower(model)
     layer = input_norm(tower)
     classify = Classifier(model, class_vectors).eval()
     if method != "scorecam":
@@ -161,7 +131,6 @@ def _maker(
         return kind(classify, [layer], tower.maps)
     fast = Classifier(model, class_vectors, fast_tower(model)).eval()
     score = nn.Sequential(fast, nn.Softmax(dim=-1))
-    size = batch_size or (32 if model.device == "cpu" else 256)
     return BatchedScoreCAM(classify, layer, tower.maps, score=score, batch_size=size)
 
 
@@ -187,25 +156,6 @@ def input_norm(tower: Tower) -> nn.Module:
     )
 
 
-def _meta(
-    model: Model,
-    dataset: Dataset,
-    class_vectors: np.ndarray,
-    targets: Sequence[int],
-    method: str,
-) -> dict:
-    asked = key([int(target) for target in targets], np.asarray(class_vectors, np.float32))
-    made = {"maps": method, "made": MADE, "library": version("grad-cam")}
-    return {**image_meta(model, dataset), **made, "asked": asked}
-
-
-METHODS = ("scorecam", "gradcam", "layercam")
-"""ScoreCAM as published; two that need a single backward pass, for comparison."""
-
-TITLES = {"scorecam": "ScoreCAM", "gradcam": "GradCAM", "layercam": "LayerCAM"}
-"""Methods as they are written in texts."""
-
-
 def parse_methods(*texts: str) -> list[str]:
     """Methods of comma-separated lists, each once, as a notebook takes them.
 
@@ -214,17 +164,12 @@ def parse_methods(*texts: str) -> list[str]:
     """
     words = [word.strip() for text in texts for word in text.split(",")]
     methods = [word for word in dict.fromkeys(words) if word]
-    require_methods(methods or [""])
-    return methods
-
-
-def require_methods(methods: Sequence[str]) -> None:
-    """Refuse methods that do not exist, before anything is computed."""
-    unknown = [name for name in methods if name not in METHODS]
-    if unknown:
+    unknown = [name for name in methods if name not in TITLES]
+    if unknown or not methods:
         raise ParameterError(
             "No such method to make maps",
             where="method",
-            expected=", ".join(METHODS),
+            expected=", ".join(TITLES),
             found=", ".join(unknown) or "nothing",
         )
+    return methods

@@ -9,8 +9,6 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
-from fetalclip_nb.data.dataset import Dataset
-from fetalclip_nb.data.images import read_square
 from fetalclip_nb.errors import ParameterError
 
 WEIGHT = 0.5
@@ -34,6 +32,7 @@ class Shown(NamedTuple):
         probabilities: Shape (n, C).
         classes: C names.
         targets: Class of each image, whose map it is; n integers.
+        ids: Name of each image.
     """
 
     images: np.ndarray
@@ -41,34 +40,11 @@ class Shown(NamedTuple):
     probabilities: np.ndarray
     classes: list[str]
     targets: list[int]
+    ids: list[str]
 
-
-def save_all(
-    folder: Path, shown: Mapping[str, Shown], images: Mapping[str, Dataset], *, weight: float
-) -> None:
-    """Write the overlays of each task into a folder of its name.
-
-    Args:
-        folder: Made if it is not there.
-        shown: Task to images, maps and answers.
-        images: Task to the data set of these images.
-        weight: See `overlay`.
-    """
-    for task, of_task in shown.items():
-        save_overlays(folder / task, *of_task, images[task].table["id"], weight=weight)
-
-
-def grey_squares(paths: Sequence[Path], side: int) -> np.ndarray:
-    """Images as the encoder sees them, in grey.
-
-    Args:
-        paths: Image files.
-        side: Side of the model's input in pixels.
-
-    Returns:
-        float32 of shape (n, side, side), 0 for black and 1 for white.
-    """
-    return np.stack([grey_square(read_square(path), side) for path in paths])
+    def rows_of(self, name: str) -> np.ndarray:
+        """Rows of the images of a class."""
+        return np.flatnonzero(np.array(self.classes)[self.targets] == name)
 
 
 def grey_square(square: Image.Image, side: int) -> np.ndarray:
@@ -106,51 +82,26 @@ def overlay(image: np.ndarray, importance: np.ndarray, weight: float = WEIGHT) -
             "Weight of the map is out of range", where="weight", expected="0 to 1", found=weight
         )
     colours = mpl.colormaps[COLOUR_MAP](np.asarray(importance, dtype=np.float64))[..., :3]
-    return weight * colours + (1 - weight) * np.asarray(image, dtype=np.float64)[..., None]
+    mixed = weight * colours + (1 - weight) * np.asarray(image, dtype=np.float64)[..., None]
+    return mixed.clip(0, 1)
 
 
-def save_overlays(
-    folder: Path,
-    images: np.ndarray,
-    maps: np.ndarray,
-    probabilities: np.ndarray,
-    classes: Sequence[str],
-    targets: Sequence[int],
-    ids: Sequence[str],
-    *,
-    weight: float = WEIGHT,
-) -> list[Path]:
-    """Write each overlay as ``CLASS_IMAGE_PREDICTED_CONFIDENCE.png``.
-
-    The four parts have small letters, digits, points and hyphens only; whatever else a name or
-    an id has becomes a hyphen, and what is too long for a file name is cut. Images that would
-    then share a name are numbered.
+def save_all(folder: Path, shown: Mapping[str, Shown], *, weight: float = WEIGHT) -> None:
+    """Write each overlay as ``TASK/CLASS_IMAGE_PREDICTED_CONFIDENCE.png``.
 
     Args:
         folder: Made if it is not there. Other files in it are left alone.
-        images: Grey from 0 to 1, shape (n, S, S), as given by `grey_squares`.
-        maps: From 0 to 1, shape (n, S, S).
-        probabilities: Shape (n, C).
-        classes: C names.
-        targets: Class of each image, whose map it is; n integers.
-        ids: Name of each image; n texts.
+        shown: Task to images, maps and answers.
         weight: See `overlay`.
-
-    Returns:
-        The files, in the order of the images.
-
-    Raises:
-        ParameterError: If the weight is not from 0 to 1.
 
     Source: File names and weight as published (FetalCLIP, arXiv 2502.14807).
     """
-    names = file_names(probabilities, classes, targets, ids)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, image, importance in zip(names, images, maps, strict=True):
-        values = np.rint(255 * overlay(image, importance, weight).clip(0, 1)).astype(np.uint8)
-        Image.fromarray(values).save(folder / name)
-    return [folder / name for name in names]
+    for task, of_task in shown.items():
+        (folder / task).mkdir(parents=True, exist_ok=True)
+        names = file_names(of_task.probabilities, of_task.classes, of_task.targets, of_task.ids)
+        for name, image, importance in zip(names, of_task.images, of_task.maps, strict=True):
+            values = np.rint(255 * overlay(image, importance, weight)).astype(np.uint8)
+            Image.fromarray(values).save(folder / task / name)
 
 
 def file_names(
@@ -158,16 +109,13 @@ def file_names(
 ) -> list[str]:
     """Names of overlay files: ``CLASS_IMAGE_PREDICTED_CONFIDENCE.png``, no two alike.
 
-    Args:
-        probabilities: Shape (n, C).
-        classes: C names.
-        targets: Class of each image.
-        ids: Name of each image.
+    The four parts have small letters, digits, points and hyphens only; whatever else a name or
+    an id has becomes a hyphen, and what is too long for a file name is cut. Images that would
+    then share a name are numbered. Arguments are those of `Shown`.
 
     >>> file_names(np.array([[0.1, 0.9]]), ["brain", "lips_nose"], [0], ["../Patient 1/a"])
     ['brain_patient-1-a_lips-nose_0.900.png']
     """
-    probabilities = np.asarray(probabilities)
     found: dict[str, None] = {}
     for row, target, name in zip(probabilities, targets, ids, strict=True):
         first = int(row.argmax())

@@ -4,13 +4,20 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
 from fetalclip_nb.data.dataset import Dataset, kind_of_images
 from fetalclip_nb.data.fetal_planes import FIVE_PLANES
 from fetalclip_nb.experiments.cam.gallery import Gallery
-from fetalclip_nb.experiments.cam.maps import METHODS, TITLES
+from fetalclip_nb.experiments.cam.images import PLANES
+from fetalclip_nb.experiments.cam.maps import TITLES
+from fetalclip_nb.experiments.cam.overlays import WEIGHT
 from fetalclip_nb.experiments.cam.regions import Outlined
+from fetalclip_nb.experiments.cam.scores import Units
 from fetalclip_nb.experiments.cam.trial import Trial
+from fetalclip_nb.models.embed import black_embedding
+from fetalclip_nb.models.similarity import zero_shot_logits
+from fetalclip_nb.results.formats import format_range, format_value, readable, with_interval
 from fetalclip_nb.results.tables import plain_table
 from fetalclip_nb.stats.scores import Score
 
@@ -20,127 +27,54 @@ have an interval above 0 whenever both values are."""
 
 _TOO_FEW = f"No class has the {FEWEST} images that it takes to judge it by an interval."
 
-
-def clearly_ahead(
-    one: Mapping[str, Mapping[str, Score]],
-    other: Mapping[str, Mapping[str, Score]],
-    measure: str = "difference",
-) -> list[str]:
-    """Classes in which one kind of map is ahead of another with intervals that do not touch.
-
-    Args:
-        one: As given by `faithfulness_scores`.
-        other: The same for the other kind.
-        measure: "difference" or "insertion", of which more is better.
-    """
-    return [
-        key.partition("/")[2]
-        for key, found in one.items()
-        if key.startswith(f"{measure}/") and not key.endswith("/all")
-        if key in other and found["patient"].low > other[key]["patient"].high
-    ]
-
-
-def ahead_text(
-    one: Mapping[str, Mapping[str, Score]],
-    others: Mapping[str, Mapping[str, Mapping[str, Score]]],
-    measure: str = "difference",
-) -> str:
-    """In how many classes one kind of map is clearly ahead of each other kind, as a sentence.
-
-    Args:
-        one: As given by `faithfulness_scores`.
-        others: Kind of map, as the sentence names it, to the same.
-        measure: See `clearly_ahead`.
-    """
-    classes = _counted(one)
-    if not classes:
-        return _TOO_FEW
-    parts = []
-    for kind, scores in others.items():
-        ahead = [name for name in clearly_ahead(one, scores, measure) if name in classes]
-        parts.append(f"the {kind} in {_listed(ahead, classes)}")
-    return f"Class by class, its interval lies wholly above that of {'; of '.join(parts)}."
-
-
-def paired_text(gains: Mapping[str, Mapping[str, Mapping[str, Score]]]) -> str:
-    """By how much one kind of map is ahead of each other kind, image by image, as a sentence.
-
-    Args:
-        gains: Other kind, as the sentence names it, to what `advantage` gives.
-    """
-    parts = []
-    for kind, found in gains.items():
-        by_class = {key.partition("/")[2]: units["patient"] for key, units in found.items()}
-        overall, classes = by_class["all"], _counted(found)
-        ahead = [name for name in classes if by_class[name].low > 0]
-        parts.append(
-            f"{100 * overall.value:+.1f} ({100 * overall.low:+.1f} to {100 * overall.high:+.1f}) "
-            f"against the {kind}" + (f", above 0 in {_listed(ahead, classes)}" if classes else "")
-        )
-    end = "" if all(map(_counted, gains.values())) else f" {_TOO_FEW}"
-    return f"Compared image by image, in percentage points: {'; '.join(parts)}.{end}"
-
-
-def black_text(probabilities: np.ndarray, classes: Sequence[str]) -> str:
-    """What a model calls a black image, as the end of a sentence.
-
-    Args:
-        probabilities: Of the classes for a black image, shape (C,).
-        classes: C names.
-
-    >>> black_text(np.array([0.25, 0.75]), ["brain", "heart"])
-    'calls a black image heart (75.0 %)'
-    """
-    best = int(np.argmax(probabilities))
-    return f"calls a black image {classes[best]} ({100 * probabilities[best]:.1f} %)"
-
-
-def class_texts(
-    scores: Mapping[str, Mapping[str, Mapping[str, Score]]], measure: str
-) -> pd.DataFrame:
-    """A measure as texts in percent: one row a class (all images first), one column a kind.
-
-    Args:
-        scores: Kind of map to scores named MEASURE/CLASS.
-        measure: Such as "difference", or the name of an advantage.
-    """
-    return pd.DataFrame(
-        {
-            kind: {
-                key.partition("/")[
-                    2
-                ]: f"{100 * s.value:.1f} ({100 * s.low:.1f} to {100 * s.high:.1f})"
-                for key, units in found.items()
-                if key.startswith(f"{measure}/")
-                for s in [units["patient"]]
-            }
-            for kind, found in scores.items()
-        }
-    )
-
-
-def _counted(scores: Mapping[str, Mapping[str, Score]]) -> list[str]:
-    """Classes with enough images for an interval to mean something."""
-    names = {key.partition("/")[2]: units["patient"].n for key, units in scores.items()}
-    return [name for name, n in names.items() if name != "all" and n >= FEWEST]
-
-
-def _listed(ahead: list[str], classes: list[str]) -> str:
-    names = f" ({', '.join(ahead)})" if ahead else ""
-    return f"{len(ahead)} of {len(classes)}{names}"
-
-
 MAIN = {"head": "head", "abdomen": "abdominal_circumference", "four_chamber": "heart"}
 """Structure of each task that its class is named after."""
 
 LABELS = {"head": "heads", "four_chamber": "four-chamber"}
 """Tasks as the names of results have them, where that is not the task's own name."""
 
+PUBLISHED_IMAGES = 10
+"""Images of each class."""
 
-def by_kind(
-    found: Mapping[tuple[str, str], Mapping[str, Score]],
-) -> dict[str, dict[str, dict[str, Score]]]:
+
+def area_table(trial: Trial) -> pd.DataFrame:
+    """Areas under the curves of every kind of map, in percent."""
+    measures = ("insertion", "deletion", "difference")
+    flat = {
+        kind: {name: units[f"{name}/all"]["patient"] for name in measures}
+        for kind, units in trial.scores.items()
+    }
+    return plain_table(flat, measures)
+
+
+def likeness_table(alike: Mapping[str, Units]) -> pd.DataFrame:
+    """Rank correlations with the headline map, from -1 to 1."""
+    flat = {kind: {"similarity": units["similarity"]["patient"]} for kind, units in alike.items()}
+    return plain_table(flat, ["similarity"])
+
+
+def class_texts(scores: Mapping[str, Units], measure: str) -> pd.DataFrame:
+    """A measure as texts in percent: one row a class (all images first), one column a kind.
+
+    Args:
+        scores: Kind of map to scores named MEASURE/CLASS.
+        measure: "difference" or "ahead".
+    """
+    table = pd.DataFrame({kind: _classes(units, measure) for kind, units in scores.items()})
+    return table.map(with_interval, na_action="ignore", between=" to ")
+
+
+def image_table(trial: Trial, images: pd.DataFrame) -> pd.DataFrame:
+    """The images' rows with the areas under the curves of every kind of map."""
+    columns = {
+        f"{kind}, {name}": values
+        for kind, measured in trial.areas.items()
+        for name, values in measured.items()
+    }
+    return images[["id", "label", "patient"]].assign(**columns)
+
+
+def by_kind(found: Mapping[tuple[str, str], Units]) -> dict[str, Units]:
     """Scores of all tasks together, for a figure.
 
     Args:
@@ -159,115 +93,7 @@ def by_kind(
     return kinds
 
 
-def region_text(found: Mapping[str, Mapping[str, Score]], origins: Mapping[str, str]) -> str:
-    """What share of a kind of map lies inside the structure that each task is about.
-
-    Args:
-        found: Task to scores of the kind of map, as given by `region_scores`.
-        origins: Task to what its images are ("synthetic phantoms", a stand-in, ...).
-    """
-    parts = []
-    for task, scores in found.items():
-        name = MAIN.get(task)
-        if f"energy/{name}" in scores:
-            energy, area = (scores[f"{m}/{name}"]["patient"] for m in ("energy", "area"))
-            parts.append(
-                f"the {name.replace('_', ' ')} holds {100 * energy.value:.1f} % "
-                f"({100 * energy.low:.1f} to {100 * energy.high:.1f}) of the map "
-                f"on {100 * area.value:.1f} % of the picture"
-            )
-    if not found:
-        return "No outlined structures were given."
-    kinds = dict.fromkeys(origins[task] for task in found)
-    origin = (
-        next(iter(kinds))
-        if len(kinds) == 1
-        else "; ".join(f"{task.replace('_', '-')}: {origins[task]}" for task in found)
-    )
-    if not parts:
-        return f"No structure that a class is named after is outlined ({origin})."
-    return f"Where structures are outlined ({origin}), {'; '.join(parts)}."
-
-
-PUBLISHED_IMAGES, PUBLISHED_WEIGHT = 10, 0.5
-"""Images of each class, and weight of the map in an overlay."""
-
-
-def twin_text(others: Sequence[str]) -> str:
-    """Whether an untrained model was run beside, as a sentence.
-
-    >>> twin_text(["ours-untrained", "clip"])
-    'Untrained here: ours-untrained.'
-    """
-    untrained = [name for name in others if name.endswith("-untrained")]
-    if untrained:
-        return f"Untrained here: {', '.join(untrained)}."
-    return (
-        "No untrained model was run, so this question stays open: add CONFIG.json-untrained to the "
-        "models."
-    )
-
-
-def deviation_text(method: str, per_class: int, weight: float) -> str:
-    """In what maps of a run differ from the published ones, as a sentence.
-
-    Args:
-        method: One of `METHODS`.
-        per_class: Images of each class.
-        weight: Of the map in an overlay.
-
-    >>> deviation_text("gradcam", 10, 0.5)
-    'Not as published: GradCAM (published: ScoreCAM).'
-    """
-    unlike = []
-    if method != METHODS[0]:
-        unlike.append(f"{TITLES[method]} (published: {TITLES[METHODS[0]]})")
-    if per_class != PUBLISHED_IMAGES:
-        unlike.append(f"{per_class} images of each class ({PUBLISHED_IMAGES})")
-    if weight != PUBLISHED_WEIGHT:
-        unlike.append(f"weight of the overlay {weight:g} ({PUBLISHED_WEIGHT})")
-    if not unlike:
-        return "Method, images of each class and weight of the overlay are the published ones."
-    return f"Not as published: {'; '.join(unlike)}."
-
-
-MEASURES = ("insertion", "deletion", "difference")
-"""Areas under the curves, as result files name them."""
-
-
-def area_table(trial: Trial) -> pd.DataFrame:
-    """Areas under the curves of every kind of map, in percent."""
-    flat = {
-        kind: {name: units[f"{name}/all"]["patient"] for name in MEASURES}
-        for kind, units in trial.scores.items()
-    }
-    return plain_table(flat, MEASURES)
-
-
-def likeness_table(alike: Mapping[str, Mapping[str, Mapping[str, Score]]]) -> pd.DataFrame:
-    """Rank correlations with the headline map, in percent."""
-    flat = {kind: {"similarity": units["similarity"]["patient"]} for kind, units in alike.items()}
-    return plain_table(flat, ["similarity"])
-
-
-def image_table(trial: Trial, images: pd.DataFrame) -> pd.DataFrame:
-    """One row an image: areas under the curves of every kind of map.
-
-    Args:
-        trial: Areas.
-        images: The images' rows.
-    """
-    columns = {
-        f"{kind}, {name}": values
-        for kind, measured in trial.areas.items()
-        for name, values in measured.items()
-    }
-    return images[["id", "label", "patient"]].assign(**columns)
-
-
-def region_rows(
-    outlined: Outlined,
-) -> Iterator[tuple[str, str, Dataset, Mapping[str, Mapping[str, Score]]]]:
+def region_rows(outlined: Outlined) -> Iterator[tuple[str, str, Dataset, Units]]:
     """Kind of map, subject as results name it, data set and scores of each row."""
     for (kind, task), scores in outlined.scores.items():
         yield kind, LABELS.get(task, task), outlined.tasks[task].dataset, scores
@@ -300,7 +126,8 @@ def facts(
         name: task.stand_in or kind_of_images(task.dataset) for name, task in outlined.tasks.items()
     }
     inside = {task: outlined.scores[first, task] for task in outlined.tasks}
-    another = len(trial.labels)  # the headline maps once more, for another class
+    another = len(trial.patients)  # the headline maps once more, for another class
+    black = zero_shot_logits(black_embedding(gallery.models[first]), gallery.vectors[first, PLANES])
     return {
         "method": TITLES[method],
         "classes": len(FIVE_PLANES),
@@ -311,7 +138,130 @@ def facts(
         "paired_sentence": paired_text(trial.of(trial.gains, headline=False)),
         "ahead_black_sentence": ahead_text(trial.blacks[first], blacks),
         "region_sentence": region_text(inside, origins),
-        "black_text": black_text(trial.black, list(gallery.chosen.prompts["five_planes"])),
+        "black_text": black_text(softmax(black[0]), list(gallery.chosen.prompts[PLANES])),
         "twin_sentence": twin_text(gallery.others),
         "deviation_sentence": deviation_text(method, per_class, weight),
     }
+
+
+def _classes(scores: Units, measure: str) -> dict[str, Score]:
+    """Scores of a measure by class, "all" images first."""
+    parts = {name.partition("/"): units["patient"] for name, units in scores.items()}
+    return {place: score for (name, _, place), score in parts.items() if name == measure}
+
+
+def clearly_ahead(one: Units, other: Units) -> list[str]:
+    """Classes in which one kind of map is ahead of another with intervals that do not touch."""
+    ours, theirs = (_classes(scores, "difference") for scores in (one, other))
+    return [
+        name
+        for name, score in ours.items()
+        if name != "all" and name in theirs and score.low > theirs[name].high
+    ]
+
+
+def ahead_text(one: Units, others: Mapping[str, Units]) -> str:
+    """In how many classes one kind of map is clearly ahead of each other kind, as a sentence."""
+    classes = _counted(_classes(one, "difference"))
+    if not classes:
+        return _TOO_FEW
+    parts = []
+    for kind, scores in others.items():
+        ahead = [name for name in clearly_ahead(one, scores) if name in classes]
+        parts.append(f"the {kind} in {_listed(ahead, classes)}")
+    return f"Class by class, its interval lies wholly above that of {'; of '.join(parts)}."
+
+
+def paired_text(gains: Mapping[str, Units]) -> str:
+    """By how much one kind of map is ahead of each other kind, image by image, as a sentence."""
+    parts, end = [], ""
+    for kind, found in gains.items():
+        by_class = _classes(found, "ahead")
+        overall, classes = by_class["all"], _counted(by_class)
+        ahead = [name for name in classes if by_class[name].low > 0]
+        parts.append(
+            f"{100 * overall.value:+.1f} ({100 * overall.low:+.1f} to {100 * overall.high:+.1f}) "
+            f"against the {kind}" + (f", above 0 in {_listed(ahead, classes)}" if classes else "")
+        )
+        end = end if classes else f" {_TOO_FEW}"
+    return f"Compared image by image, in percentage points: {'; '.join(parts)}.{end}"
+
+
+def _counted(scores: Mapping[str, Score]) -> list[str]:
+    """Classes with enough images for an interval to mean something."""
+    return [name for name, score in scores.items() if name != "all" and score.n >= FEWEST]
+
+
+def _listed(ahead: list[str], classes: list[str]) -> str:
+    names = f" ({', '.join(ahead)})" if ahead else ""
+    return f"{len(ahead)} of {len(classes)}{names}"
+
+
+def black_text(probabilities: np.ndarray, classes: Sequence[str]) -> str:
+    """What a model calls a black image, as the end of a sentence.
+
+    >>> black_text(np.array([0.25, 0.75]), ["brain", "heart"])
+    'calls a black image heart (75.0 %)'
+    """
+    best = int(np.argmax(probabilities))
+    return f"calls a black image {classes[best]} ({100 * probabilities[best]:.1f} %)"
+
+
+def region_text(found: Mapping[str, Units], origins: Mapping[str, str]) -> str:
+    """What share of a kind of map lies inside the structure that each task is about.
+
+    Args:
+        found: Task to scores of the kind of map, as given by `region_scores`.
+        origins: Task to what its images are ("synthetic phantoms", a stand-in, ...).
+    """
+    if not found:
+        return "No outlined structures were given."
+    parts = []
+    for task, scores in found.items():
+        name = MAIN.get(task)
+        if f"energy/{name}" in scores:
+            energy, area = (scores[f"{m}/{name}"]["patient"] for m in ("energy", "area"))
+            parts.append(
+                f"the {readable(name)} holds {format_value(energy)} "
+                f"({format_range(energy, ' to ')}) of the map "
+                f"on {format_value(area)} of the picture"
+            )
+    origin, *more = dict.fromkeys(origins.values())
+    if more:
+        origin = "; ".join(f"{task.replace('_', '-')}: {of}" for task, of in origins.items())
+    if not parts:
+        return f"No structure that a class is named after is outlined ({origin})."
+    return f"Where structures are outlined ({origin}), {'; '.join(parts)}."
+
+
+def twin_text(others: Sequence[str]) -> str:
+    """Whether an untrained model was run beside, as a sentence.
+
+    >>> twin_text(["ours-untrained", "clip"])
+    'Untrained here: ours-untrained.'
+    """
+    untrained = [name for name in others if name.endswith("-untrained")]
+    if untrained:
+        return f"Untrained here: {', '.join(untrained)}."
+    return (
+        "No untrained model was run, so this question stays open: add CONFIG.json-untrained to the "
+        "models."
+    )
+
+
+def deviation_text(method: str, per_class: int, weight: float) -> str:
+    """In what maps of a run differ from the published ones, as a sentence.
+
+    >>> deviation_text("gradcam", 10, 0.5)
+    'Not as published: GradCAM (published: ScoreCAM).'
+    """
+    unlike = []
+    if method != "scorecam":
+        unlike.append(f"{TITLES[method]} (published: ScoreCAM)")
+    if per_class != PUBLISHED_IMAGES:
+        unlike.append(f"{per_class} images of each class ({PUBLISHED_IMAGES})")
+    if weight != WEIGHT:
+        unlike.append(f"weight of the overlay {weight:g} ({WEIGHT})")
+    if not unlike:
+        return "Method, images of each class and weight of the overlay are the published ones."
+    return f"Not as published: {'; '.join(unlike)}."

@@ -1,5 +1,7 @@
 """Figures of maps are looked at by people; here: that they show what they are given."""
 
+from itertools import combinations
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -8,14 +10,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from fetalclip_nb.errors import DataError
 from fetalclip_nb.experiments.cam.figures import (
     class_forest,
+    class_overlays,
     curve_figure,
-    overlay_grid,
+    one_of_each,
     region_bars,
 )
-from fetalclip_nb.experiments.cam.overlays import overlay
+from fetalclip_nb.experiments.cam.overlays import Shown, overlay
 from fetalclip_nb.experiments.cam.scores import mean_curve
 from fetalclip_nb.results import figures
 from fetalclip_nb.stats.scores import Score
@@ -46,32 +48,34 @@ def rows(figure):
     return [text.get_text() for text in figure.axes[0].get_yticklabels()]
 
 
-# overlay_grid
+# class_overlays, one_of_each
 
 
-def cases(n=3, side=8):
+def cases(times=1, side=8):
     rng = np.random.default_rng(0)
-    probabilities = np.array([[0.9, 0.1, 0], [0.1, 0.731, 0.169], [0.3, 0.3, 0.4]])[:n]
-    return rng.random((n, side, side)), rng.random((n, side, side)), probabilities
+    n = 3 * times
+    chances = np.array([[0.9, 0.1, 0], [0.1, 0.731, 0.169], [0.3, 0.3, 0.4]] * times)
+    images, maps = rng.random((2, n, side, side))
+    return Shown(images, maps, chances, CLASSES, [0, 0, 2] * times, [str(i) for i in range(n)])
 
 
 def test_grid_shows_each_image_above_its_overlay():
-    images, maps, probabilities = cases()
-    figure = overlay_grid(images, maps, probabilities, CLASSES, [0, 0, 2], columns=2)
+    shown = cases()
+    figure = class_overlays(shown, "heart", "brain", columns=2)
     assert len(figure.axes) == 4 and not figure.axes[3].images
-    for axis, image, importance in zip(figure.axes, images, maps, strict=False):
-        shown = np.asarray(axis.images[0].get_array())
-        assert shown.shape == (17, 8, 3) and (shown[8] == 1).all()
-        assert shown[:8] == pytest.approx(image[..., None].repeat(3, axis=2))
-        assert shown[9:] == pytest.approx(overlay(image, importance))
-    again = overlay_grid(images, maps, probabilities, CLASSES, [0, 0, 2], weight=1)
-    assert len(again.axes) == 3
-    shown = np.asarray(again.axes[0].images[0].get_array())
-    assert shown[9:] == pytest.approx(overlay(images[0], maps[0], 1))
+    for axis, row in zip(figure.axes, (2, 0, 1), strict=False):
+        found = np.asarray(axis.images[0].get_array())
+        assert found.shape == (17, 8, 3) and (found[8] == 1).all()
+        assert found[:8] == pytest.approx(shown.images[row][..., None].repeat(3, axis=2))
+        assert found[9:] == pytest.approx(overlay(shown.images[row], shown.maps[row]))
+    again = class_overlays(shown, "brain", most=1, weight=1)
+    assert len(again.axes) == 1
+    found = np.asarray(again.axes[0].images[0].get_array())
+    assert found[9:] == pytest.approx(overlay(shown.images[0], shown.maps[0], 1))
 
 
 def test_titles_say_class_prediction_and_confidence_and_mark_errors():
-    axes = overlay_grid(*cases(), CLASSES, [0, 0, 2]).axes
+    axes = class_overlays(cases(), "brain", "heart").axes
     assert [axis.get_title() for axis in axes] == [
         "brain\n→ brain\n90.0 %",
         "brain\n→ lips nose\n73.1 %",
@@ -82,15 +86,29 @@ def test_titles_say_class_prediction_and_confidence_and_mark_errors():
 
 
 def test_rows_of_a_grid_do_not_overlap():
-    images, maps, probabilities = (np.concatenate([part] * 4) for part in cases())
-    figure = overlay_grid(images, maps, probabilities, CLASSES, [0, 0, 2] * 4)
+    figure = class_overlays(cases(4), "brain", "heart")
     figure.canvas.draw()
     boxes = [axis.get_tightbbox() for axis in figure.axes if axis.images]
-    for i, one in enumerate(boxes):
-        for other in boxes[i + 1 :]:
-            width = min(one.x1, other.x1) - max(one.x0, other.x0)
-            height = min(one.y1, other.y1) - max(one.y0, other.y0)
-            assert width <= 1 or height <= 1
+    for one, other in combinations(boxes, 2):
+        width = min(one.x1, other.x1) - max(one.x0, other.x0)
+        height = min(one.y1, other.y1) - max(one.y0, other.y0)
+        assert width <= 1 or height <= 1
+
+
+def test_one_image_of_each_class_under_every_kind_of_map():
+    shown, rng = cases(2), np.random.default_rng(1)
+    kinds = {"own": shown.maps, "noise": rng.random((2, 6, 8, 8)), "centre": rng.random((8, 8))}
+    figure = one_of_each(shown, kinds, ["heart", "brain"], weight=0.3)
+    pictures = [np.asarray(axis.images[0].get_array()) for axis in figure.axes]
+    assert [axis.get_ylabel() for axis in figure.axes[::2]] == ["image", *kinds]
+    assert [axis.get_title() for axis in figure.axes[:2]] == ["heart", "brain"]
+    for column, row in enumerate((2, 0)):
+        grey, own, noise, centre = pictures[column::2]
+        image = shown.images[row]
+        assert grey == pytest.approx(overlay(image, image, 0))
+        assert own == pytest.approx(overlay(image, shown.maps[row], 0.3))
+        assert noise == pytest.approx(overlay(image, kinds["noise"][0, row], 0.3))
+        assert centre == pytest.approx(overlay(image, kinds["centre"], 0.3))
 
 
 # curve_figure
@@ -100,7 +118,7 @@ def test_curves_are_means_with_bands_one_panel_a_mode():
     rng = np.random.default_rng(0)
     patients = np.arange(6).astype(str)
     found = {
-        kind: {"deletion": rng.random((6, 5)), "insertion": rng.random((6, 5))}
+        kind: {mode: rng.random((6, 5)) for mode in ("deletion", "insertion", "black")}
         for kind in ("scorecam", "random")
     }
     figure = curve_figure(found, patients)
@@ -139,21 +157,6 @@ def test_forest_has_a_row_a_class_and_a_line_at_nothing_gained():
     assert figure.axes[0].get_xlabel() == "insertion − deletion (percentage points)"
 
 
-def test_forest_of_another_measure():
-    figure = class_forest({"scorecam": SCORES["scorecam"]}, measure="insertion")
-    assert points(figure) == {"scorecam": pytest.approx([70, 80])}
-    assert [0, 0] not in [list(line.get_xdata()) for line in figure.axes[0].lines]
-    gained = {"scorecam": {"over_random/all": score(0.3)}}
-    figure = class_forest(gained, measure="over_random")
-    assert figure.axes[0].get_xlabel() == "over random (percentage points)"
-    assert figure.axes[0].lines[-1].get_xdata() == [0, 0]
-
-
-def test_a_measure_that_nothing_has_is_an_error():
-    with pytest.raises(DataError, match="Expected: pointing/NAME. Found: difference/all, differe"):
-        class_forest(SCORES, measure="pointing")
-
-
 # region_bars
 
 
@@ -181,7 +184,7 @@ def test_regions_stand_beside_their_share_of_the_area():
 
 
 def test_figures_are_opaque_white():
-    overlay_grid(*cases(), CLASSES, [0, 0, 2])
+    class_overlays(cases(), "brain")
     class_forest(SCORES)
     curves = {"a": {"deletion": np.ones((2, 3)), "insertion": np.ones((2, 3))}}
     curve_figure(curves, np.array(["p", "q"]))

@@ -45,3 +45,17 @@ def test_nothing_to_draw(labels, count):
 def test_another_class_is_the_most_probable_of_the_others():
     probabilities = np.array([[0.5, 0.2, 0.3], [0.1, 0.2, 0.7], [0.4, 0.6, 0.0]])
     assert images.other_targets(probabilities, [0, 0, 1]) == [2, 2, 0]
+
+
+def test_chosen_images_have_the_number_of_their_own_class(planes, prompts):
+    chosen = images.choose(planes, prompts, 2, seed=0)
+    for task, count in (("five_planes", 5), ("brain_subplanes", 3)):
+        labels = chosen.labels(task)
+        classes, counts = np.unique(labels, return_counts=True)
+        assert len(classes) == count and (counts == 2).all()
+        names = list(prompts[task])
+        assert [names[target] for target in chosen.targets[task]] == labels.tolist()
+    assert (chosen.counts().loc["five_planes", "patients"] == 2).all()
+    few = prompts | {"five_planes": {"brain": ["a brain"]}}
+    with pytest.raises(DataError, match="none for abdomen, femur, cervix, heart"):
+        images.choose(planes, few, 2, seed=0)

@@ -17,6 +17,14 @@ def cases(n=3, side=8):
     return rng.random((n, side, side)), rng.random((n, side, side)), probabilities
 
 
+def saved(folder, *shown, **options):
+    """Paths of the overlays of one task, in the order in which they were written."""
+    overlays.save_all(folder, {"planes": overlays.Shown(*shown)}, **options)
+    _, _, probabilities, classes, targets, ids = shown
+    names = overlays.file_names(probabilities, classes, targets, ids)
+    return [folder / "planes" / name for name in names]
+
+
 # overlay
 
 
@@ -44,18 +52,18 @@ def test_overlay_refuses_other_weights():
         overlays.overlay(np.zeros((2, 2)), np.zeros((2, 2)), 1.5)
 
 
-# grey_squares
+# grey_square
 
 
 def test_grey_squares_are_what_the_encoder_sees(tmp_path):
-    paths = [tmp_path / "wide.png", tmp_path / "tall.png"]
-    write_image(paths[0], (40, 20))
-    write_image(paths[1], (10, 30), "RGB")
-    found = overlays.grey_squares(paths, 40)
-    assert found.shape == (2, 40, 40) and found.dtype == np.float32
-    assert (found[0] == np.asarray(read_square(paths[0]), np.float32) / 255).all()
-    assert not found[0, :10].any() and not found[0, 30:].any() and found[0, 10:30].mean() > 0.3
-    assert not found[1, :, :12].any() and 0.3 < found[1, :, 15:25].mean() < 0.7
+    write_image(tmp_path / "wide.png", (40, 20))
+    write_image(tmp_path / "tall.png", (10, 30), "RGB")
+    squares = [read_square(tmp_path / name) for name in ("wide.png", "tall.png")]
+    wide, tall = (overlays.grey_square(square, 40) for square in squares)
+    assert wide.shape == (40, 40) and wide.dtype == np.float32
+    assert (wide == np.asarray(squares[0], np.float32) / 255).all()
+    assert not wide[:10].any() and not wide[30:].any() and wide[10:30].mean() > 0.3
+    assert not tall[:, :12].any() and 0.3 < tall[:, 15:25].mean() < 0.7
 
 
 # file names
@@ -85,10 +93,8 @@ def test_names_are_never_alike_empty_or_too_long():
 def test_no_name_leaves_the_folder(name, tmp_path):
     folder = tmp_path / "deep" / "overlays"
     images, maps, probabilities = cases(1)
-    (path,) = overlays.save_overlays(
-        folder, images, maps, probabilities, ["../up", name], [0], [name]
-    )
-    assert path.resolve().parent == folder.resolve() and path.is_file()
+    (path,) = saved(folder, images, maps, probabilities, ["../up", name], [0], [name])
+    assert path.resolve().parent == (folder / "planes").resolve() and path.is_file()
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path]
     assert path.name[0].isalnum()
 
@@ -97,7 +103,7 @@ def test_a_sentence_may_be_a_class(tmp_path):
     classes = [f"{'a long sentence, ' * 20}{end}" for end in ("a", "b")]
     images, maps, probabilities = cases(2)
     options = (classes, [0, 0], ["x" * 999] * 2)
-    paths = overlays.save_overlays(tmp_path, images, maps, probabilities, *options)
+    paths = saved(tmp_path, images, maps, probabilities, *options)
     assert len(set(paths)) == 2 and all(path.is_file() for path in paths)
     for path in paths:
         assert path.name.startswith("a-long-sentence-a-long-sentence-")
@@ -105,18 +111,18 @@ def test_a_sentence_may_be_a_class(tmp_path):
         assert true == predicted and true[-1].isalnum()
 
 
-# save_overlays
+# save_all
 
 
 def test_saved_files_are_the_overlays_in_the_images_order(tmp_path):
     images, maps, probabilities = cases()
-    (tmp_path / "kept.txt").write_text("mine")
-    paths = overlays.save_overlays(
-        tmp_path, images, maps, probabilities, CLASSES, [0, 0, 1], ["c", "b", "a"], weight=0.3
-    )
+    (tmp_path / "planes").mkdir()
+    (tmp_path / "planes" / "kept.txt").write_text("mine")
+    shown = images, maps, probabilities, CLASSES, [0, 0, 1], ["c", "b", "a"]
+    paths = saved(tmp_path, *shown, weight=0.3)
     assert [path.name.split("_")[1] for path in paths] == ["c", "b", "a"]
     for path, image, importance in zip(paths, images, maps, strict=True):
-        saved = np.asarray(Image.open(path), dtype=float) / 255
+        found = np.asarray(Image.open(path), dtype=float) / 255
         wanted = overlays.overlay(image, importance, 0.3)
-        assert saved == pytest.approx(wanted, abs=0.5 / 255 + 1e-9)
-    assert (tmp_path / "kept.txt").read_text() == "mine"
+        assert found == pytest.approx(wanted, abs=0.5 / 255 + 1e-9)
+    assert (tmp_path / "planes" / "kept.txt").read_text() == "mine"

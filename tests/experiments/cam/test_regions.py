@@ -3,9 +3,10 @@ import pytest
 
 import segments
 from fetalclip_nb.errors import ParameterError
-from fetalclip_nb.experiments.cam import regions, tables
+from fetalclip_nb.experiments.cam import controls, regions
+from fetalclip_nb.experiments.cam.images import pixels_of
+from fetalclip_nb.experiments.cam.maps import cam_maps
 from fetalclip_nb.experiments.segmentation import squares
-from fetalclip_nb.stats.scores import Score
 from fetalclip_nb.tasks.masks import STRUCTURES
 
 
@@ -87,7 +88,6 @@ def test_energy_does_not_depend_on_the_scale_and_a_flat_map_gets_the_area():
     assert regions.energy(7 * maps, masks) == pytest.approx(regions.energy(maps, masks))
     flat = np.ones_like(maps)
     assert regions.energy(flat, masks) == pytest.approx(masks.mean((1, 2)))
-    assert regions.area(masks) == pytest.approx(masks.mean((1, 2)))
     rest = regions.energy(maps, masks) + regions.energy(maps, ~masks)
     assert rest == pytest.approx(np.ones(5))
 
@@ -131,9 +131,6 @@ def test_one_map_for_all_images_and_structures_that_no_image_shows():
     assert list(found) == ["pointing/heart", "energy/heart", "area/heart"]
     assert found["pointing/heart"]["patient"].value == 1
     assert found["energy/heart"]["patient"].value == pytest.approx(20 / 68)
-    again = regions.region_values(np.stack([middle] * 4), masks, ["heart", "aorta"])
-    assert again["energy/heart"] == pytest.approx([20 / 68] * 4)
-    assert np.isnan(again["energy/aorta"]).all()
 
 
 def test_noise_points_into_a_region_as_often_as_its_area():
@@ -158,32 +155,22 @@ def test_some_images_are_of_different_patients_with_their_rows(trunks):
         regions.some_images(trunks, 0, seed=0)
 
 
-# by_kind, region_text
+# judge_regions
 
 
-def test_scores_of_all_tasks_by_kind_of_map():
-    found = {
-        ("cam", "head"): {"energy/head": 1, "area/head": 2},
-        ("cam", "abdomen"): {"energy/spine": 3},
-    }
-    assert tables.by_kind(found) == {
-        "cam": {"energy/head": 1, "area/head": 2, "energy/abdomen/spine": 3}
-    }
-
-
-def test_region_text_names_structures_and_what_the_images_are():
-    def scores(**values):
-        return {
-            name.replace("_in_", "/"): {"patient": Score(v, 0, 1, v, 9, 9)}
-            for name, v in values.items()
-        }
-
-    head = scores(energy_in_head=0.5, area_in_head=0.25)
-    liver = scores(energy_in_liver=0.5, area_in_liver=0.25)
-    text = tables.region_text({"head": head, "abdomen": liver}, {"head": "real", "abdomen": "FASS"})
-    assert text == (
-        "Where structures are outlined (head: real; abdomen: FASS), the head holds 50.0 % "
-        "(0.0 to 100.0) of the map on 25.0 % of the picture."
-    )
-    assert "(FASS)" in tables.region_text({"abdomen": liver}, {"abdomen": "FASS"})
-    assert tables.region_text({}, {}) == "No outlined structures were given."
+def test_maps_of_all_models_and_of_none_are_judged_by_the_same_outlines(gallery, trunks):
+    found = regions.judge_regions(gallery, {"abdomen": trunks}, count=3, seed=1)
+    images, rows = regions.some_images(trunks, 3, 1)
+    masks, patients = regions.region_masks(trunks, rows, 32), images.table["patient"].to_numpy()
+    asked = list(gallery.chosen.prompts["five_planes"]).index("abdomen")
+    maps = {"random map": controls.random_maps(3, 32, 4, 1), "centre map": controls.centre_map(32)}
+    for name, model in gallery.models.items():
+        vectors = gallery.vectors[name, "five_planes"]
+        made = cam_maps(model, pixels_of(model, images), vectors, [asked] * 3).maps
+        maps[name] = controls.at_side(made, 32)
+    assert found.scores.keys() == {(kind, "abdomen") for kind in maps} and found.made == 6
+    for kind, of_kind in maps.items():
+        expected = regions.region_scores(of_kind, masks, trunks.structures, patients)
+        for name, units in expected.items():
+            value = found.scores[kind, "abdomen"][name]["patient"].value
+            assert value == pytest.approx(units["patient"].value, abs=1e-3), (kind, name)
