@@ -2,6 +2,7 @@
 
 import pytest
 
+from fetalclip_nb.data.dataset import kind_of_images
 from fetalclip_nb.experiments.cam import regions, tables
 from fetalclip_nb.experiments.cam.trial import likeness
 from fetalclip_nb.stats.scores import Score
@@ -24,7 +25,7 @@ def test_facts_are_those_of_the_run(gallery, trial, outlined, planes):
     assert (found["method"], found["classes"], found["ceiling"]) == ("ScoreCAM", 5, 0.75)
     assert "2 images of each class (10)" in found["deviation_sentence"]
     assert "tiny-untrained" in found["twin_sentence"]
-    assert found["images_are"] in ("real images", "images") or found["images_are"]
+    assert found["images_are"] == kind_of_images(planes)
     assert "abdominal circumference holds" in found["region_sentence"]
     assert found["black_text"].startswith("calls a black image ")
     assert found["ahead_sentence"] == found["ahead_black_sentence"]  # two images of a class
