@@ -23,7 +23,6 @@ from fetalclip_nb.data.images import read_square
 from fetalclip_nb.data.prompts import load_prompts
 from fetalclip_nb.errors import DataError, FetalClipError, ImageError, ModelError, ParameterError
 from fetalclip_nb.experiments.cam import maps as cam
-from fetalclip_nb.experiments.cam import overlays
 from fetalclip_nb.experiments.cam.maps import TITLES, Cams
 from fetalclip_nb.models.model import Model, load_model
 from fetalclip_nb.results import figures
@@ -179,8 +178,7 @@ def test_a_pictured_image_is_decoded_once_and_a_sentence_encoded_once(
         encoded.extend(sentences)
         return encode(model, sentences)
 
-    for room in (predictor, overlays):
-        monkeypatch.setattr(room, "read_square", read)
+    monkeypatch.setattr(predictor, "read_square", read)
     monkeypatch.setattr(Model, "encode_text", encode_text)
     run(*files, "--prompt", "a head", "--prompt", "a femur", "--picture", tmp_path / "p.png")
     assert sorted(decoded) == files and encoded == ["a head", "a femur"]
