@@ -35,9 +35,6 @@ def draw_clip(
 
     Returns:
         Grey pictures, uint8 of one shape (height, width).
-
-    Raises:
-        ParameterError: If the defect is unknown.
     """
     patient = patient or draw_patient(rng)
     scene_seed = int(rng.integers(2**32))
@@ -46,25 +43,18 @@ def draw_clip(
     pictures = []
     for i in range(frames):
         moment = 2 * np.pi * (start + i / frames)
-        phantom = draw(
-            "thorax",
-            np.random.default_rng(scene_seed),
-            patient=patient,
-            field_ratio=field_ratio,
-            heart={"defect": defect, "phase": float(0.5 - 0.5 * np.cos(moment))},
-            speckle=np.random.default_rng([scene_seed, i]),
-        )
+        looks = {"defect": defect, "phase": float(0.5 - 0.5 * np.cos(moment))}
+        still, speckle = (np.random.default_rng(seed) for seed in (scene_seed, [scene_seed, i]))
+        shared = {"patient": patient, "field_ratio": field_ratio}
+        phantom = draw("thorax", still, heart=looks, speckle=speckle, **shared)
         pictures.append(heart_window(phantom, window, offset))
     return pictures
 
 
 def heart_window(phantom: Phantom, share: float, offset: Point) -> np.ndarray:
-    """Cut a picture to a window that holds the heart.
+    """Cut a thorax to a window that holds the heart, sides ``share`` of the picture's.
 
-    Args:
-        phantom: A thorax.
-        share: Side of the window over side of the picture.
-        offset: Where the window lies among its possible places, each from 0 to 1.
+    ``offset`` says where it lies among its possible places, from 0 to 1 in x and y.
     """
     outline = phantom.outlines["heart"][0]
     cut = []

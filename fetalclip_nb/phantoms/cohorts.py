@@ -103,8 +103,8 @@ def write_fetal_planes(
 
 def _plan_planes(patients: int, seed: int) -> tuple[list[Job], pd.DataFrame]:
     rng = plan_stream(seed)
-    ages = AGES_WITH_BRAIN
-    people = [draw_patient(rng, age_days=int(rng.integers(*ages))) for _ in range(patients)]
+    ages = (int(rng.integers(*AGES_WITH_BRAIN)) for _ in range(patients))
+    people = [draw_patient(rng, age_days=age) for age in ages]
     train = rng.permutation(np.arange(patients) % 2 == 0).astype(int)
     jobs: list[Job] = []
     rows = []
@@ -154,13 +154,10 @@ def write_hc18(root: str | Path, *, patients: int, seed: int, workers: int | Non
         (folder / "training_set").mkdir()
         jobs = _plan_heads(patients, seed)
         spacing = draw_all(partial(_write, folder), jobs, seed, workers)
-        table = pd.DataFrame(
-            {
-                "filename": [Path(job.path).name for job in jobs],
-                "pixel size(mm)": [f"{value:.12f}" for value in spacing],
-                "head circumference (mm)": [f"{job.patient.hc_mm:.2f}" for job in jobs],
-            }
-        )
+        names = [Path(job.path).name for job in jobs]
+        table = pd.DataFrame({"filename": names})
+        table["pixel size(mm)"] = [f"{value:.12f}" for value in spacing]
+        table["head circumference (mm)"] = [f"{job.patient.hc_mm:.2f}" for job in jobs]
         table.to_csv(folder / "training_set_pixel_size_and_HC.csv", index=False)
         return len(jobs)
 
@@ -190,14 +187,8 @@ def _draw_circumference(rng: np.random.Generator) -> float:
 
 def _write(root: Path, rng: np.random.Generator, job: Job) -> float:
     """Draw a picture and its outline; returns the millimetres per pixel."""
-    phantom = draw(
-        job.plane,
-        rng,
-        brain_plane=job.brain_plane,
-        field_ratio=job.field_ratio,
-        patient=job.patient,
-        size=job.size,
-    )
+    options = {"field_ratio": job.field_ratio, "patient": job.patient, "size": job.size}
+    phantom = draw(job.plane, rng, brain_plane=job.brain_plane, **options)
     write_png(root / job.path, phantom.image)
     if job.annotation:
         write_png(root / job.annotation, outline(phantom))

@@ -17,7 +17,7 @@ in pixels says nothing about size in millimetres: that takes the pixel spacing."
 
 
 class Layout(NamedTuple):
-    """How a plane is framed: who draws it, its shape, how it turns, how long it is in mm."""
+    """Who draws a plane, height over length, how it turns, how long it is in mm."""
 
     draw: Callable[[Scene], None]
     aspect: float

@@ -27,7 +27,8 @@ def draw_head(scene: Scene, brain_plane: str) -> None:
     scene.canvas.regions["head"] = [scene.frame.at(oval((0, 0), (1, 1), 180))]
     shape = wave(scene.patient.shared(), turn, 0.009, 3, 4)[:, None]
     outer = circle(turn) * (1 + shape + wave(scene.rng, turn, 0.006, 3, 6)[:, None])
-    _scalp(scene, outer)
+    thick, echo = scene.rng.uniform(0.02, 0.07), scene.rng.uniform(-12, -4)
+    scene.fill(outer * (1 + thick), Material(echo, 1.0, 0.0, 0.0))  # scalp, seen beside fluid
     level = PARENCHYMA + scene.rng.normal(0, 2.5)
     scene.fill(outer, Material(level, 1.0, 0.0, 0.0))
     view = brain.View(scene, level, _near_side(scene), scene.rng.uniform(0.4, 0.95))
@@ -44,12 +45,6 @@ def _near_side(scene: Scene) -> float:
     ends = scene.frame.at(np.array([(0, 1.0), (0, -1.0)]))
     distance = np.linalg.norm(ends - scene.probe.apex, axis=1)
     return 1.0 if distance[0] < distance[1] else -1.0
-
-
-def _scalp(scene: Scene, outer: np.ndarray) -> None:
-    """A thin soft rim outside the skull, seen when fluid lies beside it."""
-    thick = scene.rng.uniform(0.02, 0.07)
-    scene.fill(outer * (1 + thick), Material(scene.rng.uniform(-12, -4), 1.0, 0.0, 0.0))
 
 
 def _skull(scene: Scene, outer: np.ndarray) -> None:

@@ -37,7 +37,6 @@ class Trunk(NamedTuple):
     """One picture to draw."""
 
     name: str
-    view: str
     patient: Patient
 
 
@@ -66,7 +65,7 @@ def write_organs(
         trunks, table = _plan(view, patients, seed)
         for name in ("images", "masks"):
             (folder / name).mkdir()
-        spacing = draw_all(partial(_write, folder), trunks, seed, workers)
+        spacing = draw_all(partial(_write, folder, view), trunks, seed, workers)
         table.insert(4, "pixel_mm", [f"{value:.6f}" for value in spacing])
         table.to_csv(folder / "manifest.csv", index=False)
         return len(trunks)
@@ -75,15 +74,7 @@ def write_organs(
 
 
 def organ_masks(phantom: Phantom, view: str) -> dict[str, np.ndarray]:
-    """What an annotator would fill in: each structure as far as it can be seen.
-
-    Args:
-        phantom: A picture of the view's plane.
-        view: "abdomen" or "four_chamber".
-
-    Returns:
-        Structure to bool (height, width), in the order of ``ORGANS``.
-    """
+    """What an annotator would fill in, as far as it can be seen: bool (height, width) masks."""
     masks = {name: phantom.masks[name].copy() for name in ORGANS[view]}
     if view == FOUR_CHAMBER:
         for name in (*_CHAMBERS, "IVS"):
@@ -107,7 +98,7 @@ def _plan(view: str, patients: int, seed: int) -> tuple[list[Trunk], pd.DataFram
         split = "test" if tests[number] else "train"
         for i in range(1 + (rng.random() < REPEATED)):
             name = f"{patient}_{i + 1}"
-            trunks.append(Trunk(name, view, person))
+            trunks.append(Trunk(name, person))
             masks = {f"mask_{organ}": _mask_path(name, organ) for organ in ORGANS[view]}
             rows.append(
                 {"image": f"images/{name}.png", "label": view, "patient": patient, "split": split,
@@ -120,12 +111,12 @@ def _mask_path(name: str, organ: str) -> str:
     return f"masks/{name}_{organ}.png"
 
 
-def _write(root: Path, rng: np.random.Generator, trunk: Trunk) -> float:
+def _write(root: Path, view: str, rng: np.random.Generator, trunk: Trunk) -> float:
     """Draw picture and masks; returns the millimetres per pixel."""
-    beat = {"phase": float(rng.random())} if trunk.view == FOUR_CHAMBER else None
-    plane, ratio = _PLANES[trunk.view], float(rng.uniform(*FIELD))
+    beat = {"phase": float(rng.random())} if view == FOUR_CHAMBER else None
+    plane, ratio = _PLANES[view], float(rng.uniform(*FIELD))
     phantom = draw(plane, rng, patient=trunk.patient, field_ratio=ratio, heart=beat)
     write_png(root / "images" / f"{trunk.name}.png", phantom.image)
-    for organ, mask in organ_masks(phantom, trunk.view).items():
+    for organ, mask in organ_masks(phantom, view).items():
         write_png(root / _mask_path(trunk.name, organ), mask.astype(np.uint8) * 255)
     return phantom.pixel_mm

@@ -82,8 +82,6 @@ def draw_patient(
     *,
     age_days: int | None = None,
     hc_mm: float | None = None,
-    operator: str | None = None,
-    machine: str | None = None,
 ) -> Patient:
     """Draw what is absent of a patient.
 
@@ -92,8 +90,6 @@ def draw_patient(
         age_days: Gestational age; when absent the median one for ``hc_mm``, or, without that
             either, uniform over 14w0d to 38w6d.
         hc_mm: Head circumference; when absent drawn around the median at that age.
-        operator: Name of the operator.
-        machine: Name of the machine.
     """
     if age_days is None:
         uniform = int(rng.integers(AGES_DAYS[0], AGES_DAYS[-1] + 1))
@@ -104,8 +100,8 @@ def draw_patient(
         hc_mm=_circumference(age_days, deviate) if hc_mm is None else float(hc_mm),
         cephalic_index=float(np.clip(rng.normal(0.79, 0.035), 0.70, 0.88)),
         shape_seed=int(rng.integers(2**32)),
-        operator=operator or pick(rng, OPERATORS),
-        machine=machine or pick(rng, MACHINES),
+        operator=pick(rng, OPERATORS),
+        machine=pick(rng, MACHINES),
     )
 
 

@@ -1,23 +1,15 @@
 """One synthetic B-mode picture of a named plane, with everything known about it."""
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from fetalclip_nb.errors import ParameterError
-from fetalclip_nb.phantoms import surroundings
+from fetalclip_nb.phantoms import framing, surroundings
 from fetalclip_nb.phantoms.acquisition import Probe, acquire
 from fetalclip_nb.phantoms.canvas import Canvas, Frame, Point, rescaled
-from fetalclip_nb.phantoms.framing import (
-    BRAIN_PLANES,
-    FIELD_RATIOS,
-    FOOTPRINT,
-    LAYOUTS,
-    OTHER_VIEWS,
-    PLANES,
-    Layout,
-    level,
-)
+from fetalclip_nb.phantoms.framing import BRAIN_PLANES, PLANES, Layout
 from fetalclip_nb.phantoms.head import draw_head
 from fetalclip_nb.phantoms.patient import Patient, draw_patient, draw_tone, pick
 from fetalclip_nb.phantoms.scene import Scene
@@ -32,7 +24,6 @@ class Phantom:
         plane: One of ``PLANES``.
         brain_plane: One of ``BRAIN_PLANES`` or "Other" for a brain, None for other planes.
         patient: Who was scanned: age, head, operator, machine.
-        age_days: Gestational age in days.
         pixel_mm: Millimetres per pixel, the same in both directions.
         hc_mm: Perimeter of the head's ellipse in mm; None unless plane is "brain".
         masks: Named regions, bool (height, width); a brain has "head".
@@ -44,7 +35,6 @@ class Phantom:
     plane: str
     brain_plane: str | None
     patient: Patient
-    age_days: int
     pixel_mm: float
     hc_mm: float | None
     masks: dict[str, np.ndarray]
@@ -57,7 +47,6 @@ def draw(
     rng: np.random.Generator,
     *,
     brain_plane: str | None = None,
-    age_days: int | None = None,
     field_ratio: float | None = None,
     patient: Patient | None = None,
     size: tuple[int, int] | None = None,
@@ -70,7 +59,6 @@ def draw(
         plane: One of ``PLANES``; "other" draws any view outside the five standard planes.
         rng: Source of chance; the same state gives the same picture.
         brain_plane: One of ``BRAIN_PLANES`` or "Other"; drawn among the three when absent.
-        age_days: Gestational age; uniform over 14w0d to 38w6d when absent. Ignored with patient.
         field_ratio: Width of the picture over length of the structure; uniform over
             ``FIELD_RATIOS`` when absent. Raised where the structure would leave the picture.
         patient: Whose picture it is; drawn when absent.
@@ -78,20 +66,19 @@ def draw(
         heart: What a four-chamber view shows: "defect" and "phase" as in ``heart.draw_heart``.
         speckle: Source of chance of the acquisition alone (speckle, haze, gain), for frames of
             one scene; ``rng`` when absent.
-
-    Raises:
-        ParameterError: If the plane, the brain plane or the defect is unknown.
     """
     _check(plane, brain_plane)
-    patient = patient or draw_patient(rng, age_days=age_days)
-    view = pick(rng, OTHER_VIEWS) if plane == "other" else plane
+    patient = patient or draw_patient(rng)
+    view = pick(rng, framing.OTHER_VIEWS) if plane == "other" else plane
     if plane == "brain":
         brain_plane = brain_plane or str(rng.choice(BRAIN_PLANES))
-    size = size or _size(rng)
+    if size is None:
+        width = int(rng.integers(240, 289))
+        size = width, round(width / rng.uniform(1.32, 1.54))
     canvas = Canvas(_CANVAS_WIDTH, round(_CANVAS_WIDTH * size[1] / size[0]))
     layout = _layout(view, patient, brain_plane)
-    ratio = field_ratio or float(rng.uniform(*FIELD_RATIOS))
-    frame, extent = _place(canvas, layout, FOOTPRINT.get(view, layout.aspect), ratio, rng)
+    ratio = field_ratio or float(rng.uniform(*framing.FIELD_RATIOS))
+    frame, extent = _place(canvas, layout, framing.FOOTPRINT.get(view, layout.aspect), ratio, rng)
     probe = _aim(canvas, frame, extent, rng)
     detail = {"view": view, "angle": frame.angle, **(heart or {})}
     scene = Scene(canvas, probe, frame, patient, rng, detail)
@@ -104,7 +91,6 @@ def draw(
         plane=plane,
         brain_plane=brain_plane if plane == "brain" else None,
         patient=patient,
-        age_days=patient.age_days,
         pixel_mm=layout.length_mm(patient) / (2 * frame.long * scale),
         hc_mm=patient.hc_mm if plane == "brain" else None,
         masks={name: canvas.mask(name, size) for name in canvas.regions},
@@ -125,28 +111,17 @@ def _check(plane: str, brain_plane: str | None) -> None:
         raise ParameterError("Unknown plane", where="plane", expected=known, found=plane)
     known = (*BRAIN_PLANES, "Other") if plane == "brain" else ()
     if brain_plane not in (None, *known):
+        where, expected = f"brain_plane of a {plane} picture", ", ".join(known) or "None"
         raise ParameterError(
-            "Brain plane does not fit",
-            where=f"brain_plane of a {plane} picture",
-            expected=", ".join(known) or "None",
-            found=brain_plane,
+            "Brain plane does not fit", where=where, expected=expected, found=brain_plane
         )
-
-
-def _size(rng: np.random.Generator) -> tuple[int, int]:
-    width = int(rng.integers(240, 289))
-    return width, round(width / rng.uniform(1.32, 1.54))
 
 
 def _layout(view: str, patient: Patient, brain_plane: str | None) -> Layout:
     if view != "brain":
-        return LAYOUTS[view]
-    return Layout(
-        lambda scene: draw_head(scene, brain_plane or "Other"),
-        patient.cephalic_index,
-        level,
-        lambda p: p.head_length_mm,
-    )
+        return framing.LAYOUTS[view]
+    head = partial(draw_head, brain_plane=brain_plane)
+    return Layout(head, patient.cephalic_index, framing.level, lambda p: p.head_length_mm)
 
 
 def _place(
@@ -160,7 +135,7 @@ def _place(
     half = min(canvas.width / (2 * ratio), room[0] / unit[0], room[1] / unit[1])
     extent = half * unit[0], half * unit[1]
     middle = (canvas.width - 1) / 2, (canvas.height - 1) / 2
-    spare = [(r - e) for r, e in zip(room, extent, strict=True)]
+    spare = np.subtract(room, extent).tolist()
     x = middle[0] + float(np.clip(rng.normal(0, 0.35), -1, 1)) * spare[0] * 0.6
     y = middle[1] + float(np.clip(rng.normal(0.05, 0.45), -1, 1)) * spare[1] * 0.9
     flip = 1 if rng.random() < 0.5 else -1

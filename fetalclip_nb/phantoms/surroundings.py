@@ -77,11 +77,8 @@ def overlay(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.45:
         image[round(height * rng.uniform(0.76, 0.88)) :, round(width * rng.uniform(0.7, 0.8)) :] = 0
     if rng.random() < 0.2:
-        bottom, left = (
-            round(height * rng.uniform(0.08, 0.24)),
-            round(width * rng.uniform(0.86, 0.94)),
-        )
-        image[:bottom, left:] = 0
+        bottom = round(height * rng.uniform(0.08, 0.24))
+        image[:bottom, round(width * rng.uniform(0.86, 0.94)) :] = 0
     if rng.random() < 0.5:
         top, bottom = round(height * 0.04), round(height * 0.32)
         ramp = np.linspace(255, 0, bottom - top).astype(np.uint8)[:, None]

@@ -1,6 +1,7 @@
 """Axial planes of the fetal trunk: abdomen and thorax with the four-chamber heart.
 
-In the frame of the trunk the spine lies at (-1, 0), the front of the body at (1, 0).
+In the frame of the trunk the spine lies at (-1, 0), the front of the body at (1, 0); ``left`` is
+the side of the fetus' left in it, -1 or 1, which depends on how the fetus lies.
 """
 
 import numpy as np
@@ -23,10 +24,9 @@ from fetalclip_nb.phantoms.scene import Scene
 def draw_abdomen(scene: Scene) -> None:
     """Transverse abdomen: stomach, umbilical vein, spine, great vessels in even liver."""
     rng = scene.rng
-    left = _left(scene)
-    outline = _body(scene, "abdominal_circumference", rng.normal(-5, 2.0))
-    scene.soften(outline, rng.uniform(0.6, 1.6))
-    _short_ribs(scene, outline)
+    left = -1 if rng.random() < 0.5 else 1
+    _body(scene, "abdominal_circumference", rng.normal(-5, 2.0), 1.6)
+    _short_ribs(scene)
     _umbilical_vein(scene, left)
     place = (rng.normal(-0.05, 0.07), left * rng.uniform(0.38, 0.52))
     radii = (rng.uniform(0.14, 0.27), rng.uniform(0.11, 0.18))
@@ -42,39 +42,30 @@ def draw_abdomen(scene: Scene) -> None:
 def draw_thorax(scene: Scene) -> None:
     """Four-chamber view: heart between even lungs, ribs, spine with the aorta before it."""
     rng = scene.rng
-    left = _left(scene)
-    outline = _body(scene, "thorax", rng.normal(-4, 2.0))
-    scene.soften(outline, rng.uniform(0.6, 1.4))
+    left = -1 if rng.random() < 0.5 else 1
+    _body(scene, "thorax", rng.normal(-4, 2.0), 1.4)
     _long_ribs(scene)
     _vertebra(scene)
     _vessel(scene, (-0.47 + rng.normal(0, 0.02), 0.12 * left), rng.uniform(0.06, 0.08), "aorta")
     draw_heart(scene, left)
 
 
-def _left(scene: Scene) -> int:
-    """Side of the fetus' left in the frame; it depends on how the fetus lies."""
-    left = -1 if scene.rng.random() < 0.5 else 1
-    scene.detail["left_side"] = left
-    return left
-
-
-def _body(scene: Scene, name: str, echo: float) -> np.ndarray:
-    """Skin and body wall around even tissue; returns the outline in the frame."""
+def _body(scene: Scene, name: str, echo: float, grain: float) -> None:
+    """Skin and body wall around even tissue, roughened by up to ``grain`` dB."""
     rng = scene.rng
     outline = blob(rng, (0, 0), (1, 1), 0.02)
     scene.fill(outline, Material(rng.uniform(-2, 4), 1.03, 0.0, 0.0), name)
     scene.fill(outline * rng.uniform(0.9, 0.96), Material(echo, 1.0, 0.002, 0.0))
     closed = np.concatenate([outline, outline[:1]])
     scene.bone(closed, 0.03, rng.uniform(0.15, 0.6), 0.001, gaps=0.6)
-    return outline
+    scene.soften(outline, rng.uniform(0.6, grain))
 
 
-def _short_ribs(scene: Scene, outline: np.ndarray) -> None:
+def _short_ribs(scene: Scene) -> None:
     """Ends of the lowest ribs: bright dashes in the wall that shadow what lies behind."""
     rng = scene.rng
     for turn in rng.uniform(0.9, 2.6, rng.integers(0, 4)) * rng.choice([-1, 1], 1):
-        sweep = np.linspace(turn, turn + rng.uniform(0.12, 0.4), 8)
-        line = 0.9 * circle(sweep)
+        line = 0.9 * circle(np.linspace(turn, turn + rng.uniform(0.12, 0.4), 8))
         scene.bone(line, 0.055, rng.uniform(1.2, 3.5), rng.uniform(0.02, 0.09))
 
 

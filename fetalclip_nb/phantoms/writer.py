@@ -2,10 +2,8 @@
 
 import json
 import shutil
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +13,7 @@ import joblib
 import numpy as np
 
 from fetalclip_nb.errors import DataError, ParameterError
+from fetalclip_nb.files import lock, whole
 
 RECORD = "phantom.json"
 FEW = 48  # pictures below which starting other processes costs more than it saves
@@ -25,11 +24,6 @@ _J, _R = TypeVar("_J"), TypeVar("_R")
 def plan_stream(seed: int) -> np.random.Generator:
     """The stream of chance that decides who is in a cohort."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
-
-
-def draw_stream(seed: int, index: int) -> np.random.Generator:
-    """The stream of chance of a cohort's picture or clip: its own, whoever draws it and when."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1, index)))
 
 
 def draw_all(
@@ -45,7 +39,7 @@ def draw_all(
     Args:
         task: What is done with a job's own stream of chance and the job; pickled, so a module's
             function or a partial of one.
-        jobs: What is to be drawn.
+        jobs: What is to be drawn; a job's stream depends on its place and the seed alone.
         seed: Seed of the cohort.
         workers: Processes; one a core of the job when None. More than one are started
             afresh ("spawn"), so a script needs its ``if __name__ == "__main__"`` guard.
@@ -54,18 +48,14 @@ def draw_all(
     Returns:
         What the task returned, in the order of the jobs.
     """
+    seeds = np.random.SeedSequence(seed, spawn_key=(1,)).spawn(len(jobs))
+    streams = map(np.random.default_rng, seeds)
     workers = min(workers or joblib.cpu_count(), len(jobs))
-    numbered, numbered_task = list(enumerate(jobs)), partial(_draw, task, seed)
     if workers == 1 or len(jobs) * pictures < FEW:
-        return [numbered_task(job) for job in numbered]
+        return list(map(task, streams, jobs))
     share = max(1, min(16, len(jobs) // (4 * workers)))
     with ProcessPoolExecutor(workers, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
-        return list(pool.map(numbered_task, numbered, chunksize=share))
-
-
-def _draw(task: Callable[[np.random.Generator, _J], _R], seed: int, numbered: tuple[int, _J]) -> _R:
-    index, job = numbered
-    return task(draw_stream(seed, index), job)
+        return list(pool.map(task, streams, jobs, chunksize=share))
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
@@ -77,40 +67,32 @@ def write_png(path: Path, image: np.ndarray) -> None:
 def publish(root: str | Path, fill: Callable[[Path], int], **record: object) -> None:
     """Make the folder ``root`` appear whole or not at all.
 
-    ``fill`` writes into a temporary folder beside ``root``, which is renamed when all is there.
     A root that already holds what ``record`` describes is left alone; phantoms of another
-    version, seed or size are replaced.
+    version, seed or size are replaced, a folder that holds no phantoms never is.
 
     Args:
         root: Folder to make.
         fill: Writes the content into the folder it is given; returns the number of images.
         **record: What identifies the content: version, kind, seed, patients.
-
-    Raises:
-        DataError: If ``root`` exists and holds no phantoms: it is never overwritten.
-        ParameterError: If the seed is negative or there are no patients.
     """
     for name, least in (("seed", 0), ("patients", 1)):
         if not isinstance(record[name], int) or record[name] < least:
+            expected, found = f"a whole number, {least} or more", repr(record[name])
             raise ParameterError(
-                "Phantoms cannot be made",
-                where=name,
-                expected=f"a whole number, {least} or more",
-                found=repr(record[name]),
+                "Phantoms cannot be made", where=name, expected=expected, found=found
             )
     root = Path(root)
     if _holds(root, record):
         return
-    root.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{root.name}-", suffix=".part", dir=root.parent))
-    try:
-        images = fill(draft)
-        text = json.dumps({**record, "images": images}, indent=2) + "\n"
-        (draft / RECORD).write_text(text, encoding="utf-8")
-        draft.chmod(0o755)
-        _swap(draft, root, record)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    with lock(root):
+        if _holds(root, record):  # made by another process meanwhile
+            return
+        with whole(root) as draft:
+            draft.mkdir()
+            images = fill(draft)
+            text = json.dumps({**record, "images": images}, indent=2) + "\n"
+            (draft / RECORD).write_text(text, encoding="utf-8")
+            shutil.rmtree(root, ignore_errors=True)
 
 
 def _holds(root: Path, record: dict[str, object]) -> bool:
@@ -129,20 +111,3 @@ def _holds(root: Path, record: dict[str, object]) -> bool:
             fix="choose another folder or move this one away",
         )
     return found.items() >= record.items()
-
-
-def _swap(draft: Path, root: Path, record: dict[str, object]) -> None:
-    """Rename draft to root; what another process finished meanwhile is as good as ours."""
-    if _holds(root, record):
-        return
-    if root.exists():
-        old = draft.with_suffix(".old")
-        root.rename(old)
-        draft.rename(root)
-        shutil.rmtree(old)
-        return
-    try:
-        draft.rename(root)
-    except OSError:
-        if not _holds(root, record):
-            raise

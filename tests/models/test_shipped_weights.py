@@ -80,10 +80,10 @@ def test_new_phantoms_are_classified_from_prompts_alone(model):
 
 
 def test_age_of_new_heads_follows_picture_and_spacing(model):
-    drawn = [
-        phantoms.draw("brain", np.random.default_rng([SEED, i]), age_days=110 + 8 * i)
-        for i in range(16)
-    ]
+    streams = [np.random.default_rng([SEED, i]) for i in range(16)]
+    heads = [phantoms.draw_patient(rng, age_days=110 + 8 * i) for i, rng in enumerate(streams)]
+    pairs = zip(streams, heads, strict=True)
+    drawn = [phantoms.draw("brain", rng, patient=head) for rng, head in pairs]
     widths = [p.image.shape[1] for p in drawn]
     heights = [p.image.shape[0] for p in drawn]
     spacings = ages.prompt_spacing(widths, heights, [p.pixel_mm for p in drawn])

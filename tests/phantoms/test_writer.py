@@ -78,7 +78,7 @@ def test_what_is_there_is_left_alone_and_replaced_when_it_differs(tmp_path, monk
     assert json.loads((root / writer.RECORD).read_text())["version"] == version + 1
     write_organs(root, view="abdomen", patients=2, seed=2, workers=1)
     assert json.loads((root / writer.RECORD).read_text())["kind"] == "abdomen"
-    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+    assert {path.name for path in tmp_path.iterdir()} == {"set", "set.lock"}
 
 
 @pytest.mark.parametrize("record", [None, "{", '{"kind": "mine"}'])
@@ -105,7 +105,7 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(cohorts, "write_png", full_disk)
     with pytest.raises(OSError, match="disk full"):
         write_hc18(tmp_path / "set", patients=5, seed=1, workers=1)
-    assert len(calls) > 3 and list(tmp_path.iterdir()) == []
+    assert len(calls) > 3 and [path.name for path in tmp_path.iterdir()] == ["set.lock"]
 
 
 def test_a_killed_write_is_never_taken_as_whole(tmp_path):
@@ -115,7 +115,7 @@ def test_a_killed_write_is_never_taken_as_whole(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", code, str(root)])
     try:
         until = time.monotonic() + 30
-        while not list(tmp_path.glob(".set-*/training_set/*.png")):
+        while not list(tmp_path.glob("set.*.tmp/set/training_set/*.png")):
             assert process.poll() is None and time.monotonic() < until
             time.sleep(0.05)
     finally:

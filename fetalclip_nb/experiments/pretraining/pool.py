@@ -109,7 +109,7 @@ def _draw_row(job: tuple) -> tuple:
         PLANES.index(plane),
         PARTS.index(sub_plane) if phantom.brain_plane in BRAIN_PLANES else -1,
         False,
-        phantom.age_days,
+        phantom.patient.age_days,
         np.nan if phantom.hc_mm is None else phantom.hc_mm,
         captions.stated_spacing(width, height, phantom.pixel_mm),
     )

@@ -38,7 +38,7 @@ def bar(plane, rng, *, brain_plane=None, age_days=140):
         image=image,
         brain_plane=brain_plane,
         hc_mm=float(head_circumference(age_days)) if plane == "brain" else None,
-        age_days=age_days,
+        patient=SimpleNamespace(age_days=age_days),
         pixel_mm=0.5,
         detail={"view": "kidney" if plane == "other" and rng.random() < 0.5 else plane},
     )
