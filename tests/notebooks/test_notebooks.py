@@ -1,7 +1,9 @@
 """Notebooks: their form, and a real run of each on small data."""
 
+import ast
 import json
 import re
+import statistics
 import subprocess
 import sys
 
@@ -96,12 +98,44 @@ def test_source_carries_no_outputs_and_no_functions(source):
         assert not re.search(r"^\s*(def|class) ", cell.source, re.M)
 
 
+COLAB = "find_spec"
+"""In the cell that installs the package where it is missing."""
+
+VAGUE = {"found", "kept", "here", "shown", "seen", "one", "given"}
+"""Names that do not say what they hold."""
+
+
+def own_code(source) -> list[str]:
+    """Code cells but for the parameters and the one for Colab."""
+    cells = (c for c in cells_of(source) if "parameters" not in c.metadata.get("tags", []))
+    return [cell.source for cell in cells if COLAB not in cell.source]
+
+
 def test_cells_are_few_and_short(source):
-    cells = cells_of(source)
-    assert len(cells) <= 28
-    for cell in cells:
-        if "parameters" not in cell.metadata.get("tags", []):
-            assert len([line for line in cell.source.splitlines() if line.strip()]) <= 15, cell.id
+    lengths = [sum(map(bool, map(str.strip, code.splitlines()))) for code in own_code(source)]
+    assert len(lengths) <= 28
+    assert statistics.median(lengths) <= 4 and max(lengths) <= 12
+
+
+def test_a_notebook_needs_few_names_from_few_faces(source):
+    imports = [
+        node
+        for code in own_code(source)
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    assert len(imports) <= 8
+    assert len({alias.asname or alias.name for node in imports for alias in node.names}) <= 25
+
+
+def test_names_in_notebooks_say_what_they_hold(source):
+    for code in own_code(source):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                assert node.id not in VAGUE, node.id
+            if isinstance(node, ast.Call):
+                hidden = [word for word in node.keywords if word.arg is None]
+                assert not hidden, "options that hide what is passed"
 
 
 def test_commands_can_be_pasted(source):
