@@ -80,3 +80,12 @@ def test_faces_name_what_is_there():
             face = importlib.import_module(".".join([PACKAGE.name, *parts_of(room)]))
             for name in getattr(face, "__all__", ()):
                 assert getattr(face, name) is not None
+
+
+def test_a_chapters_face_has_few_names():
+    """Each name is a step of the chapter's list, or one of its rooms of tables and figures."""
+    for room in ROOMS:
+        at = parts_of(room)
+        if room.name == "__init__.py" and at[0] == "experiments":
+            face = importlib.import_module(".".join([PACKAGE.name, *at]))
+            assert len(getattr(face, "__all__", ())) <= 17, at
