@@ -59,13 +59,6 @@ def test_images_that_are_named_are_those_of_their_folder(tmp_path):
         unlabelled("files", tmp_path, [])
 
 
-def test_another_image_makes_another_fingerprint(tmp_path):
-    write_image(tmp_path / "a.png", seed=1)
-    first = open_folder(tmp_path).fingerprint
-    write_image(tmp_path / "a.png", seed=2)
-    assert open_folder(tmp_path).fingerprint != first
-
-
 def test_folder_that_is_a_link_holds_its_images(tmp_path):
     write_image(tmp_path / "real/a.png")
     (tmp_path / "link").symlink_to(tmp_path / "real")
@@ -103,21 +96,21 @@ def names(folder: Path, *words: str) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in own_images.image_files(words)]
 
 
-def test_a_folder_gives_the_images_in_it_and_in_its_folders(folder):
-    assert names(folder, ".") == ["a.JPG", "b.png", "deep/er/c.tif", "x[1].png"]
-    assert names(folder, "deep") == ["deep/er/c.tif"]
-
-
-def test_patterns_are_expanded_and_folders_they_match_are_searched(folder):
-    assert names(folder, "*.png") == ["b.png", "x[1].png"]
-    assert names(folder, "*") == names(folder, ".")
-    assert names(folder, "**/c.*") == ["deep/er/c.tif"]
-    assert names(folder, str(folder / "?.png")) == ["b.png"]
-
-
-def test_a_name_with_brackets_is_that_file(folder):
-    write_image(folder / "x1.png")
-    assert names(folder, "x[1].png") == ["x[1].png"]
+@pytest.mark.parametrize(
+    ("word", "files"),
+    [
+        (".", ["a.JPG", "b.png", "deep/er/c.tif", "x[1].png"]),
+        ("*", ["a.JPG", "b.png", "deep/er/c.tif", "x[1].png"]),
+        ("deep", ["deep/er/c.tif"]),
+        ("*.png", ["b.png", "x1.png", "x[1].png"]),
+        ("**/c.*", ["deep/er/c.tif"]),
+        ("x[1].png", ["x[1].png"]),
+    ],
+)
+def test_folders_and_patterns_give_the_images_in_them(folder, word, files):
+    if word.endswith(".png"):
+        write_image(folder / "x1.png")
+    assert names(folder, word) == names(folder, str(folder / word)) == files
 
 
 def test_each_file_once_and_sorted_whatever_the_order_of_words(folder):
@@ -138,19 +131,13 @@ def test_outlines_between_heads_are_no_images_unless_they_are_named(folder):
     assert names(folder, outline) == [outline]
 
 
-def test_dicom_files_without_an_ending_are_found_but_no_index(folder):
-    for name in ("IM_0001", "DICOMDIR"):
+def test_dicom_files_without_an_ending_or_named_by_their_uid_are_found_but_no_index(folder):
+    uids = ("1.2.840.113619.2.1.5", "IM.0001", "IM_0001", "US.1.2.840.7")
+    for name in (*uids, "DICOMDIR"):
         (folder / "empty" / name).write_bytes(bytes(128) + b"DICM")
     (folder / "empty" / "short").write_bytes(b"DICM")
-    assert names(folder, "empty") == ["empty/IM_0001"]
-
-
-def test_dicom_files_named_by_their_uid_are_found(folder):
-    for name in ("1.2.840.113619.2.1.5", "US.1.2.840.7", "IM.0001"):
-        (folder / "empty" / name).write_bytes(bytes(128) + b"DICM")
     (folder / "empty" / "table.2019").write_text("no image")
-    found = ["empty/1.2.840.113619.2.1.5", "empty/IM.0001", "empty/US.1.2.840.7"]
-    assert names(folder, "empty") == names(folder, "empty/*") == found
+    assert names(folder, "empty") == names(folder, "empty/*") == [f"empty/{name}" for name in uids]
 
 
 def test_words_are_looked_for_here_first_and_then_in_the_checkout(folder, monkeypatch):
@@ -191,12 +178,9 @@ def test_all_damaged_images_are_named_or_skipped(folder):
         own_images.whole_images(files[:1], skip_bad=True)
 
 
-def test_sentences_are_classes_of_their_own():
-    assert prompts.sentence_classes([" a", "b "]) == {"a": ["a"], "b": ["b"]}
-
-
 @pytest.mark.parametrize("sentences", [["a", " "], ["a", "a "], ["", ""]])
 def test_empty_and_repeated_sentences_are_refused(sentences):
+    assert prompts.sentence_classes([" a", "b "]) == {"a": ["a"], "b": ["b"]}
     with pytest.raises(ParameterError, match="empty or repeated"):
         prompts.sentence_classes(sentences)
 
