@@ -5,7 +5,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -99,14 +98,6 @@ def test_brain_task_tests_patients_without_a_brain_image(official_patients, rele
     assert task.tested(split).sum() == 300 * 2
 
 
-def test_auto_takes_own_folds_without_the_authors_files(official_patients, tmp_path):
-    data = planes_of(official_patients[:50])
-    task = planes_task(data)
-    own = own_folds(task.table, seed=4, folds=3)
-    assert choose_folds("auto", task, data, tmp_path, seed=4, folds=3) == own
-    assert choose_folds("auto", task, data, None, seed=4, folds=3) == own
-
-
 @pytest.fixture
 def copied(released, tmp_path):
     """A copy of the authors' split files, and their paths in it."""
@@ -188,7 +179,7 @@ def test_both_test_sets_of_the_official_head_split_have_the_same_folds(head_pati
         official_head(task, data, released)
 
 
-def test_a_part_of_hc18_or_other_heads_take_own_folds(head_patients, released, tmp_path):
+def test_a_part_of_hc18_or_other_heads_take_own_folds(head_patients, released):
     test, rest = head_patients
     for patients, changes in (
         (test[:-1] + rest, {}),
@@ -197,11 +188,6 @@ def test_a_part_of_hc18_or_other_heads_take_own_folds(head_patients, released, t
     ):
         data, task = heads_of(sorted({*patients}), **changes)
         assert choose_folds("auto", task, data, released, seed=0).source == "own"
-    data, task = heads_of(sorted({*test, *rest}))
-    assert choose_folds("auto", task, data, tmp_path, seed=0).source == "own"
-    data, task = heads_of(test, synthetic=True)
-    with pytest.raises(DataError, match="Expected: the real FETAL_PLANES_DB or HC18. Found: phan"):
-        choose_folds("official", task, data, released, seed=0)
 
 
 def test_real_part_of_hc18_takes_own_folds(shared_data, released):
@@ -211,12 +197,17 @@ def test_real_part_of_hc18_takes_own_folds(shared_data, released):
     assert 28 <= len(split.test) <= 36  # a fifth of 160 patients
 
 
-def test_own_folds_are_taken_where_they_are_asked_for(official_patients, released):
+@pytest.mark.parametrize("choice", ["own", "auto"])
+def test_own_splits_where_they_are_asked_for_or_the_authors_files_are_missing(
+    choice, official_patients, released, tmp_path
+):
     data = planes_of(official_patients[:50])
     task = planes_task(data)
-    assert choose_folds("own", task, data, released, seed=1) == own_folds(task.table, seed=1)
-    found = choose_supports("own", task, data, None, sizes=[2, 4], seed=1, sets=3)
-    assert found == own_supports(task.table, [2, 4], seed=1, sets=3)
+    own = own_folds(task.table, seed=4, folds=3), own_supports(task.table, [2, 4], seed=4, sets=3)
+    for folder in (None, tmp_path, released):
+        given = (choice, task, data, folder)
+        assert choose_folds(*given, seed=4, folds=3) == own[0]
+        assert choose_supports(*given, sizes=[2, 4], seed=4, sets=3) == own[1]
 
 
 @pytest.mark.parametrize("changes", [{"synthetic": True}, {"name": "manifest"}])
@@ -373,11 +364,3 @@ def test_split_of_some_rows_only_is_one_clear_error(tmp_path):
     task = clip_items("chd", data, CHD_CLASSES, frames=2)
     with pytest.raises(DataError, match=where):
         choose_supports("own", task, data, None, sizes=[2], seed=0)
-
-
-def test_folds_of_a_manifest_do_not_depend_on_the_order_of_its_rows(tmp_path):
-    _, split = hearts_of(write_manifest(tmp_path, evenly(20)))
-    header, *lines = (tmp_path / "manifest.csv").read_text().splitlines()
-    mixed = np.random.default_rng(0).permutation(lines)
-    (tmp_path / "manifest.csv").write_text("\n".join([header, *mixed]) + "\n")
-    assert hearts_of(tmp_path)[1] == split

@@ -14,7 +14,6 @@ from fetalclip_nb.errors import DataError, ParameterError
 from fetalclip_nb.phantoms import chd
 from fetalclip_nb.tasks.items import (
     CHD_CLASSES,
-    Clips,
     Task,
     clip_features,
     clip_items,
@@ -85,13 +84,13 @@ def test_clips_come_in_the_order_of_their_first_rows():
 
 
 def test_without_clip_names_each_image_is_a_clip():
-    data = dataset([("1", "x", ""), ("1", "y", ""), ("2", "x", "")], ("patient", "label", "split"))
-    clips = gather_clips(data, frames=1)
-    assert clips.frames.tolist() == [[0], [1], [2]]
-    assert clips.table["clip"].tolist() == ["i0", "i1", "i2"]
-    assert clips.table["label"].tolist() == ["x", "y", "x"]
+    items = clip_items("chd", images(["normal", "CHD", "normal"], "pqq"), CHD_CLASSES, frames=1)
+    assert items.clips.frames.tolist() == [[0], [1], [2]]
+    assert items.table.columns.tolist() == ["clip", "patient", "label", "split", "id"]
+    assert items.table["clip"].tolist() == items.table["id"].tolist() == ["i0", "i1", "i2"]
+    assert items.targets.tolist() == [0, 1, 0]
     with pytest.raises(DataError, match=r"fewer than 2 frames: i0 \(1\).*column clip"):
-        gather_clips(data, frames=2)
+        gather_clips(images("x", "p"), frames=2)
 
 
 def test_manifest_of_clips_is_read_and_gathered(tmp_path):
@@ -106,7 +105,7 @@ def test_manifest_of_clips_is_read_and_gathered(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("copies", [None, 3])
+@pytest.mark.parametrize("copies", [None, 0, 3])
 def test_features_equal_a_loop_over_clips(seed, copies):
     rng = np.random.default_rng(seed)
     rows = [row for i in range(7) for row in clip(f"c{i}", range(rng.integers(3, 9)), str(i))]
@@ -136,16 +135,14 @@ def test_features_equal_a_loop_over_clips(seed, copies):
         (clip("a", [0, 1, -1]), "frame is no whole number: i2"),
         (clip("a", [0, "1.5", 2]), "frame is no whole number: i1"),
         (clip("a", [0, 1]) + clip("", [1], "2"), r"Found: rows without a clip's name: i2\. What"),
+        (
+            clip("a", [0, 0, "x"]) + clip("b", [1], label="CHD") + clip("a", [2], label="CHD"),
+            r"no whole number: i2; .*twice.*: i1; .*b \(1\).*label: a",
+        ),
     ],
 )
 def test_clips_that_cannot_be_used(rows, message):
     with pytest.raises(DataError, match=message):
-        gather_clips(dataset(rows), frames=2)
-
-
-def test_all_problems_are_in_one_message():
-    rows = clip("a", [0, 0, "x"]) + clip("b", [1], label="defect") + clip("a", [2], label="defect")
-    with pytest.raises(DataError, match=r"no whole number: i2; .*twice.*: i1; .*b \(1\).*label: a"):
         gather_clips(dataset(rows), frames=2)
 
 
@@ -157,27 +154,12 @@ def test_columns_and_parameters_are_checked():
         gather_clips(unnumbered, frames=1)
 
 
-def test_no_copies_join_to_no_copies():
-    clips = Clips(pd.DataFrame({"clip": ["a", "b"]}), np.array([[0, 1], [2, 3]]))
-    assert clip_features(np.zeros((0, 4, 3)), clips).shape == (0, 2, 6)
-
-
 SPLIT = Split("own", ("q", "not here"), (Fold(("p",), ("r",)),))
-
-
-def image_set(rows, *columns):
-    table = pd.DataFrame(rows, columns=[*columns]).astype(str)
-    table.insert(0, "id", [f"i{number}" for number in range(len(table))])
-    return Dataset("manifest", Path("somewhere"), table, False, "0")
 
 
 def images(labels, patients):
     rows = list(zip(patients, labels, strict=True))
-    return image_set([(*row, "") for row in rows], "patient", "label", "split")
-
-
-def clips(*rows):
-    return image_set(rows, "machine", "clip", "frame", "patient", "label", "split")
+    return dataset([(*row, "") for row in rows], ("patient", "label", "split"))
 
 
 def test_images_of_a_subset_know_their_rows_in_the_whole():
@@ -205,12 +187,13 @@ def test_truth_is_that_of_the_test_patients_items():
 
 
 def test_clips_are_items_with_the_columns_of_their_first_frame():
-    data = clips(
+    rows = [
         ("m1", "x", "2", "p", "CHD", "train"),
         ("m2", "y", "0", "q", "normal", "test"),
         ("m3", "x", "1", "p", "CHD", "train"),
         ("m4", "y", "1", "q", "normal", "test"),
-    )
+    ]
+    data = dataset(rows, ("machine", "clip", "frame", "patient", "label", "split"))
     items = clip_items("chd", data, CHD_CLASSES, frames=2)
     assert items.clips.frames.tolist() == [[2, 0], [1, 3]]
     assert items.rows.tolist() == [2, 1]
@@ -226,14 +209,6 @@ def test_clips_are_items_with_the_columns_of_their_first_frame():
         "frame": ["1", "0"],
     }
     assert items.truth(SPLIT)[0].tolist() == [0]
-
-
-def test_without_clip_names_each_image_is_an_item():
-    data = images(["normal", "CHD"], "pq")
-    items = clip_items("chd", data, CHD_CLASSES, frames=1)
-    assert items.table.columns.tolist() == ["clip", "patient", "label", "split", "id"]
-    assert items.table["clip"].tolist() == items.table["id"].tolist() == ["i0", "i1"]
-    assert items.targets.tolist() == [0, 1]
 
 
 def test_phantom_clips_are_labelled_as_the_task_expects():
