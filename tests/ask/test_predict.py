@@ -104,6 +104,13 @@ def test_one_class_is_refused(model, files):
         predict(model, files, {"head": ["a head"]})
 
 
+def test_a_set_of_one_class_offers_no_choice(model, files):
+    found = predictor.choices(model, files[0], {"all": PROMPTS, "one": {"head": ["a head"]}})
+    answer = predict(model, files[:1], PROMPTS)
+    assert found.index.tolist() == ["all"]
+    assert found.loc["all"].tolist() == [answer.table["prediction"][0], answer.confidence[0]]
+
+
 def test_picture_shows_the_probabilities_and_marks_the_prediction(model, files):
     answers = predict(model, files, PROMPTS, batch_size=1, pictured=2)
     figure, table = picture(model, answers, method="none"), answers.table
@@ -366,17 +373,6 @@ def test_sentences_and_a_file_of_sentences_exclude_each_other(files, capsys):
     with pytest.raises(SystemExit, match="2"):
         run(files[0], "--prompts", "brain", "--prompt", "a")
     assert "not allowed with" in capsys.readouterr().err
-
-
-def test_the_command_imports_nothing_heavy_before_it_runs():
-    code = (
-        "import argparse, sys\nfrom fetalclip_nb.ask import predict_command\n"
-        "predict_command.add_arguments(argparse.ArgumentParser())\n"
-        "heavy = {'torch', 'open_clip', 'pandas', 'matplotlib', 'pydicom'} & set(sys.modules)\n"
-        "sys.exit(f'imported {heavy}' if heavy else 0)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
 
 
 def test_a_real_head_in_less_than_ten_seconds_from_a_cold_start(shared_data):

@@ -8,7 +8,7 @@ from fetalclip_nb.ask.search import (
     nearest_images,
     own_ids,
     picture,
-    require_one,
+    search_each,
     search_images,
     wanted,
 )
@@ -133,6 +133,11 @@ def test_patient_of_the_query_may_be_left_out(model, phantoms, cache, tmp_path):
         search_images(model, phantoms, k=rest + 1, **options)
 
 
+def test_several_sentences_are_answered_one_after_the_other(model, phantoms, cache):
+    found = search_each(model, phantoms, ["a head", "a femur"], cache_dir=cache, k=2)
+    assert found["rank"].tolist() == [1, 2, 1, 2] and all(path.is_file() for path in found["file"])
+
+
 def test_own_ids_see_through_links_and_relative_names(phantoms, tmp_path, monkeypatch):
     own = phantoms.table.iloc[3]
     link = tmp_path / "link.png"
@@ -161,6 +166,7 @@ def test_nothing_is_encoded_for_a_search_that_cannot_be_made(tmp_path, monkeypat
         ({}, "none"),
         ({"text": " "}, "an empty sentence"),
         ({"text": "a head", "image": "a.png"}, "both"),
+        ({"text": "a head", "image": ""}, "both"),
     ):
         with pytest.raises(ParameterError, match=rf"image, text.*Found: {found}"):
             search(**wrong)
@@ -168,11 +174,6 @@ def test_nothing_is_encoded_for_a_search_that_cannot_be_made(tmp_path, monkeypat
         search(text="a head", k=9)
     with pytest.raises(ImageError, match="gone.png"):
         search(image=tmp_path / "gone.png", k=1)
-
-
-def test_an_image_named_by_an_empty_word_is_no_text():
-    with pytest.raises(ParameterError, match="both"):
-        require_one("", "a head")
 
 
 def test_picture_shows_query_and_answers_in_order(model, phantoms, cache):

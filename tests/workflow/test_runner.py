@@ -14,9 +14,7 @@ import pytest
 from fetalclip_nb.errors import NotebookError, ParameterError
 from fetalclip_nb.profiles import load_profile
 from fetalclip_nb.workflow import dependencies, parameters, runner
-from tiny import PARAMETERS, notebook, project
-
-COMMON = {"results_dir": "build/demo/results", "cache_dir": "build/cache"}
+from tiny import notebook, project
 
 
 @pytest.fixture
@@ -197,7 +195,7 @@ def test_parameter_text_reaches_no_shell(tiny):
 
 
 def test_executed_copy_is_a_valid_notebook_with_its_mark(tiny):
-    project(tiny, one=notebook("print(1)", parameters=PARAMETERS))
+    project(tiny, one=notebook("print(1)"))
     runner.run_profile(load_profile("demo"))
     content = json.loads((tiny / "build/demo/notebooks/one.ipynb").read_text())
     nbformat.validate(content)

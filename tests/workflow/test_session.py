@@ -37,22 +37,21 @@ def namespace(tmp_path, **changes):
     return {"__annotations__": ANNOTATIONS, **values, **changes}
 
 
-def test_folders_that_cannot_be_written_to_are_refused(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ParameterError, match=r"cannot be written to.*cache_dir.*file/x.*another"):
-        session.start("x", namespace(tmp_path, cache_dir=str(tmp_path / "file" / "x")))
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"cache_dir": __file__}, r"cannot be written to.*cache_dir.*test_session\.py.*another"),
+        ({"seed": -1}, r"Where: seed\. Expected: 0 or more\. Found: -1"),
+        ({"seed": "0", "rate": True}, r"seed = '0' is str.*rate = True is bool"),
+        ({"device": "gpu"}, "Unknown device"),
+    ],
+)
+def test_parameters_that_cannot_be_used_are_refused(tmp_path, changes, message):
+    with pytest.raises(ParameterError, match=message):
+        session.start("02", namespace(tmp_path, **changes))
 
 
-def test_negative_seed_is_refused(tmp_path):
-    with pytest.raises(ParameterError, match=r"Where: seed\. Expected: 0 or more\. Found: -1"):
-        session.start("x", namespace(tmp_path, seed=-1))
-
-
-def test_parameters_are_checked_against_their_annotations(tmp_path):
-    with pytest.raises(ParameterError, match=r"seed = '0' is str.*rate = True is bool"):
-        session.start("02", namespace(tmp_path, seed="0", rate=True))
-    with pytest.raises(ParameterError, match="Unknown device"):
-        session.start("02", namespace(tmp_path, device="gpu"))
+def test_parameters_that_every_notebook_has_are_missed(tmp_path):
     without = namespace(tmp_path)
     del without["models"]
     with pytest.raises(ParameterError, match="lacks parameters.*models"):
