@@ -27,17 +27,8 @@ def test_help_imports_nothing_heavy(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for name in [
-        "predict",
-        "search",
-        "data",
-        "embed",
-        "run",
-        "book",
-        "download",
-        "doctor",
-        "pretrain",
-    ]:
+    names = "predict, search, data, embed, run, book, download, doctor, pretrain"
+    for name in names.split(", "):
         assert f"    {name} " in done.stdout
 
 
