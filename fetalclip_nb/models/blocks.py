@@ -35,28 +35,19 @@ def chosen_blocks(blocks: int, spacing: str = "published") -> tuple[int, int, in
     Returns:
         Block numbers, counted from 1.
 
-    Raises:
-        ParameterError: If the spacing is unknown, or the encoder has too few blocks for four
-            different ones.
-
     Source: Protocol of the paper's segmentation probing; its figure shows the even spacing.
 
     >>> chosen_blocks(24), chosen_blocks(24, "even")
     ((6, 8, 12, 24), (6, 12, 18, 24))
     """
     if spacing not in SPACINGS:
-        raise ParameterError(
-            "Unknown spacing of blocks",
-            where="blocks",
-            expected=", ".join(SPACINGS),
-            found=repr(spacing),
-        )
+        known = ", ".join(SPACINGS)
+        raise ParameterError("Unknown spacing", where="blocks", expected=known, found=repr(spacing))
     taken = SPACINGS[spacing](blocks)
     if taken[0] < 1 or len(set(taken)) < len(taken):
         raise ParameterError(
             "Encoder has too few blocks for this spacing",
             where=f"blocks {spacing!r}",
-            expected="four different blocks",
             found=f"blocks {', '.join(map(str, taken))} of {blocks}",
             fix="set blocks to even (from 4 blocks on), or take another encoder",
         )
@@ -84,10 +75,6 @@ class BlockEncoder:
         grid: Side of the grid of `encode_images`.
         fingerprint: 16 hexadecimal digits over all that the features of an image depend on.
 
-    Raises:
-        ModelError: If the image tower gives no features on square grids.
-        ParameterError: If the spacing is impossible.
-
     Source: Protocol of the paper's segmentation probing (16 x 16 patches to 14 x 14).
     """
 
@@ -106,17 +93,7 @@ class BlockEncoder:
 
     @torch.inference_mode()
     def encode_images(self, pixels: torch.Tensor) -> np.ndarray:
-        """Features of the four blocks.
-
-        Args:
-            pixels: Preprocessed images, float32 of shape (N, 3, S, S).
-
-        Returns:
-            float16 of shape (N, 4, grid, grid, width).
-
-        Raises:
-            ModelError: If a feature is too large for 16 bits or no number.
-        """
+        """Features of preprocessed images (N, 3, S, S): float16 (N, 4, grid, grid, width)."""
         maps = _intermediates(self._model, pixels, [block - 1 for block in self.blocks])
         features = [self._feature(*pair) for pair in zip(self.blocks, maps, strict=True)]
         return torch.stack(features, dim=1).cpu().numpy()
@@ -168,11 +145,6 @@ def block_features(
 
     Returns:
         A store of one array, "blocks": float16 of shape (N, 4, grid, grid, width) in table order.
-
-    Raises:
-        CacheError: If the disk has too little room.
-        ImageError: If an image cannot be decoded.
-        ModelError: If a feature cannot be stored.
     """
     images = PreparedImages(dataset, encoder.preprocess, augmentation, copy)
     return stored_features(encoder, images, "blocks", cache_dir, batch_size, workers)

@@ -2,7 +2,9 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -46,9 +48,6 @@ def image_embeddings(
 
     Returns:
         Embeddings in table order.
-
-    Raises:
-        ImageError: If an image cannot be decoded.
     """
     images = PreparedImages(dataset, model.preprocess)
     store = stored_features(model, images, "embeddings", cache_dir, batch_size, workers)
@@ -84,19 +83,11 @@ def augmented_embeddings(
     Returns:
         Un-normalised embeddings in table order, float32 of shape (copies, len(dataset), D).
 
-    Raises:
-        ParameterError: If there is no copy or no image to embed.
-        ImageError: If an image cannot be decoded.
-
     Source: Protocol of the paper's probing experiments (5 copies; few-data: 10).
     """
-    if not isinstance(copies, int) or copies < 1 or dataset.table.empty:
-        raise ParameterError(
-            "Nothing to augment",
-            where="augmented_embeddings",
-            expected="at least one copy of at least one image",
-            found=f"{copies} copies of {len(dataset)} images",
-        )
+    if copies < 1 or dataset.table.empty:
+        found = f"{copies} copies of {len(dataset)} images"
+        raise ParameterError("Nothing to augment", expected="at least one copy", found=found)
     vectors = []
     for copy in range(copies):
         images = PreparedImages(dataset, model.preprocess, augmentation, copy)
@@ -106,16 +97,7 @@ def augmented_embeddings(
 
 
 def text_embeddings(model: Model, sentences: Sequence[str], *, cache_dir: Path) -> np.ndarray:
-    """Un-normalised text embeddings, each distinct sentence encoded once.
-
-    Args:
-        model: Encoder.
-        sentences: N sentences.
-        cache_dir: Folder that all notebooks share.
-
-    Returns:
-        float32 of shape (N, D).
-    """
+    """Un-normalised embeddings (N, D) of N sentences, each distinct one encoded once."""
     distinct = list(dict.fromkeys(sentences))
     name = f"{slug(model.name)}-{key([model.fingerprint, model.precision, distinct])}.npy"
     vectors = cached(Path(cache_dir) / "text" / name, lambda: model.encode_text(distinct))
@@ -139,39 +121,35 @@ def black_embedding(model: Model) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
+@dataclass
 class PreparedImages(torch.utils.data.Dataset):
     """Images as an encoder takes them: squared, augmented where asked, preprocessed.
 
-    Args:
+    Attributes:
         dataset: The images, in the order of its table.
         preprocess: PIL image to tensor.
         augmentation: How far images are changed; None for not at all.
         copy: Number of the augmented copy.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        preprocess: Callable,
-        augmentation: Augmentation | None = None,
-        copy: int = 0,
-    ) -> None:
-        self.dataset = dataset
-        self.paths = dataset.paths
-        self.names = dataset.table["id"].tolist()
-        self.preprocess = preprocess
-        self.augmentation = augmentation
-        self.copy = copy
+    dataset: Dataset
+    preprocess: Callable
+    augmentation: Augmentation | None = None
+    copy: int = 0
 
     def __len__(self) -> int:
-        """Number of images."""
-        return len(self.paths)
+        return len(self.dataset)
+
+    @cached_property
+    def _named(self) -> list[tuple[str, Path]]:
+        return list(zip(self.dataset.table["id"], self.dataset.paths, strict=True))
 
     def __getitem__(self, row: int) -> torch.Tensor:
         """What the encoder is given for the image of a row."""
-        image = read_square(self.paths[row])
+        name, path = self._named[row]
+        image = read_square(path)
         if self.augmentation is not None:
-            image = augmented(image, self.augmentation, name=self.names[row], copy=self.copy)
+            image = augmented(image, self.augmentation, name=name, copy=self.copy)
         return self.preprocess(image)
 
 
@@ -196,33 +174,21 @@ def stored_features(
         batch_size: Images a forward pass.
         workers: Decoding processes; None for none on a CPU and up to 8 beside a GPU.
     """
+    on_gpu = encoder.device.startswith("cuda")
+    if workers is None:
+        workers = min(8, os.cpu_count() or 1) if on_gpu else 0
     batches = None
 
     def compute(rows: range) -> dict[str, np.ndarray]:
         nonlocal batches
         if batches is None:  # the first rows asked for: a run that goes on begins later
             todo = Subset(images, range(rows.start, len(images)))
-            batches = _batches(todo, encoder.device, batch_size, workers)
+            options = {"num_workers": workers, "worker_init_fn": use_one_thread}
+            batches = iter(DataLoader(todo, batch_size, pin_memory=on_gpu, **options))
         return {group: encoder.encode_images(next(batches))}
 
     meta = image_meta(encoder, images.dataset, images.augmentation, images.copy)
     return stored_arrays(cache_dir, group, meta, len(images), compute, chunk=batch_size)
-
-
-def _batches(
-    images: torch.utils.data.Dataset, device: str, batch_size: int, workers: int | None
-) -> Iterator[torch.Tensor]:
-    on_gpu = device.startswith("cuda")
-    if workers is None:
-        workers = min(8, os.cpu_count() or 1) if on_gpu else 0
-    loader = DataLoader(
-        images,
-        batch_size=batch_size,
-        num_workers=workers,
-        pin_memory=on_gpu,
-        worker_init_fn=use_one_thread,
-    )
-    return iter(loader)
 
 
 def image_meta(

@@ -45,14 +45,7 @@ class Model:
 
     @torch.inference_mode()
     def encode_images(self, pixels: torch.Tensor) -> np.ndarray:
-        """Un-normalised image embeddings.
-
-        Args:
-            pixels: Preprocessed images, float32 of shape (N, 3, S, S).
-
-        Returns:
-            float32 of shape (N, D).
-        """
+        """Un-normalised embeddings (N, D) of preprocessed images (N, 3, S, S), float32."""
         with self.autocast():
             return self.network.encode_image(pixels.to(self.device)).float().cpu().numpy()
 
@@ -137,10 +130,6 @@ def load_model(spec: str, *, device: str = "auto", precision: str = "auto") -> M
             Any of them may be preceded by ``NAME=`` to choose the name in tables.
         device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:1".
         precision: "auto" (fp32 on CPU, tf32 on GPU), "fp32", "tf32" or "bf16".
-
-    Raises:
-        ModelError: Unknown name, missing or unfitting weights, LFS pointer.
-        ParameterError: A device that is not there, an unknown precision.
     """
     source = spec.strip().rpartition("=")[2].strip()
     device = pick_device(device)
@@ -154,29 +143,19 @@ def load_model(spec: str, *, device: str = "auto", precision: str = "auto") -> M
 
 
 def pick_device(device: str) -> str:
-    """Resolve "auto", and refuse a device that this machine lacks.
-
-    Raises:
-        ParameterError: If the device is unknown or absent.
-    """
+    """Resolve "auto", and refuse a device that this machine lacks."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", device):
-        raise ParameterError(
-            "Unknown device",
-            where="device",
-            expected="auto, cpu, cuda, cuda:N or mps",
-            found=device,
-        )
+        known = "auto, cpu, cuda, cuda:N or mps"
+        raise ParameterError("Unknown device", where="device", expected=known, found=device)
     absent = (device.startswith("cuda") and not torch.cuda.is_available()) or (
         device == "mps" and not torch.backends.mps.is_available()
     )
     if absent:
         raise ParameterError(
             "No such accelerator on this machine",
-            where="device",
-            expected="cpu or auto",
-            found=device,
+            where=f"device {device}",
             fix="set device to auto, or install a torch build for your GPU",
         )
     return device

@@ -1,9 +1,9 @@
 """How a model is named: specs as a user writes them, names in tables, the untrained twin."""
 
-import re
 from pathlib import Path
 
 from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.files import slug
 
 
 def parse_models(text: str) -> list[str]:
@@ -29,7 +29,7 @@ def model_name(spec: str) -> str:
         return name
     tail = source.split("+")[-1] if "+" in source else source
     tail = Path(tail).stem if "+" in source else tail.split(":")[-1]
-    return re.sub(r"[^A-Za-z0-9.-]+", "-", tail).strip("-").lower()
+    return slug(tail)
 
 
 UNTRAINED = "-untrained"

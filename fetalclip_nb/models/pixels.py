@@ -7,8 +7,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fetalclip_nb.errors import ParameterError
-
 VERSION = 1
 """Raised when the same image gives other grey values."""
 
@@ -22,9 +20,6 @@ class PixelEncoder:
     Attributes:
         side: Width and height of the thumbnail in pixels.
 
-    Raises:
-        ParameterError: If the side is not a positive whole number.
-
     >>> PixelEncoder(side=2).preprocess(Image.new("L", (8, 8), 255)).tolist()
     [[[1.0, 1.0], [1.0, 1.0]]]
     """
@@ -33,16 +28,6 @@ class PixelEncoder:
     name: ClassVar[str] = "pixels"
     device: ClassVar[str] = "cpu"
     precision: ClassVar[str] = "fp32"
-
-    def __post_init__(self) -> None:
-        """Refuse a side that no thumbnail can have."""
-        if not isinstance(self.side, int) or self.side < 1:
-            raise ParameterError(
-                "Thumbnail cannot be made",
-                where="side",
-                expected="a whole number of at least 1",
-                found=repr(self.side),
-            )
 
     @property
     def fingerprint(self) -> str:

@@ -21,17 +21,11 @@ def shipped_scores(section: str, path: Path = SCORES) -> dict[str, dict[str, Sco
 
     Returns:
         Predictor to metric to score (patients resampled).
-
-    Raises:
-        ResultError: If the file or the section is missing.
     """
-    if not path.is_file():
-        raise ResultError("Scores of the shipped model are missing", where=path)
     content = json.loads(path.read_text("utf-8"))
     if section not in content:
-        raise ResultError(
-            "Shipped model was not scored on this", expected=section, found=", ".join(content)
-        )
+        found = ", ".join(content)
+        raise ResultError("Shipped model was not scored on this", expected=section, found=found)
     return {
         _NAMES.get(name, name): {metric: Score(**values) for metric, values in found.items()}
         for name, found in content[section].items()

@@ -26,6 +26,7 @@ from fetalclip_nb.paths import SHIPPED, models_folder, resolve
 _UNTRAINED_SEED = 0
 
 _PAIRS = {
+    "phantomclip": f"local-dir:{SHIPPED}",
     # OpenAI trained with QuickGELU: plain "ViT-L-14" would load with a warning and score lower.
     "clip": "ViT-L-14-quickgelu/openai",
     "biomedclip": "hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
@@ -48,17 +49,13 @@ def create(source: str) -> Parts:
     Returns:
         The network with its weights, PIL image to tensor, sentences to token ids, and the
         settings that the network was built with.
-
-    Raises:
-        ModelError: Unknown name, missing or unfitting weights.
-        DownloadError: A Git LFS pointer in place of weights.
     """
     base = source.removesuffix(UNTRAINED)
-    if base == "phantomclip":
-        return _create_phantomclip(trained=base == source)
-    if source != base and (base in _CHECKPOINTS or base.endswith(".json")):
-        config = models_folder() / base / _CHECKPOINTS[base][0] if base in _CHECKPOINTS else base
-        return _build(read_config(resolve(config)), seed=_UNTRAINED_SEED)
+    if source != base:
+        configs = {"phantomclip": SHIPPED / "open_clip_config.json"}
+        configs |= {name: models_folder() / name / files[0] for name, files in _CHECKPOINTS.items()}
+        if base in configs or base.endswith(".json"):
+            return _build(read_config(resolve(configs.get(base, base))), seed=_UNTRAINED_SEED)
     if source in _CHECKPOINTS:
         config, weights = (models_folder() / source / part for part in _CHECKPOINTS[source])
         return _create_from_config(config, weights)
@@ -66,13 +63,6 @@ def create(source: str) -> Parts:
         config, _, weights = source.partition("+")
         return _create_from_config(resolve(config), resolve(weights))
     return _create_from_open_clip(_PAIRS.get(source, source))
-
-
-def _create_phantomclip(*, trained: bool):
-    folder = SHIPPED
-    if trained:
-        return _create_from_open_clip(f"local-dir:{folder}")
-    return _build(read_config(folder / "open_clip_config.json"), seed=_UNTRAINED_SEED)
 
 
 def _create_from_config(config: Path, weights: Path):
@@ -164,26 +154,21 @@ def _require_pair(source: str) -> str:
             "ARCHITECTURE/PRETRAINED, hf-hub:..., local-dir:..., or CONFIG.json+CHECKPOINT",
             fix="open_clip.list_pretrained() names all pairs",
         )
-    if pretrained not in open_clip.list_pretrained_tags_by_model(name):
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if pretrained not in tags:
         raise ModelError(
             "open_clip has no such weights for this architecture",
             where=source,
-            expected=", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none at all",
+            expected=", ".join(tags) or "none at all",
             found=pretrained,
         )
     if pretrained == "openai" and f"{name}-quickgelu" in open_clip.list_models():
-        raise ModelError(
-            "OpenAI's weights need the QuickGELU architecture",
-            where=source,
-            expected=f"{name}-quickgelu/openai",
-            found=source,
-        )
+        right = f"{name}-quickgelu/openai"
+        raise ModelError("OpenAI's weights need QuickGELU", where=source, expected=right)
     return source
 
 
 _CONFIG_KEYS = ("embed_dim", "vision_cfg", "text_cfg")
-
-_WRAPPERS = ("state_dict", "model")
 
 
 def read_config(path: Path) -> dict:
@@ -191,9 +176,6 @@ def read_config(path: Path) -> dict:
 
     Returns:
         {"model_cfg": {...}, "preprocess_cfg": {...}}; the second may be empty.
-
-    Raises:
-        ModelError: Missing file, no JSON, or no embed_dim, vision_cfg and text_cfg.
     """
     _require_file(path, "config")
     try:
@@ -203,9 +185,7 @@ def read_config(path: Path) -> dict:
     model = content.get("model_cfg", content) if isinstance(content, dict) else {}
     missing = [key for key in _CONFIG_KEYS if key not in model]
     if missing:
-        raise ModelError(
-            "Config lacks keys", where=path, expected=", ".join(_CONFIG_KEYS), found=f"no {missing}"
-        )
+        raise ModelError("Config lacks keys", where=path, found=f"no {', '.join(missing)}")
     return {"model_cfg": model, "preprocess_cfg": content.get("preprocess_cfg", {})}
 
 
@@ -215,10 +195,6 @@ def load_weights(network: nn.Module, path: Path) -> None:
     Args:
         network: An open_clip model with weights to overwrite.
         path: .safetensors, or a torch file that holds only tensors and plain containers.
-
-    Raises:
-        ModelError: Missing or damaged file, or names and shapes that do not fit the config.
-        DownloadError: A Git LFS pointer in place of the file.
     """
     _require_file(path, "checkpoint")
     require_not_lfs_pointer(path)
@@ -271,7 +247,7 @@ def _read(path: Path) -> object:
 
 def _unwrapped(content: object) -> dict[str, torch.Tensor]:
     """The state dict itself, without training wrappers and `module.` prefixes."""
-    for key in _WRAPPERS:
+    for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not content:

@@ -94,9 +94,6 @@ def stored_arrays(
 
     Returns:
         The arrays, whole and checked.
-
-    Raises:
-        CacheError: If the disk has too little room, or the files were changed by others.
     """
     meta = json.loads(json.dumps(meta))  # as it will be read: tuples are lists
     label = " ".join(meta[name] for name in ("model", "dataset", "task") if name in meta) or group
@@ -116,7 +113,10 @@ def _compute(folder: Path, meta: dict, rows: int, compute: Compute, chunk: int, 
         stop = min(start + chunk, rows)
         arrays = compute(range(start, stop))
         if not journal["arrays"]:
-            journal["arrays"] = _described(arrays, rows)
+            journal["arrays"] = {
+                name: {"shape": [rows, *array.shape[1:]], "dtype": array.dtype.str}
+                for name, array in arrays.items()
+            }
             _allocate(parts, journal["arrays"])
         for name, array in arrays.items():
             # Mapped anew for each chunk: written pages leave the process's memory.
@@ -141,13 +141,6 @@ def _begun(parts: Path, rows: int) -> dict | None:
     wrong = next(_damaged(parts, journal), None)
     chunks = journal["chunks"]
     return {**journal, "chunks": chunks[: chunks.index(wrong[1])] if wrong else chunks}
-
-
-def _described(arrays: dict[str, np.ndarray], rows: int) -> dict:
-    return {
-        name: {"shape": [rows, *array.shape[1:]], "dtype": array.dtype.str}
-        for name, array in arrays.items()
-    }
 
 
 def _allocate(parts: Path, arrays: dict) -> None:

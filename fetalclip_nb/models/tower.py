@@ -42,14 +42,7 @@ class Tower:
 
 
 def vision_tower(model: Model) -> Tower:
-    """Find the vision transformer of a model.
-
-    Args:
-        model: Its image tower is open_clip's own vision transformer or a trunk of timm's.
-
-    Raises:
-        ModelError: If the image tower is something else, or its grid is no square.
-    """
+    """The vision transformer of a model: open_clip's own or a trunk of timm's, of a square grid."""
     visual = getattr(model.network, "visual", None)
     trunk = getattr(visual, "trunk", visual)
     if isinstance(visual, VisionTransformer):
@@ -105,17 +98,14 @@ def fast_tower(model: Model) -> nn.Module:
     if model.device == "cpu" and model.precision == "fp32":
         for block in blocks:
             _use_convolutions(block)
-    if _reads_class_token(tower):
+    plain = type(blocks[-1]) is ResidualAttentionBlock
+    if plain and tower.pool_type == "tok" and tower.attn_pool is None:
         blocks[-1] = ClassTokenBlock(blocks[-1])
     return tower
 
 
 class ClassTokenBlock(nn.Module):
-    """A residual attention block of which only the class token is wanted.
-
-    Args:
-        block: open_clip's block.
-    """
+    """A residual attention block of open_clip's, of which only the class token is wanted."""
 
     def __init__(self, block: ResidualAttentionBlock) -> None:
         super().__init__()
@@ -193,9 +183,3 @@ def _use_convolutions(block: nn.Module) -> None:
     for name, layer in list(block.mlp.named_children()):
         if type(layer) is nn.Linear:
             setattr(block.mlp, name, PointwiseLinear(layer.weight, layer.bias))
-
-
-def _reads_class_token(tower: VisionTransformer) -> bool:
-    """Whether pooling takes the first token and the last block is of the plain kind."""
-    plain = type(tower.transformer.resblocks[-1]) is ResidualAttentionBlock
-    return plain and tower.pool_type == "tok" and tower.attn_pool is None

@@ -420,22 +420,6 @@ def test_worker_processes_give_the_same(encoder, heads, tmp_path):
     assert np.array_equal(alone.arrays["blocks"], helped.arrays["blocks"])
 
 
-def test_augmented_subset_has_its_own_entry(encoder, heads, tmp_path):
-    rows = np.array([False, True, True, False, False, True])
-    options = {"cache_dir": tmp_path, "augmentation": CHANGE, "copy": 1}
-    whole = block_features(encoder, heads, **options)
-    subset = block_features(encoder, heads.where(rows), **options)
-    assert subset.folder != whole.folder
-    assert subset.arrays["blocks"] == pytest.approx(whole.arrays["blocks"][rows], abs=2e-3)
-    assert block_features(encoder, heads.where(~rows), **options).folder != subset.folder
-
-
-def test_other_encoders_and_grids_are_other_entries(model, heads, tmp_path):
-    encoders = [BlockEncoder(model), BlockEncoder(model, "even"), BlockEncoder(model, grid=3)]
-    folders = {block_features(each, heads, cache_dir=tmp_path).folder for each in encoders}
-    assert len(folders) == len(encoders)
-
-
 def test_record_tells_what_was_encoded(encoder, heads, tmp_path):
     store = block_features(encoder, heads, cache_dir=tmp_path, augmentation=CHANGE, copy=2)
     meta = json.loads((store.folder / "journal.json").read_text())["meta"]

@@ -5,8 +5,7 @@ from PIL import Image
 
 from fetalclip_nb.data import hc18
 from fetalclip_nb.data.images import read_square
-from fetalclip_nb.errors import ParameterError
-from fetalclip_nb.models import embed, store
+from fetalclip_nb.models import embed
 from fetalclip_nb.models.pixels import PixelEncoder
 from helpers import write_heads
 
@@ -48,17 +47,3 @@ def test_cached_like_a_model(tmp_path):
     assert found.meta["model_fingerprint"] == encoder.fingerprint
     other = embed.image_embeddings(PixelEncoder(side=4), heads, cache_dir=tmp_path)
     assert other.vectors.shape == (6, 16)
-
-
-def test_fingerprint_is_in_the_key(tmp_path, monkeypatch):
-    heads = hc18.read_hc18(write_heads(tmp_path / "heads"))
-    before = store._meta_key(embed._meta(PixelEncoder(), heads))
-    assert before == store._meta_key(embed._meta(PixelEncoder(), heads))
-    monkeypatch.setattr("fetalclip_nb.models.pixels.VERSION", 2)
-    assert before != store._meta_key(embed._meta(PixelEncoder(), heads))
-
-
-@pytest.mark.parametrize("side", [0, -3, 2.5, "32"])
-def test_impossible_side_is_refused(side):
-    with pytest.raises(ParameterError, match="side.*at least 1"):
-        PixelEncoder(side=side)
