@@ -91,13 +91,9 @@ def bland_altman(
         text = f"{_LINES[name]} {_signed(limit.value)} mm ({ends})"
         axis.axhline(limit.value, color=COLOURS[colour], ls=style, lw=1.6, label=text)
     axis.plot(mean[~outside], difference[~outside], "o", ms=4, mew=0, color="0.25", alpha=0.7)
+    text = f"outside the limits: {np.count_nonzero(outside)} of {known.sum()}"
     axis.plot(
-        *(values[outside] for values in (mean, difference)),
-        "X",
-        ms=7,
-        color=COLOURS[3],
-        mec="white",
-        label=f"outside the limits: {np.count_nonzero(outside)} of {known.sum()}",
+        mean[outside], difference[outside], "X", ms=7, color=COLOURS[3], mec="white", label=text
     )
     axis.set_title(f"{known.sum():,} measured, {np.count_nonzero(~known):,} not measured")
     axis.set_xlabel(f"mean of measured and true {label} (mm)")

@@ -1,6 +1,6 @@
 """What a segmentation decoder learns from and how, checked before training starts."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -55,14 +55,10 @@ class DecoderRecipe:
     runs: int = 5
 
     def __post_init__(self) -> None:
-        least = {
-            "copies": (self.copies, 0),
-            "runs": (self.runs, 1),
-            "epochs": (self.epochs, 1),
-            "batch": (self.batch_size, 1),
-            "patience": (self.patience, 0),
-        }
-        wrong = [f"{name} = {n}, less than {low}" for name, (n, low) in least.items() if n < low]
+        least = {"copies": 0, "runs": 1, "epochs": 1, "batch": 1, "patience": 0}
+        values = {**vars(self), "batch": self.batch_size}
+        low = [name for name, n in least.items() if values[name] < n]
+        wrong = [f"{name} = {values[name]}, less than {least[name]}" for name in low]
         if self.side < UPSCALING or self.side % UPSCALING:
             wrong.append(f"side = {self.side}, not a multiple of {UPSCALING}")
         if self.filters < 2 or self.filters % 2:
@@ -79,8 +75,8 @@ class DecoderRecipe:
     @property
     def training(self) -> dict[str, object]:
         """The settings that decide what one decoder makes of its rows."""
-        rows = ("side", "blocks", "copies", "runs")
-        return {name: value for name, value in asdict(self).items() if name not in rows}
+        of_rows = ("side", "blocks", "copies", "runs")
+        return {name: value for name, value in vars(self).items() if name not in of_rows}
 
     def rate(self, done: float) -> float:
         """Learning rate when a share (0 to 1) of all steps is done.

@@ -52,15 +52,11 @@ def mean_mask(material: Material, split: Split, tested: tuple[str, ...]) -> Outc
 
 def without_leaks(outcomes: Outcomes, studies: Studies) -> dict[tuple[str, str], Outcome]:
     """The same decoders on those of the tested images that no fold trains or validates on."""
-    return {
-        (model, name): on_patients(outcome, studies[name].task, studies[name].split.test)
-        for (model, name), outcome in outcomes.items()
-    }
-
-
-def on_patients(outcome: Outcome, task: MaskTask, patients: Collection[str]) -> Outcome:
-    """The same decoders on the tested images of some patients."""
-    return outcome.where(rows_of(task.items.table.iloc[outcome.rows], patients))
+    left = {}
+    for (model, name), outcome in outcomes.items():
+        images = studies[name].task.items.table.iloc[outcome.rows]
+        left[model, name] = outcome.where(rows_of(images, studies[name].split.test))
+    return left
 
 
 def score_outcomes(outcomes: Outcomes, studies: Studies) -> Scores:
@@ -135,8 +131,9 @@ def limits(heads: pd.DataFrame) -> dict[str, Score]:
     """Bias, low and high limit of agreement in mm; NaN where too few heads were measured."""
     columns = (heads[name].to_numpy() for name in ("measured_mm", "true_mm", "patient"))
     scores = measurement.agreement(*columns)
-    unknown = RunScores(np.full(1, np.nan), Score(*[np.nan] * 4, n=0, groups=0, unit="mm"))
-    return {end: scores.get(f"hc_{end}_mm", unknown).score for end in ("bias", "low", "high")}
+    unknown = Score(*[np.nan] * 4, n=0, groups=0, unit="mm")
+    names = {end: f"hc_{end}_mm" for end in ("bias", "low", "high")}
+    return {end: scores[n].score if n in scores else unknown for end, n in names.items()}
 
 
 @dataclass(frozen=True)

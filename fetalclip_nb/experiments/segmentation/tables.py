@@ -33,8 +33,6 @@ ALL = "mean over structures"
 FEW_HEADS = DecoderRecipe(copies=10)
 """The paper's settings of few-data segmentation; those of probing are the recipe's defaults."""
 
-_UNKNOWN = "–"
-
 _OVERLAP = {"dsc": "DSC, pooled (%)", "image_dsc": "DSC per image (%)", "hd95": "HD95 (mm)"}
 
 _AGREEMENT = {
@@ -131,59 +129,38 @@ def organ_tables(results: Mapping[str, dict], studies: Studies) -> dict[str, pd.
 def structure_tables(
     scores: Scores, outcomes: Outcomes, studies: Studies, model: str
 ) -> pd.DataFrame:
-    """`structure_table` of one model for all tasks."""
-    rows = {
-        name: structure_table(
-            scores[model, name],
-            overlap.found_table(outcomes[model, name].counts, study.task.structures),
-        )
-        for name, study in studies.items()
-    }
-    return pd.concat(rows, names=["task", "structure"])
-
-
-def structure_table(scores: Mapping[str, RunScores], missed: pd.DataFrame) -> pd.DataFrame:
-    """One row a structure: Dice coefficients and distance with intervals, and what was missed.
-
-    Args:
-        scores: Of one model and task.
-        missed: As given by `overlap.found_table`.
+    """Dice coefficients and distance of a model's outlines with intervals, and what was missed.
 
     Returns:
-        Texts; the mean over the structures comes first where there are several. A dash where
-        a structure has no such score.
+        Texts, one row a task and structure; the mean over the structures comes first where there
+        are several. A dash where a structure has no such score.
     """
-    rows = {
-        name: {title: score_text(scores, f"{kind}/{name}") for kind, title in _OVERLAP.items()}
-        | {column: _count_text(value) for column, value in counted.items()}
-        for name, counted in missed.to_dict("index").items()
-    }
-    if len(rows) > 1:
-        means = {title: score_text(scores, kind) for kind, title in _OVERLAP.items()}
-        rows = {ALL: means | dict.fromkeys(missed.columns, "")} | rows
-    return pd.DataFrame.from_dict(rows, orient="index")
+    rows = {}
+    for name, study in studies.items():
+        of_task = scores[model, name]
+        missed = overlap.found_table(outcomes[model, name].counts, study.task.structures)
+        if len(missed) > 1:
+            means = {title: score_text(of_task, kind) for kind, title in _OVERLAP.items()}
+            rows[name, ALL] = means | dict.fromkeys(missed.columns, "")
+        for structure, counted in missed.to_dict("index").items():
+            texts = {t: score_text(of_task, f"{kind}/{structure}") for kind, t in _OVERLAP.items()}
+            numbers = {column: _count_text(value) for column, value in counted.items()}
+            rows[name, structure] = texts | numbers
+    index = pd.MultiIndex.from_tuples(rows, names=["task", "structure"])
+    return pd.DataFrame(list(rows.values()), index)
 
 
 def agreement_tables(scores: Scores, outcome: Outcome, task: MaskTask) -> pd.DataFrame:
-    """`agreement_table` of the annotation itself, measured in the same way, and all models."""
-    rows = {"annotation": measured_scores(annotated_circumferences(outcome, task), outcome, task)}
-    heads = {model: of_head for (model, name), of_head in scores.items() if name == HEAD}
-    return agreement_table(rows | heads)
+    """Measured against true head circumferences and their ages, with a dash where none is known.
 
-
-def agreement_table(scores: Mapping[str, Mapping[str, RunScores]]) -> pd.DataFrame:
-    """Measured against true head circumferences and their ages: one row a model.
-
-    Args:
-        scores: Name (a model, the annotation itself) to its scores.
-
-    Returns:
-        Texts; a dash where a score is absent.
+    One row for the annotation itself, measured in the same way, and one a model.
     """
+    heads = {"annotation": measured_scores(annotated_circumferences(outcome, task), outcome, task)}
+    heads |= {model: of_head for (model, name), of_head in scores.items() if name == HEAD}
     rows = {
         name: {"images": f"{of_model['hc_missed'].score.n:,}"}
         | {title: score_text(of_model, kind) for kind, title in _AGREEMENT.items()}
-        for name, of_model in scores.items()
+        for name, of_model in heads.items()
     }
     return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -219,7 +196,7 @@ def score_text(scores: Mapping[str, RunScores], name: str) -> str:
     '–'
     """
     if name not in scores:
-        return _UNKNOWN
+        return "–"
     score = scores[name].score
     # A dash between numbers that may be negative is hard to read.
     return with_interval(score, "–" if score.unit == "%" else " to ")
@@ -230,46 +207,29 @@ def files(
 ) -> dict[str, pd.DataFrame]:
     """What is saved beside the scores: all decoders' scores, and those of one model's images."""
     splits = {name: study.split for name, study in studies.items()}
-    tables = {"runs": protocol.runs_table(scores, splits)}
-    for name, study in studies.items():
-        outcome = outcomes[model, name]
-        images = study.task.dataset.table.iloc[outcome.rows]
-        tables[f"images-{name}"] = image_table(
-            images, study.task.structures, outcome.counts, outcome.distances
-        )
-    return tables
+    images = {f"images-{n}": image_table(outcomes[model, n], s.task) for n, s in studies.items()}
+    return {"runs": protocol.runs_table(scores, splits)} | images
 
 
-def image_table(
-    table: pd.DataFrame, structures: Sequence[str], counts: np.ndarray, distances: np.ndarray
-) -> pd.DataFrame:
+def image_table(outcome: Outcome, task: MaskTask) -> pd.DataFrame:
     """Scores of each image, means over the decoders: for a file, and to find good and bad ones.
-
-    Args:
-        table: The n images' rows of a data set, with id and patient.
-        structures: C names.
-        counts: Of each decoder, as given by `overlap.counts`, shape (H, n, C, 3).
-        distances: Of each decoder, as given by `overlap.hausdorff95`, shape (H, n, C).
 
     Returns:
         One row an image and structure: id, patient, structure, true_pixels, dsc, hd95_mm; the
         last two are NaN where the structure is absent, hd95_mm also where no decoder has one.
     """
-    repeated = table[["id", "patient"]].iloc[np.repeat(np.arange(len(table)), len(structures))]
-    return repeated.reset_index(drop=True).assign(
-        structure=list(structures) * len(table),
+    counts, rows = outcome.counts, outcome.rows.repeat(len(task.structures))
+    images = task.dataset.table[["id", "patient"]].iloc[rows]
+    return images.reset_index(drop=True).assign(
+        structure=list(task.structures) * len(outcome.rows),
         true_pixels=(counts[0, ..., 0] + counts[0, ..., 2]).ravel(),
         dsc=mean_of_defined(np.moveaxis(overlap.image_dice(counts), 0, -1)).ravel(),
-        hd95_mm=mean_of_defined(np.moveaxis(distances, 0, -1)).ravel(),
+        hd95_mm=mean_of_defined(np.moveaxis(outcome.distances, 0, -1)).ravel(),
     )
 
 
 def facts(
-    studies: Studies,
-    plans: Plans,
-    scores: Scores,
-    recipe: DecoderRecipe,
-    model: str,
+    studies: Studies, plans: Plans, scores: Scores, recipe: DecoderRecipe, model: str
 ) -> dict[str, object]:
     """What the prose of the chapter says of a run; model is the headline's name."""
     head = studies[HEAD]

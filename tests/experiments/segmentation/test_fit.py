@@ -21,12 +21,12 @@ from fetalclip_nb.experiments.segmentation.fit import (
     joined,
 )
 from fetalclip_nb.experiments.segmentation.material import Material, gather, trained_rows
-from fetalclip_nb.experiments.segmentation.plans import Plan
+from fetalclip_nb.experiments.segmentation.plans import Plan, Study
 from fetalclip_nb.experiments.segmentation.recipe import DecoderJob, DecoderRecipe, as_they_are
 from fetalclip_nb.experiments.segmentation.scores import (
     annotated_circumferences,
-    on_patients,
     outcome_scores,
+    without_leaks,
 )
 from fetalclip_nb.experiments.segmentation.squares import pack, unpack
 from fetalclip_nb.tasks.own_splits import own_folds, own_supports
@@ -459,7 +459,8 @@ def test_one_set_of_decoders_is_scored_with_and_without_patients_that_leak(
     trained = len(trainings)
     free = leak_free(released)
     assert free.test == (names[8], names[9])
-    left = on_patients(outcome, task, free.test)
+    studies = {"a": Study(task, free, released.test)}
+    left = without_leaks({("m", "a"): outcome}, studies)["m", "a"]
     assert left.rows.tolist() == rows_by_hand(table, names[8:])
     assert outcome.rows.tolist() == rows_by_hand(table, released.test)
     assert len(trainings) == trained == 2

@@ -11,6 +11,7 @@ from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.experiments.segmentation import measurement, overlap
 from fetalclip_nb.experiments.segmentation.fit import Outcome
 from fetalclip_nb.experiments.segmentation.material import Material
+from fetalclip_nb.experiments.segmentation.plans import Study
 from fetalclip_nb.experiments.segmentation.recipe import as_they_are
 from fetalclip_nb.experiments.segmentation.scores import (
     annotated_circumferences,
@@ -20,10 +21,10 @@ from fetalclip_nb.experiments.segmentation.scores import (
     mean_mask,
     measured_heads,
     measured_scores,
-    on_patients,
     outcome_scores,
     picked,
     true_circumferences,
+    without_leaks,
 )
 from fetalclip_nb.experiments.segmentation.squares import pack, unpack
 from fetalclip_nb.experiments.segmentation.tables import score_text, strata_table
@@ -403,16 +404,23 @@ def test_annotations_are_measured_at_their_own_size(head_squares, measured):
     np.testing.assert_allclose(found, true_circumferences(turned, task), rtol=0.01)
 
 
-def test_on_patients_picks_their_images_among_the_tested(squares, scored_outcome):
+def test_patients_that_leak_are_left_out(squares, scored_outcome):
+    """Those that the split tests are kept, of all that are tested."""
     table = squares.task.items.table
     patients = [table["patient"][row] for row in (scored_outcome.rows[0], scored_outcome.rows[-1])]
-    found = on_patients(scored_outcome, squares.task, [*patients, "nobody"])
+
+    def left(test):
+        study = Study(squares.task, Split("official", tuple(test), ()), tuple(table["patient"]))
+        assert study.leaks == (tuple(test) != study.tested)
+        return without_leaks({("m", "abdomen"): scored_outcome}, {"abdomen": study})["m", "abdomen"]
+
+    found = left([*patients, "nobody"])
     rows = [row for row in rows_by_hand(table, patients) if row in scored_outcome.rows]
     assert found.rows.tolist() == rows and 2 <= len(rows) < len(scored_outcome.rows)
     kept = [scored_outcome.rows.tolist().index(row) for row in rows]
     assert np.array_equal(found.counts, scored_outcome.counts[:, kept])
     assert np.array_equal(found.masks, scored_outcome.masks[:, kept])
-    assert same(on_patients(scored_outcome, squares.task, set(table["patient"])), scored_outcome)
+    assert same(left(table["patient"]), scored_outcome)
 
 
 def test_heads_are_measured_where_sizes_are_known(heads, trunks):

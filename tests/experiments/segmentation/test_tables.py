@@ -1,10 +1,13 @@
 """Tables of outlined structures and measured heads, from scores made by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from fetalclip_nb.experiments.segmentation import measurement, overlap, tables
+from fetalclip_nb.experiments.segmentation.fit import Outcome
 from fetalclip_nb.experiments.segmentation.recipe import DecoderRecipe
 from fetalclip_nb.results import protocol, published
 from fetalclip_nb.results.result_files import Row
@@ -31,10 +34,19 @@ SCORES = {
 }
 
 
-def test_structure_table_puts_the_mean_first_and_dashes_where_nothing_is_known():
-    table = tables.structure_table(SCORES, FOUND)
+def structures(monkeypatch, scores, missed):
+    """The table of one task, whose outlines missed what is given."""
+    monkeypatch.setattr(overlap, "found_table", lambda counts, names: missed)
+    task = SimpleNamespace(task=SimpleNamespace(structures=tuple(missed.index)))
+    outcomes = {("m", "organs"): SimpleNamespace(counts=None)}
+    return tables.structure_tables({("m", "organs"): scores}, outcomes, {"organs": task}, "m")
+
+
+def test_structure_table_puts_the_mean_first_and_dashes_where_nothing_is_known(monkeypatch):
+    table = structures(monkeypatch, SCORES, FOUND)
+    assert table.index.names == ["task", "structure"]
     assert table.to_dict("split") == {
-        "index": ["mean over structures", "heart", "IVS"],
+        "index": [("organs", name) for name in ("mean over structures", "heart", "IVS")],
         "columns": [
             *("DSC, pooled (%)", "DSC per image (%)", "HD95 (mm)"),
             *("images", "not found", "absent", "found where absent"),
@@ -50,22 +62,24 @@ def test_structure_table_puts_the_mean_first_and_dashes_where_nothing_is_known()
     }
 
 
-def test_one_structure_has_no_mean():
+def test_one_structure_has_no_mean(monkeypatch):
     scores = {**SCORES, "dsc": SCORES["dsc/heart"]}
-    assert tables.structure_table(scores, FOUND[:1]).index.tolist() == ["heart"]
+    table = structures(monkeypatch, scores, FOUND[:1])
+    assert table.index.tolist() == [("organs", "heart")]
 
 
-def test_agreement_table_has_a_dash_where_nothing_was_measured():
-    scores = {
-        "annotation": {
-            "hc_mae_mm": found(0.84, 0.79, 0.9, unit="mm"),
-            "hc_bias_mm": found(-0.001, -0.5, 0.25, unit="mm"),
-            "age_mae_days": found(1.25, 1, 2, unit="days"),
-            "hc_missed": found(0, 0, 0, n=1961),
-        },
-        "untrained": {"hc_missed": found(1, 1, 1)},
+def test_agreement_table_has_a_dash_where_nothing_was_measured(monkeypatch):
+    annotation = {
+        "hc_mae_mm": found(0.84, 0.79, 0.9, unit="mm"),
+        "hc_bias_mm": found(-0.001, -0.5, 0.25, unit="mm"),
+        "age_mae_days": found(1.25, 1, 2, unit="days"),
+        "hc_missed": found(0, 0, 0, n=1961),
     }
-    table = tables.agreement_table(scores)
+    monkeypatch.setattr(tables, "annotated_circumferences", lambda outcome, task: None)
+    monkeypatch.setattr(tables, "measured_scores", lambda measured, outcome, task: annotation)
+    scores = {("untrained", "head"): {"hc_missed": found(1, 1, 1)}, ("m", "abdomen"): {}}
+    table = tables.agreement_tables(scores, None, None)
+    assert table.index.tolist() == ["annotation", "untrained"]
     row = table.loc["annotation"].to_dict()
     assert row["images"] == "1,961"
     assert row["mean absolute error (mm)"] == "0.84 (0.79 to 0.90)"
@@ -77,11 +91,13 @@ def test_agreement_table_has_a_dash_where_nothing_was_measured():
 
 
 def test_image_table_is_the_mean_over_decoders_of_each_image_and_structure():
-    table = pd.DataFrame({"id": ["i", "j"], "patient": ["p", "q"], "path": ""}, index=[7, 3])
+    table = pd.DataFrame({"id": list("xij"), "patient": list("opq"), "path": ""})
+    task = SimpleNamespace(structures=("a", "b"), dataset=SimpleNamespace(table=table))
     one = [[[1, 1, 1], [0, 3, 0]], [[4, 0, 0], [0, 0, 2]]]
     other = [[[2, 0, 0], [0, 0, 0]], [[0, 0, 4], [2, 0, 0]]]
     distances = np.array([[[1, np.nan], [2, np.nan]], [[3, np.nan], [np.nan, 5]]])
-    rows = tables.image_table(table, ["a", "b"], np.array([one, other]), distances)
+    outcome = Outcome(np.array([1, 2]), np.array([one, other]), distances, None, None, None)
+    rows = tables.image_table(outcome, task)
     assert rows.columns.tolist() == ["id", "patient", "structure", "true_pixels", "dsc", "hd95_mm"]
     assert rows.index.tolist() == [0, 1, 2, 3]
     assert rows.fillna(-1).to_numpy().tolist() == [
