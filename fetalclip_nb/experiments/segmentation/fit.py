@@ -1,8 +1,7 @@
 """The decoders of some plans: each is trained, tested and kept in a file of its own, or read."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -162,28 +161,20 @@ def outlined(material: Material, rows: np.ndarray, logits: np.ndarray) -> dict[s
     }
 
 
-@contextmanager
-def _shared_threads(workers: int) -> Iterator[None]:
-    """Share torch's threads out among workers."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, before // workers))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _in_threads(fits: list[DecoderFit], workers: int) -> list[dict[str, np.ndarray]]:
+    """Fields of all decoders; workers share torch's threads."""
+    threads = torch.get_num_threads()
     progress = tqdm(total=len(fits), desc="decoders", unit="decoder", disable=None)
-    with _shared_threads(workers), progress, ThreadPoolExecutor(workers) as pool:
-        waiting = [pool.submit(finished, fit) for fit in fits]
+    with progress, ThreadPoolExecutor(workers) as pool:
+        torch.set_num_threads(max(1, threads // workers))
         try:
+            waiting = [pool.submit(finished, fit) for fit in fits]
             for future in as_completed(waiting):
                 future.result()
                 progress.update()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(threads)
     return [future.result() for future in waiting]
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,14 +27,20 @@ class Study:
 
     Attributes:
         task: Images and masks.
-        split: The folds that are used; its test patients are on no other side.
+        splits: Name to split: one for probing, one for each number of training patients; their
+            test patients are on no other side.
         tested: Patients that decoders are tested on: with the authors' split of HC18 all that
             it tests, also those that it trains on.
     """
 
     task: MaskTask
-    split: Split
+    splits: Mapping[str | int, Split]
     tested: tuple[str, ...]
+
+    @property
+    def split(self) -> Split:
+        """The first split."""
+        return next(iter(self.splits.values()))
 
     @property
     def leaks(self) -> bool:
@@ -72,7 +77,7 @@ def split_patients(
         official = name == "head" and split.source.startswith("official")
         tested = official_head(*data)[0].test if official else split.test
         split = first_folds(split, used, name="head_folds, organ_folds")
-        studies[name] = Study(task, split, tested)
+        studies[name] = Study(task, {name: split}, tested)
     return studies
 
 
@@ -86,8 +91,8 @@ class Plan:
 
     Attributes:
         material: Features, images and masks.
-        splits: One split for probing, one for each support size for few-data training.
-        tested: Patients that the decoders are tested on.
+        splits: Of the study.
+        tested: Of the study.
         recipe: How many decoders a fold, and how they are trained.
         seed: What the decoders' seeds are made of, with training patients and runs.
     """
@@ -123,23 +128,6 @@ Plans = Mapping[tuple[str, str], Plan]
 """(model, task) to what its decoders learn from."""
 
 
-def gather_plan(
-    encoder: BlockEncoder | NoFeatures,
-    task: MaskTask,
-    splits: tuple[Split, ...],
-    tested: tuple[str, ...],
-    *,
-    recipe: DecoderRecipe,
-    cache_dir: Path,
-    batch_size: int,
-    seed: int,
-) -> Plan:
-    """Compute or read the material of one encoder's decoders of a task, as `gather` does."""
-    how = {"cache_dir": cache_dir, "seed": seed, "batch_size": batch_size}
-    material = gather(encoder, task, trained_rows(task, *splits), recipe, **how)
-    return Plan(material, splits, tested, recipe, seed)
-
-
 def plan_decoders(
     models: Iterable[Model],
     studies: Studies,
@@ -161,21 +149,24 @@ def plan_decoders(
         batch_size: Images in an encoder's forward pass.
         seed: Seed of copies and decoders.
     """
-    tasks = {n: Task(s.task.dataset, s.task.items, {n: s.split}) for n, s in studies.items()}
+    tasks = {n: Task(s.task.dataset, s.task.items, s.splits) for n, s in studies.items()}
     require_enough_rows(
         tasks, copies=recipe.copies, batch=recipe.batch_size, parameter="decoder_batch"
     )
     for study in studies.values():
         require_shown(study.task, study.split)
-    gathered = partial(
-        gather_plan, recipe=recipe, cache_dir=cache_dir, batch_size=batch_size, seed=seed
-    )
-    data = {name: (s.task, (s.split,), s.tested) for name, s in studies.items()}
+
+    def planned(encoder: BlockEncoder | NoFeatures, study: Study) -> Plan:
+        splits = tuple(study.splits.values())
+        how = {"cache_dir": cache_dir, "seed": seed, "batch_size": batch_size}
+        material = gather(encoder, study.task, trained_rows(study.task, *splits), recipe, **how)
+        return Plan(material, splits, study.tested, recipe, seed)
+
     plans = {}
     for model in models:
         encoder = BlockEncoder(model, recipe.blocks, recipe.side // UPSCALING)
         print(f"{model.name}: blocks {', '.join(map(str, encoder.blocks))}, width {encoder.width}")
-        plans |= {(model.name, name): gathered(encoder, *parts) for name, parts in data.items()}
+        plans |= {(model.name, name): planned(encoder, study) for name, study in studies.items()}
     if image_only:
-        plans[NoFeatures.name, "head"] = gathered(NoFeatures(), *data["head"])
+        plans[NoFeatures.name, "head"] = planned(NoFeatures(), studies["head"])
     return plans

@@ -1,15 +1,13 @@
 """Decoders of heads after training on a few patients (chapter 5)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
-from fetalclip_nb.experiments.segmentation.decoder import UPSCALING
-from fetalclip_nb.experiments.segmentation.fit import HEAD, Outcome
+from fetalclip_nb.experiments.segmentation.fit import HEAD
 from fetalclip_nb.experiments.segmentation.overlap import overlap_scores
-from fetalclip_nb.experiments.segmentation.plans import Plan, gather_plan
+from fetalclip_nb.experiments.segmentation.plans import Plans, Study, plan_decoders
 from fetalclip_nb.experiments.segmentation.recipe import DecoderRecipe
-from fetalclip_nb.experiments.segmentation.scores import mean_mask
-from fetalclip_nb.models.blocks import BlockEncoder
+from fetalclip_nb.experiments.segmentation.scores import Outcomes, mean_mask
 from fetalclip_nb.models.model import Model
 from fetalclip_nb.stats.scores import RunScores, Score
 from fetalclip_nb.tasks.items import Task
@@ -25,7 +23,7 @@ def plan_supports(
     cache_dir: Path,
     batch_size: int,
     seed: int,
-) -> dict[tuple[str, str], Plan]:
+) -> Plans:
     """Compute or read the features of all models: one plan each for all support sets.
 
     Args:
@@ -37,23 +35,19 @@ def plan_supports(
         batch_size: Images in an encoder's forward pass.
         seed: Seed of copies and decoders.
     """
-    plans = {}
-    for model in models:
-        plans[model.name, HEAD] = gather_plan(
-            BlockEncoder(model, recipe.blocks, recipe.side // UPSCALING),
-            masks,
-            tuple(heads.splits.values()),
-            heads.split.test,
-            recipe=recipe,
-            cache_dir=cache_dir,
-            batch_size=batch_size,
-            seed=seed,
-        )
-    return plans
+    return plan_decoders(
+        models,
+        {HEAD: Study(masks, heads.splits, heads.split.test)},
+        recipe,
+        image_only=False,
+        cache_dir=cache_dir,
+        batch_size=batch_size,
+        seed=seed,
+    )
 
 
 def score_supports(
-    outcomes: Mapping[tuple[str, str], Outcome], heads: Task
+    outcomes: Outcomes, heads: Task
 ) -> dict[tuple[str, str], dict[int, dict[str, RunScores]]]:
     """Pooled DSC of each model's decoders at each number of training patients."""
     _, patients, _ = heads.truth
@@ -65,7 +59,7 @@ def score_supports(
     return curves
 
 
-def support_mask(plans: Mapping[tuple[str, str], Plan], heads: Task) -> Score:
+def support_mask(plans: Plans, heads: Task) -> Score:
     """Pooled DSC of the mask that most training images of the largest sets share."""
     _, patients, _ = heads.truth
     plan = next(iter(plans.values()))

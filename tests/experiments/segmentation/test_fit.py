@@ -459,7 +459,7 @@ def test_one_set_of_decoders_is_scored_with_and_without_patients_that_leak(
     trained = len(trainings)
     free = leak_free(released)
     assert free.test == (names[8], names[9])
-    studies = {"a": Study(task, free, released.test)}
+    studies = {"a": Study(task, {"a": free}, released.test)}
     left = without_leaks({("m", "a"): outcome}, studies)["m", "a"]
     assert left.rows.tolist() == rows_by_hand(table, names[8:])
     assert outcome.rows.tolist() == rows_by_hand(table, released.test)

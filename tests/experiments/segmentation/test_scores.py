@@ -410,7 +410,8 @@ def test_patients_that_leak_are_left_out(squares, scored_outcome):
     patients = [table["patient"][row] for row in (scored_outcome.rows[0], scored_outcome.rows[-1])]
 
     def left(test):
-        study = Study(squares.task, Split("official", tuple(test), ()), tuple(table["patient"]))
+        split = Split("official", tuple(test), ())
+        study = Study(squares.task, {"official": split}, tuple(table["patient"]))
         assert study.leaks == (tuple(test) != study.tested)
         return without_leaks({("m", "abdomen"): scored_outcome}, {"abdomen": study})["m", "abdomen"]
 
