@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from PIL import Image
 
 from fetalclip_nb.experiments.segmentation.outlines import draw_outlines, structure_lines
 from fetalclip_nb.experiments.segmentation.scores import MEAN_MASK, Examples, Outcomes, Scores
@@ -15,6 +16,7 @@ from fetalclip_nb.results.figures import (
     MARKERS,
     NARROW,
     colours,
+    picture_grid,
     run_distribution,
     structure_bars,
 )
@@ -34,21 +36,13 @@ def overlays(examples: Examples, *, columns: int = 3, size: float = 2.6) -> Figu
             structures.
         size: Side of an image in inches.
     """
-    images, structures = examples.images, examples.structures
-    columns = min(columns, len(images))
-    rows = -(-len(images) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(columns * size, rows * (size + 0.3)), squeeze=False
-    )
-    for axis in axes.flat:
-        axis.axis("off")
-    pairs = zip(examples.true, examples.predicted, strict=True)
-    for axis, image, masks, title in zip(axes.flat, images, pairs, examples.titles, strict=False):
-        axis.imshow(image)
-        axis.set_title(title, fontsize=10)
+    columns = min(columns, len(examples.images))
+    pictures = [Image.fromarray(image) for image in examples.images]
+    figure = picture_grid(pictures, examples.titles, columns=columns, size=size)
+    for axis, *masks in zip(figure.axes, examples.true, examples.predicted, strict=False):
+        axis.title.set_fontsize(10)
         draw_outlines(axis, *masks)
-    figure.tight_layout()
-    lines = structure_lines(structures)
+    lines = structure_lines(examples.structures)
     figure.legend(
         handles=lines,
         loc="upper center",
@@ -60,9 +54,7 @@ def overlays(examples: Examples, *, columns: int = 3, size: float = 2.6) -> Figu
     return figure
 
 
-def bland_altman(
-    heads: pd.DataFrame, limits: Mapping[str, Score], *, label: str = "head circumference"
-) -> Figure:
+def bland_altman(heads: pd.DataFrame, limits: Mapping[str, Score]) -> Figure:
     """Difference against mean of measured and true circumferences, with limits of agreement.
 
     Images that could not be measured have no point; the title counts them. Points beyond the
@@ -72,7 +64,6 @@ def bland_altman(
         heads: One row an image: measured_mm (NaN where there is none) and true_mm.
         limits: "bias", and the limits "low" and "high", in mm, with their intervals, which are
             drawn as bands.
-        label: What is measured.
 
     Source: Bland and Altman, Lancet 327 (1986) 307-310.
     """
@@ -96,7 +87,7 @@ def bland_altman(
         mean[outside], difference[outside], "X", ms=7, color=COLOURS[3], mec="white", label=text
     )
     axis.set_title(f"{known.sum():,} measured, {np.count_nonzero(~known):,} not measured")
-    axis.set_xlabel(f"mean of measured and true {label} (mm)")
+    axis.set_xlabel("mean of measured and true head circumference (mm)")
     axis.set_ylabel("measured − true (mm)")
     axis.legend(
         loc="upper center",

@@ -143,7 +143,7 @@ def outlined(material: Material, rows: np.ndarray, logits: np.ndarray) -> dict[s
 
     Args:
         material: The task.
-        rows: Rows of the task, int64 of shape (n,).
+        rows: Its n rows.
         logits: Positive inside, float of shape (n, C, S, S).
     """
     structures = material.task.structures

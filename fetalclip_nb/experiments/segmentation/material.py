@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -108,11 +107,7 @@ class Material:
         )
 
     def pairs(self, rows: np.ndarray) -> np.ndarray:
-        """Training pairs of some rows: all their copies, or the images as they are.
-
-        Args:
-            rows: Row numbers, int64 of shape (n,).
-        """
+        """Training pairs of some rows: all their copies, or the images as they are."""
         which = range(1, len(self.preparations)) or (0,)
         return np.concatenate([np.stack([np.full_like(rows, i), rows], 1) for i in which])
 
@@ -141,14 +136,24 @@ def gather(
         cache_dir: Folder that all notebooks share.
         seed: Seed of the augmentation.
         batch_size: Images in the encoder's forward pass.
-
-    Raises:
-        CacheError: If the cache holds something else than its key promises, or the disk is full.
     """
-    given = (encoder, task, recipe.side, cache_dir, batch_size)
-    moved = partial(_preparation, *given, trained, augmentation=Augmentation(seed=seed))
-    copies = (moved(copy=copy) for copy in range(recipe.copies))
-    parts = (_preparation(*given, np.ones(len(task.dataset), bool)), *copies)
+
+    def prepared(rows: np.ndarray, **changes: Augmentation | int) -> Preparation:
+        squares = task_squares(task, recipe.side, cache_dir=cache_dir, rows=rows, **changes)
+        if isinstance(encoder, NoFeatures):
+            shape = (rows.sum(), BLOCKS, 1, 1, encoder.width)
+            blocks, key = np.broadcast_to(np.float16(0), shape), encoder.fingerprint
+        else:
+            how = {"cache_dir": cache_dir, "batch_size": batch_size}
+            store = block_features(encoder, task.dataset.where(rows), **how, **changes)
+            blocks, key = store.arrays["blocks"], store.folder.name
+        arrays = (squares.arrays["images"], squares.arrays["masks"])
+        place = np.where(rows, np.cumsum(rows) - 1, -1)
+        return Preparation(blocks, *arrays, place, f"{key} {squares.folder.name}")
+
+    changes = Augmentation(seed=seed)
+    copies = (prepared(trained, augmentation=changes, copy=i) for i in range(recipe.copies))
+    parts = (prepared(np.ones(len(task.dataset), bool)), *copies)
     sizes = np.array([image_size(path) for path in task.dataset.paths], dtype=np.int64)
     return Material(task, recipe.side, *_normalisation(encoder), sizes, parts)
 
@@ -157,29 +162,6 @@ def trained_rows(task: MaskTask, *splits: Split) -> np.ndarray:
     """Rows that any fold of some splits trains on, boolean of shape (N,)."""
     folds = [fold for split in splits for fold in split.folds]
     return rows_of(task.items.table, {patient for fold in folds for patient in fold.train})
-
-
-def _preparation(
-    encoder: BlockEncoder | NoFeatures,
-    task: MaskTask,
-    side: int,
-    cache_dir: Path,
-    batch_size: int,
-    rows: np.ndarray,
-    **changes: Augmentation | int,
-) -> Preparation:
-    dataset, place = task.dataset.where(rows), np.where(rows, np.cumsum(rows) - 1, -1)
-    squares = task_squares(task, side, cache_dir=cache_dir, rows=rows, **changes)
-    if isinstance(encoder, NoFeatures):
-        shape = (len(dataset), BLOCKS, 1, 1, encoder.width)
-        blocks, key = np.broadcast_to(np.float16(0), shape), encoder.fingerprint
-    else:
-        store = block_features(
-            encoder, dataset, cache_dir=cache_dir, batch_size=batch_size, **changes
-        )
-        blocks, key = store.arrays["blocks"], store.folder.name
-    arrays = (squares.arrays["images"], squares.arrays["masks"])
-    return Preparation(blocks, *arrays, place, f"{key} {squares.folder.name}")
 
 
 def _normalisation(encoder: BlockEncoder | NoFeatures) -> tuple[Sequence[float], Sequence[float]]:

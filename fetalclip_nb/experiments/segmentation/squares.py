@@ -49,10 +49,6 @@ def task_squares(
         A store with "images", uint8 of shape (n, side, side, 3), and "masks", packed bits,
         uint8 of shape (n, C, side * side / 8): see `unpack`.
 
-    Raises:
-        CacheError: If the disk is full.
-        ImageError: If an image cannot be decoded.
-
     Source: Protocol of the paper's segmentation probing; it does not say how masks are reduced.
     """
     kept = np.arange(len(task.dataset)) if rows is None else np.flatnonzero(rows)

@@ -26,14 +26,7 @@ def plan_supports(
 ) -> Plans:
     """Compute or read the features of all models: one plan each for all support sets.
 
-    Args:
-        models: Loaded one after the other.
-        masks: Heads and their masks.
-        heads: Their items with support sets.
-        recipe: How decoders are trained.
-        cache_dir: Folder that all notebooks share.
-        batch_size: Images in an encoder's forward pass.
-        seed: Seed of copies and decoders.
+    Masks are of heads, whose items have support sets; all else is as `plan_decoders` takes it.
     """
     return plan_decoders(
         models,

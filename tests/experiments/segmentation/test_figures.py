@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from fetalclip_nb.experiments.segmentation.figures import (
     bland_altman,
@@ -61,7 +62,7 @@ def test_overlays_show_each_image_with_its_own_outlines_and_title():
     figure = overlays(Examples(images, true, predicted, ["a_b", "LV"], list("wxyz")))
     assert [axis.get_title() for axis in figure.axes] == ["w", "x", "y", "z", "", ""]
     for axis, image in zip(figure.axes, images, strict=False):
-        assert (axis.images[0].get_array() == image).all()
+        assert (axis.images[0].get_array() == np.asarray(Image.fromarray(image).convert("L"))).all()
     assert [len(axis.collections) for axis in figure.axes] == [4, 2, 2, 4, 0, 0]
     assert texts(figure.legends[0]) == ["1  a b", "2  LV", "annotated", "predicted"]
     solid = [
@@ -95,7 +96,7 @@ HEADS = pd.DataFrame({"true_mm": TRUE, "measured_mm": MEASURED})
 
 
 def test_bland_altman_shows_differences_over_means_and_marks_those_outside():
-    axis = bland_altman(HEADS, AGREEMENT, label="head").axes[0]
+    axis = bland_altman(HEADS, AGREEMENT).axes[0]
     *_, inside, outside = axis.lines
     # Points on a limit are within it.
     assert inside.get_xdata() == pytest.approx([100, 202.5, 128.5])
@@ -104,7 +105,7 @@ def test_bland_altman_shows_differences_over_means_and_marks_those_outside():
     assert outside.get_ydata() == pytest.approx([-3.1, 7])
     assert inside.get_marker() != outside.get_marker()
     assert axis.get_title() == "5 measured, 1 not measured"
-    assert axis.get_xlabel() == "mean of measured and true head (mm)"
+    assert axis.get_xlabel() == "mean of measured and true head circumference (mm)"
     assert axis.get_ylabel() == "measured − true (mm)"
 
 
@@ -229,7 +230,7 @@ def test_figures_are_opaque_white():
     one = {"m": {"a": score(0.5, 0.4, 0.6)}}
     figures.structure_bars(one, label="x")
     losses(of_heads({"m": np.ones((2, 3))}), "head")
-    bland_altman(HEADS, AGREEMENT, label="head")
+    bland_altman(HEADS, AGREEMENT)
     overlays(Examples(*cases(c=1), ["head"], list("wxyz")))
     for figure in map(plt.figure, plt.get_fignums()):
         assert figure.get_facecolor() == (1.0, 1.0, 1.0, 1.0)

@@ -1,5 +1,6 @@
 """Tables of outlined structures and measured heads, from scores made by hand."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,11 +10,17 @@ import pytest
 from fetalclip_nb.experiments.segmentation import measurement, overlap, tables
 from fetalclip_nb.experiments.segmentation.fit import Outcome
 from fetalclip_nb.experiments.segmentation.recipe import DecoderRecipe
+from fetalclip_nb.experiments.segmentation.scores import (
+    save_scores,
+    score_outcomes,
+    without_leaks,
+)
 from fetalclip_nb.results import protocol, published
 from fetalclip_nb.results.result_files import Row
 from fetalclip_nb.results.tables import comparison_table
 from fetalclip_nb.stats.scores import RunScores, Score
 from fetalclip_nb.tasks.splits import Fold, Split
+from segments import RECIPE
 
 
 def found(value, low, high, n=8, unit="%"):
@@ -176,3 +183,92 @@ def test_published_dice_coefficients_stand_beside_ours(task):
     assert (row["ours"], row["published"]) == ("90.00", f"{100 * known:.2f}")
     assert row["difference"] == f"{90 - 100 * known:+.2f}"
     assert published.published_facts("segmentation")[f"published_{task}"].endswith(" %")
+
+
+# of a small chapter
+
+
+@pytest.fixture(scope="module")
+def scores(outcomes, studies):
+    return score_outcomes(outcomes, studies)
+
+
+def test_facts_of_a_chapter(studies, plans, scores):
+    facts = tables.facts(studies, plans, scores, RECIPE, "phantomclip")
+    mae = tables.score_text(scores["phantomclip", "head"], "hc_mae_mm")
+    dsc = tables.score_text(scores["image only", "head"], "dsc")
+    expected = {
+        "measured_sentence": f"The head circumference of these outlines is off by {mae} mm "
+        "on average.",
+        "image_only_sentence": f"A decoder that was trained on the image alone reaches {dsc} %.",
+        "organs_are": f"Of the others, the abdomen views are {facts['images_are']}.",
+        "split": "own",
+        "decoders": 1,
+        "trained": 4,
+        "test_patients": len(studies["head"].tested),
+        "schedule": tables.schedule_text(RECIPE, 1),
+        "unlike_paper": tables.unlike_paper(RECIPE, [studies["head"].split]),
+    }
+    assert {name: facts[name] for name in expected} == expected
+    assert facts["images_are"].startswith("synthetic phantoms")
+
+
+def test_tables_of_tasks_and_splits_have_a_row_a_structure_and_a_fold(studies):
+    tasks = {name: study.task for name, study in studies.items()}
+    shown = tables.task_table(tasks)
+    assert shown.index.tolist() == ["head", *["abdomen"] * 3]
+    assert shown["structure"].tolist() == ["head", *tasks["abdomen"].structures]
+    split = tables.split_table(studies)
+    assert split["split"].tolist() == ["head", "abdomen", "abdomen"]
+    assert split["fold"].tolist() == [0, 0, 1]
+
+
+def test_leak_table_has_all_tested_patients_beside_those_that_do_not_leak(
+    studies, outcomes, scores
+):
+    study = studies["head"]
+    fewer = replace(study.split, test=study.tested[:1])
+    left = without_leaks(outcomes, studies | {"head": replace(study, splits={"head": fewer})})
+    alone = score_outcomes(left, studies)
+    table = tables.leak_table(outcomes, alone, study.task, ["phantomclip", "image only"])
+    assert table.index.tolist() == ["phantomclip", "image only"]
+    for model, row in table.iterrows():
+        assert row.tolist() == [
+            tables.score_text(group[model, "head"], "dsc") for group in (scores, alone)
+        ]
+
+
+def test_files_hold_every_decoder_and_the_headlines_images(studies, outcomes, scores):
+    kept = tables.files(scores, outcomes, studies, "phantomclip")
+    assert list(kept) == ["runs", "images-head", "images-abdomen"]
+    assert set(kept["runs"]["model"]) == {"phantomclip", "image only", "mean mask"}
+    rows = {name: len(outcomes["phantomclip", name].rows) for name in studies}
+    assert len(kept["images-head"]) == rows["head"]
+    assert len(kept["images-abdomen"]) == 3 * rows["abdomen"]
+
+
+def test_other_masks_than_the_papers_give_no_difference(studies):
+    abdomen = protocol.task_results({"dsc": found(0.9, 0.8, 0.95)}, "abdomen")
+    ((name, table),) = tables.organ_tables(
+        {"fetalclip": Row("fetalclip", abdomen)}, studies
+    ).items()
+    assert name == "abdomen" and table.loc["fetalclip", "ours"] == "90.00"
+    assert table.loc["fetalclip", "difference"] == "other images"
+
+
+def test_scores_are_saved_by_model_and_subject(studies, scores):
+    saved = []
+
+    def save(model, results, **rest):
+        assert all(name.startswith(f"{rest['subject'] or 'head'}/") for name in results)
+        assert rest["dataset"] is studies[rest["subject"] or "head"].task.dataset
+        saved.append((model, rest["subject"], rest["kind"]))
+
+    save_scores(save, scores, studies, ["phantomclip"])
+    assert saved == [
+        ("phantomclip", "", "model"),
+        ("phantomclip", "abdomen", "model"),
+        ("image only", "", "baseline"),
+        ("mean mask", "", "baseline"),
+        ("mean mask", "abdomen", "baseline"),
+    ]
