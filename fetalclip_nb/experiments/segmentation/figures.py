@@ -16,7 +16,7 @@ from fetalclip_nb.results.figures import (
     MARKERS,
     NARROW,
     colours,
-    picture_grid,
+    image_grid,
     run_distribution,
     structure_bars,
 )
@@ -38,7 +38,7 @@ def overlays(examples: Examples, *, columns: int = 3, size: float = 2.6) -> Figu
     """
     columns = min(columns, len(examples.images))
     pictures = [Image.fromarray(image) for image in examples.images]
-    figure = picture_grid(pictures, examples.titles, columns=columns, size=size)
+    figure = image_grid(pictures, examples.titles, columns=columns, size=size)
     for axis, *masks in zip(figure.axes, examples.true, examples.predicted, strict=False):
         axis.title.set_fontsize(10)
         draw_outlines(axis, *masks)
