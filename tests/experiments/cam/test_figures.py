@@ -181,12 +181,3 @@ def test_regions_stand_beside_their_share_of_the_area():
     figure = region_bars(scores, measure="pointing")
     assert points(figure)["scorecam"] == pytest.approx([90, 30])
     assert figure.axes[0].get_xlabel() == "maps whose peak is inside the structure (%)"
-
-
-def test_figures_are_opaque_white():
-    class_overlays(cases(), "brain")
-    class_forest(SCORES)
-    curves = {"a": {"deletion": np.ones((2, 3)), "insertion": np.ones((2, 3))}}
-    curve_figure(curves, np.array(["p", "q"]))
-    for figure in map(plt.figure, plt.get_fignums()):
-        assert figure.get_facecolor() == (1.0, 1.0, 1.0, 1.0)

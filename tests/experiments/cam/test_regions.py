@@ -133,14 +133,6 @@ def test_one_map_for_all_images_and_structures_that_no_image_shows():
     assert found["energy/heart"]["patient"].value == pytest.approx(20 / 68)
 
 
-def test_noise_points_into_a_region_as_often_as_its_area():
-    rng = np.random.default_rng(0)
-    masks = np.zeros((4000, 6, 6), bool)
-    masks[:, :3, :4] = True
-    found = regions.pointing(rng.random((4000, 6, 6)), masks)
-    assert found.mean() == pytest.approx(1 / 3, abs=0.03)
-
-
 # some_images
 
 

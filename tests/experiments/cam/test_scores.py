@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from fetalclip_nb.experiments.cam import scores
-from fetalclip_nb.stats.scores import weights
 
 LABELS = np.array(["brain", "brain", "femur", "femur"])
 PATIENTS = np.array(["a", "b", "a", "b"])
@@ -50,23 +49,6 @@ def test_scores_are_means_over_all_images_and_over_those_of_each_class():
     ) == (pytest.approx((0.4, 0.8)))
 
 
-def test_intervals_are_those_of_slowly_repeated_patients():
-    rng = np.random.default_rng(0)
-    patients = rng.integers(0, 12, 30).astype(str)
-    labels = rng.choice(["brain", "femur"], 30)
-    values = rng.random(30)
-    found = scores.class_means({"difference": values}, labels, patients)
-    names = np.unique(patients)
-    counts = np.concatenate([*weights(names.size)])
-    resampled = []
-    for times in counts[:, np.searchsorted(names, patients)]:
-        kept = times * (labels == "femur")
-        resampled.append((kept * values).sum() / kept.sum() if kept.any() else np.nan)
-    low, high = np.nanpercentile(resampled, [2.5, 97.5])
-    got = found["difference/femur"]["patient"]
-    assert (got.low, got.high) == pytest.approx((low, high), abs=1e-6)
-
-
 def test_differences_on_the_same_images_are_paired():
     rng = np.random.default_rng(1)
     patients = np.arange(40).astype(str)
@@ -79,13 +61,6 @@ def test_differences_on_the_same_images_are_paired():
     assert found["one/all"]["patient"].low < found["other/all"]["patient"].high
     for name in ("gain/all", "gain/brain", "gain/femur"):
         assert 0.05 < found[name]["patient"].low < found[name]["patient"].high < 0.06
-
-
-def test_images_without_a_value_are_left_out():
-    one = np.array([0.5, np.nan, 0.7, 0.9])
-    found = scores.class_means({"gain": one}, LABELS, PATIENTS)
-    assert values(found) == pytest.approx({"gain/all": 0.7, "gain/brain": 0.5, "gain/femur": 0.8})
-    assert found["gain/all"]["patient"].n == 3
 
 
 def test_mean_curve_has_its_interval_at_each_step():
