@@ -106,9 +106,6 @@ def render_glue(folder: Path) -> dict[str, str]:
         Keys and texts: ``KEY/METRIC`` ("83.4 %"), ``KEY/METRIC/interval`` ("80.9 to 85.9 %"),
         ``KEY/METRIC/n`` with the key of each row, the same under ``headline/``, and
         ``facts/NAME``.
-
-    Raises:
-        ResultError: If there is no result.
     """
     texts: dict[str, str] = {}
     for title, row in load_results(folder).items():
@@ -164,12 +161,11 @@ def _fact_text(value: object) -> str:
 
 def provenance(**details: object) -> dict:
     """Commit, versions and machine, with whatever else the caller knows."""
-    versions = {name: metadata.version(name) for name in _VERSIONS}
     return {
         "package": __version__,
         "commit": _commit(),
         "python": platform.python_version(),
-        "versions": versions,
+        "versions": {name: metadata.version(name) for name in _VERSIONS},
         "processors": os.cpu_count(),
         **details,
     }

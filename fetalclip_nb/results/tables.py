@@ -11,6 +11,7 @@ from fetalclip_nb.results.formats import (
     format_number,
     format_range,
     format_value,
+    readable,
     with_interval,
 )
 from fetalclip_nb.results.published import Published, published
@@ -105,15 +106,12 @@ def class_table(row: Row) -> pd.DataFrame:
     for metric in row.scores:
         task, _, rest = metric.partition("/")
         kind, _, name = rest.partition("/")
-        kind = kind.removesuffix("_macro")
-        if kind in _CLASS_COLUMNS and task != "eight_classes":
-            texts = rows.setdefault((task.replace("_", " "), name or "mean over classes"), {})
-            texts[_CLASS_COLUMNS[kind]] = format_value(row.score(metric))
-            texts[f"{_CLASS_COLUMNS[kind]}, 95 %"] = format_interval(row.score(metric))
+        column = {"f1": "F1", "accuracy": "accuracy"}.get(kind.removesuffix("_macro"))
+        if column and task != "eight_classes":
+            texts = rows.setdefault((readable(task), name or "mean over classes"), {})
+            texts[column] = format_value(row.score(metric))
+            texts[f"{column}, 95 %"] = format_interval(row.score(metric))
     return pd.DataFrame.from_dict(rows, orient="index")
-
-
-_CLASS_COLUMNS = {"f1": "F1", "accuracy": "accuracy"}
 
 
 def class_scores(
