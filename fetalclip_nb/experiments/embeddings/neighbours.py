@@ -117,7 +117,6 @@ def permuted_excess(
     patients: np.ndarray,
     *,
     within: np.ndarray,
-    permutations: int = PERMUTATIONS,
     seed: int = 0,
 ) -> np.ndarray:
     """Excess of purity over chance if labels had nothing to do with the vectors.
@@ -132,7 +131,6 @@ def permuted_excess(
         labels: Label of each image, shape (N,).
         patients: Patient of each image, shape (N,).
         within: Group of each image, shape (N,).
-        permutations: How many.
         seed: Of the permutations.
 
     Returns:
@@ -142,8 +140,8 @@ def permuted_excess(
     are exchanged where only these are exchangeable).
     """
     labels, owner, group = codes(labels), codes(patients), codes(within)
-    rng, excess = np.random.default_rng(seed), np.empty(permutations)
-    for i in range(permutations):
+    rng, excess = np.random.default_rng(seed), np.empty(PERMUTATIONS)
+    for i in range(PERMUTATIONS):
         drawn = labels[exchanged(owner, rng.permutation(owner.max() + 1))]
         chance = np.nanmean(expected_purity(drawn, owner, within=group))
         excess[i] = ratio(np.nanmean(knn_purity(found, drawn)) - chance, 1 - chance)

@@ -192,17 +192,12 @@ def gap_sentence(scores: Mapping[str, Score], name: str, images: str) -> str:
         name: The model.
         images: What the heads are.
     """
-    parts = []
-    for what, unit in {"age": "days", "size in the picture": "px"}.items():
-        gap = f"{what.split()[0]}_gap_{unit}"
-        near, chance = scores[gap], scores[gap.replace("gap", "gap_chance")]
-        parts.append(
-            f"in {what} by {format_value(near)} ({format_interval(near)}; any other patient's "
-            f"head by {format_value(chance)})"
-        )
+    age, any_age, size, any_size = (format_value(scores[gap]) for gap in GAP_COLUMNS)
     return (
-        f"For {name}, a head differs from the nearest heads of other patients "
-        f"{' and '.join(parts)}. The heads are {images}."
+        f"For {name}, a head differs from the nearest heads of other patients in age by {age} "
+        f"({format_interval(scores['age_gap_days'])}; any other patient's head by {any_age}) and "
+        f"in size in the picture by {size} ({format_interval(scores['size_gap_px'])}; any other "
+        f"patient's head by {any_size}). The heads are {images}."
     )
 
 
@@ -236,8 +231,8 @@ def gap_table(heads: Mapping[str, Mapping[str, Score]]) -> pd.DataFrame:
 def file_sizes(folder: Path) -> pd.DataFrame:
     """The exported files of a folder, in MB."""
     files = sorted(folder.glob("embeddings-*"))
-    sizes = [f"{path.stat().st_size / 1e6:.1f}" for path in files]
-    return pd.DataFrame({"size (MB)": sizes}, index=[path.name for path in files])
+    sizes = {path.name: f"{path.stat().st_size / 1e6:.1f}" for path in files}
+    return pd.DataFrame({"size (MB)": sizes})
 
 
 def answer_titles(answers: pd.DataFrame) -> list[str]:

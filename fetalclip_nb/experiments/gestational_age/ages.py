@@ -45,15 +45,9 @@ class Heads:
 
 
 def prompt_spacing(width: np.ndarray, height: np.ndarray, pixel_mm: np.ndarray) -> list[str]:
-    """The pixel spacing that a caption names.
+    """The pixel spacing that a caption names, N strings.
 
-    Args:
-        width: Image widths in pixels, shape (N,).
-        height: Image heights in pixels, shape (N,).
-        pixel_mm: Pixel sizes in mm, shape (N,).
-
-    Returns:
-        max(width, height) / 224 x pixel size in mm, with two decimals, N strings.
+    It is max(width, height) in pixels / 224 x pixel size in mm, with two decimals.
 
     Source: FetalCLIP (arXiv 2502.14807), zero-shot gestational age.
 
@@ -99,22 +93,15 @@ def age_similarity(
         100 x cosine, float32 of shape (N, 175).
     """
     similarity = np.empty((len(spacings), len(AGES_DAYS)), dtype=np.float32)
-    spacings = np.asarray(spacings)
-    for spacing in np.unique(spacings):
-        rows = spacings == spacing
+    for spacing, of_ages in texts.items():
+        rows = np.asarray(spacings) == spacing
         # The mean of dot products is the dot product with the mean.
-        similarity[rows] = SCALE * image_vectors[rows] @ texts[str(spacing)].mean(0).T
+        similarity[rows] = SCALE * image_vectors[rows] @ of_ages.mean(0).T
     return similarity
 
 
 def predict_age(similarity: np.ndarray) -> np.ndarray:
-    """Predicted age: the middle one, by age, of the 15 most similar ages.
-
-    Args:
-        similarity: Shape (N, 175).
-
-    Returns:
-        Gestational age in days, integers of shape (N,).
+    """Predicted age in days (N,): the middle one, by age, of the 15 most similar (N, 175).
 
     Source: FetalCLIP repository, zero-shot HC18 post-processing.
     """
@@ -130,14 +117,7 @@ def predicted_ages(
 
 
 def is_valid(age_days: np.ndarray, hc_mm: np.ndarray) -> np.ndarray:
-    """Whether the true circumference is normal for the predicted age.
-
-    Args:
-        age_days: Predicted age in days, shape (N,) or one value.
-        hc_mm: True head circumference in mm, shape (N,).
-
-    Returns:
-        Boolean (N,): between the 2.5th and 97.5th centile.
+    """Whether the true circumference is from the 2.5th to the 97.5th centile of the predicted age.
 
     >>> is_valid(np.array([140, 140]), np.array([174.0, 250.0])).tolist()
     [True, False]
@@ -188,11 +168,7 @@ def both_age_scores(
 
 
 def released_ages(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """FetalCLIP's ages from its released similarities, for the heads that count.
-
-    Returns:
-        Predicted age in days and true head circumference in mm, each of shape (814,).
-    """
+    """FetalCLIP's ages in days and the true circumferences in mm of the 814 heads that count."""
     released = released_age_scores(folder)
     low, high = COUNTED_HC_MM
     rows = (released.hc_mm >= low) & (released.hc_mm <= high)

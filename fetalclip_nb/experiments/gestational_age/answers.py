@@ -7,18 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from fetalclip_nb.experiments.gestational_age import controls
 from fetalclip_nb.experiments.gestational_age.ages import (
     Heads,
     age_embeddings,
     age_similarity,
     both_age_scores,
     predict_age,
-)
-from fetalclip_nb.experiments.gestational_age.controls import (
-    best_constant_age,
-    control_ages,
-    sentence_ages,
-    spacing_only_age,
 )
 from fetalclip_nb.models.embed import black_embedding, image_embeddings, text_encoder
 from fetalclip_nb.models.model import Model
@@ -84,8 +79,8 @@ def ask(
     """
     spacings = heads.spacings
     baselines = {
-        "constant age": np.full(len(heads), best_constant_age(heads.hc_mm)),
-        "spacing only": spacing_only_age(spacings, heads.hc_mm, heads.patients),
+        "constant age": np.full(len(heads), controls.best_constant_age(heads.hc_mm)),
+        "spacing only": controls.spacing_only_age(spacings, heads.hc_mm, heads.patients),
     }
     answers = Answers({}, baselines, {}, {})
     for model in models:
@@ -96,6 +91,8 @@ def ask(
         answers.similarity[model.name] = age_similarity(vectors, spacings, texts)
         if not answers.controls:
             black = black_embedding(model)
-            answers.controls.update(control_ages(vectors, black, spacings, texts, seed=seed))
-            answers.sentences.update(sentence_ages(encode, frames, vectors, spacings))
+            answers.controls.update(
+                controls.control_ages(vectors, black, spacings, texts, seed=seed)
+            )
+            answers.sentences.update(controls.sentence_ages(encode, frames, vectors, spacings))
     return answers

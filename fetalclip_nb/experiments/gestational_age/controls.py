@@ -62,7 +62,7 @@ def control_ages(
         black_vector: Unit-norm embedding of a black image, shape (1, D).
         spacings: Spacing of each image, N strings; kept with its head throughout.
         texts: As given by `age_embeddings`.
-        seed: Seed of the shuffle.
+        seed: Of the shuffle.
 
     Returns:
         Control to predicted age in days (N,): each head with another head's picture, all

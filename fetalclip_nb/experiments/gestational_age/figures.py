@@ -62,11 +62,7 @@ def growth_chart(predicted: Mapping[str, np.ndarray], hc_mm: np.ndarray) -> Figu
 
 
 def strata_bars(table: pd.DataFrame) -> Figure:
-    """VPR by stratum of head circumference, one colour a predictor.
-
-    Args:
-        table: As given by `tables.strata_table`.
-    """
+    """VPR by stratum, as given by `tables.strata_table`, one colour a predictor."""
     labels = [f"{row.stratum}\nn = {row.n}" for row in table.itertuples()]
     rates = 100 * table.drop(columns=["stratum", "n"]).set_axis(labels)
     figure, axis = plt.subplots(figsize=(WIDTH, 3.2))

@@ -34,12 +34,7 @@ def by_circumference(heads: Heads, most: int) -> tuple[list[Path], list[str]]:
 def worst_heads(age_days: np.ndarray, heads: Heads, most: int) -> tuple[list[Path], list[str]]:
     """Files and titles of the heads with the largest relative error of the circumference.
 
-    Titles have the true circumference and the median one at the predicted age.
-
-    Args:
-        age_days: Predicted age in days, shape (N,).
-        heads: The heads.
-        most: How many.
+    Titles have the true circumference and the median one at the predicted age in days.
     """
     rows = heads.table.assign(implied_mm=head_circumference(age_days))
     error = (np.log(rows["implied_mm"]) - np.log(rows["hc_mm"])).abs()
@@ -51,18 +46,13 @@ def worst_heads(age_days: np.ndarray, heads: Heads, most: int) -> tuple[list[Pat
 def error_table(saved: Mapping[str, dict]) -> pd.DataFrame:
     """Median errors in days and of the circumference, with intervals over patients."""
     metrics = {"age error (days)": "age_error_days", "circumference error (%)": "hc_error"}
-    tables = {name: comparison_table(saved, metric) for name, metric in metrics.items()}
     columns = ["ours", "95 %, patients"]
-    return pd.concat({name: table[columns] for name, table in tables.items()}, axis=1)
+    tables = {name: comparison_table(saved, of)[columns] for name, of in metrics.items()}
+    return pd.concat(tables, axis=1)
 
 
 def strata_table(predictors: dict[str, np.ndarray], hc_mm: np.ndarray) -> pd.DataFrame:
-    """VPR of several predictors by stratum: one row a stratum, one column a predictor.
-
-    Args:
-        predictors: Name to predicted age in days, shape (N,).
-        hc_mm: True head circumference in mm, shape (N,).
-    """
+    """VPR by stratum: one row a stratum, one column a predictor (of ages in days)."""
     valid = pd.DataFrame({name: is_valid(ages, hc_mm) for name, ages in predictors.items()})
     rows = [
         {"stratum": f"{size} mm", "n": inside.sum(), **valid[inside].mean()}

@@ -93,13 +93,12 @@ def test_patients_exchange_all_their_labels():
     assert (owner[neighbours.exchanged(owner, donors)] == donors[owner]).all()
 
 
-def test_permuted_excess_is_that_of_each_exchange():
+def test_permuted_excess_is_that_of_each_exchange(monkeypatch):
+    monkeypatch.setattr(neighbours, "PERMUTATIONS", 3)
     vectors, labels, patients, machines = images()
     owner, rng = neighbours.codes(patients), np.random.default_rng(4)
     found = neighbours.neighbours(vectors, patients, 5, within=machines)
-    excess = neighbours.permuted_excess(
-        found, labels, patients, within=machines, permutations=3, seed=4
-    )
+    excess = neighbours.permuted_excess(found, labels, patients, within=machines, seed=4)
     for value in excess:
         drawn = labels[neighbours.exchanged(owner, rng.permutation(owner.max() + 1))]
         chance = neighbours.expected_purity(drawn, patients, within=machines).mean()
@@ -109,8 +108,9 @@ def test_permuted_excess_is_that_of_each_exchange():
     assert len(set(excess)) == 3
 
 
-def test_a_label_that_patients_carry_by_chance_is_told_in_5_percent():
+def test_a_label_that_patients_carry_by_chance_is_told_in_5_percent(monkeypatch):
     """Images of a patient lie together, and each patient has one of two machines, at random."""
+    monkeypatch.setattr(neighbours, "PERMUTATIONS", 100)
     rng, beyond = np.random.default_rng(1), []
     patients, planes = np.repeat(np.arange(60), 5), np.tile(np.arange(5), 60)
     for seed in range(150):
@@ -118,7 +118,7 @@ def test_a_label_that_patients_carry_by_chance_is_told_in_5_percent():
         machines = rng.permutation(np.arange(60) % 2)[patients]
         found = neighbours.neighbours(vectors, patients, within=planes // 3)
         options = {"within": planes // 3, "seed": seed}
-        drawn = neighbours.permuted_excess(found, machines, patients, permutations=100, **options)
+        drawn = neighbours.permuted_excess(found, machines, patients, **options)
         pure = neighbours.knn_purity(found, machines).mean()
         chance = neighbours.expected_purity(machines, patients, within=planes // 3).mean()
         low, high = np.percentile(drawn, [2.5, 97.5])
