@@ -155,10 +155,10 @@ def forest(
     return figure
 
 
-def _in_percent(scores: Iterable[Score]) -> tuple[np.ndarray, np.ndarray]:
+def _in_percent(scores: Iterable[Score], whole: float = 100) -> tuple[np.ndarray, np.ndarray]:
     """Values (N,) and the lengths of their error bars (2, N)."""
     ends = np.array([(each.low, each.value, each.high) for each in scores]).reshape(-1, 3)
-    low, value, high = 100 * ends.T
+    low, value, high = whole * ends.T
     return value, np.maximum([value - low, high - value], 0)
 
 
@@ -179,24 +179,42 @@ def structure_bars(scores: Mapping[str, Mapping[str, Score]], *, label: str) -> 
         label: Name of the horizontal axis, with its unit (%).
     """
     structures = list(dict.fromkeys(name for found in scores.values() for name in found))
-    step = 0.7 / max(len(scores), 2)
     height = len(structures) * (0.14 * len(scores) + 0.16)
     figure, axis = plt.subplots(figsize=(NARROW, height + 1.2))
-    for i, ((model, found), colour, marker) in enumerate(
-        zip(scores.items(), colours(), cycle(MARKERS), strict=False)
-    ):
-        rows = [row for row, name in enumerate(structures) if name in found]
-        values, errors = _in_percent(found[structures[row]] for row in rows)
-        y = np.array(rows) + (i - (len(scores) - 1) / 2) * step
-        axis.errorbar(values, y, xerr=errors, fmt=marker, ms=5, color=colour, label=model)
+    draw_rows(axis, scores, structures)
     for row in range(1, len(structures)):
         axis.axhline(row - 0.5, color="0.8", lw=0.8)
     axis.set_yticks(range(len(structures)), [readable(name) for name in structures])
-    axis.set(xlabel=label, ylim=(len(structures) - 0.5, -0.5))
-    axis.grid(visible=False, axis="y")
+    axis.set_xlabel(label)
     axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=9)
     figure.tight_layout()
     return figure
+
+
+def draw_rows(
+    axis: plt.Axes,
+    scores: Mapping[str, Mapping[str, Score]],
+    rows: Sequence[str],
+    whole: float = 100,
+) -> None:
+    """Draw one row a name, the first on top, and in it a point with its interval for each model.
+
+    Args:
+        axis: Where to draw.
+        scores: Model to name to score; NaN, or no score, has no point.
+        rows: Names.
+        whole: What a score of 1 is shown as.
+    """
+    step = 0.7 / max(len(scores), 2)
+    styles = zip(scores.items(), colours(), cycle(MARKERS), strict=False)
+    for i, ((model, of_model), colour, marker) in enumerate(styles):
+        known = [row for row, name in enumerate(rows) if name in of_model]
+        values, errors = _in_percent((of_model[rows[row]] for row in known), whole)
+        y = np.array(known) + (i - (len(scores) - 1) / 2) * step
+        axis.errorbar(values, y, xerr=errors, fmt=marker, ms=5, color=colour, label=model)
+    axis.set_yticks(range(len(rows)), rows)
+    axis.set_ylim(len(rows) - 0.5, -0.5)
+    axis.grid(visible=False, axis="y")
 
 
 def run_distribution(values: Mapping[str, np.ndarray], *, xlabel: str) -> Figure:

@@ -1,7 +1,6 @@
 """Figures of embeddings: maps coloured by what is known of the images, and cluster scores."""
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,7 +11,7 @@ from matplotlib.figure import Figure
 from fetalclip_nb.experiments.embeddings.collection import Collection
 from fetalclip_nb.experiments.embeddings.projections import Maps
 from fetalclip_nb.growth import DAYS_PER_WEEK
-from fetalclip_nb.results.figures import COLOURS, MARKERS, WIDTH, colours
+from fetalclip_nb.results.figures import COLOURS, WIDTH, draw_rows
 from fetalclip_nb.stats.scores import Score
 
 PANELS = {
@@ -90,32 +89,19 @@ def cluster_panels(scores: Mapping[str, Mapping[str, Score]], labellings: Sequen
         squeeze=False,
         layout="constrained",
     )
-    step = 0.6 / max(len(scores), 2)
+    first = next(iter(scores.values()))
     for axis, (name, title) in zip(axes[0], PANELS.items(), strict=True):
-        first = next(iter(scores.values()))
         for line, labelling in enumerate(labellings):
             chance = first.get(f"{labelling}/{name}_chance")
             level = chance.value if chance else 0.0
             axis.plot([level] * 2, [line - 0.42, line + 0.42], color="0.55", lw=2, zorder=1)
-        styles = zip(scores.items(), colours(), cycle(MARKERS), strict=False)
-        for i, ((model, found), colour, marker) in enumerate(styles):
-            lines = [n for n, labelling in enumerate(labellings) if f"{labelling}/{name}" in found]
-            shown = [found[f"{labellings[n]}/{name}"] for n in lines]
-            ends = [(score.value, score.low, score.high) for score in shown]
-            value, low, high = np.reshape(ends, (-1, 3)).T
-            axis.errorbar(
-                value,
-                np.array(lines) + (i - (len(scores) - 1) / 2) * step,
-                xerr=np.maximum([value - low, high - value], 0),
-                fmt=marker,
-                ms=5,
-                color=colour,
-                label=model,
-            )
+        keys = {labelling: f"{labelling}/{name}" for labelling in labellings}
+        values = {
+            model: {line: of_model[key] for line, key in keys.items() if key in of_model}
+            for model, of_model in scores.items()
+        }
+        draw_rows(axis, values, labellings, whole=1)
         axis.set_xlabel(title)
-        axis.grid(visible=False, axis="y")
-    axes[0, 0].set_yticks(range(len(labellings)), labellings)
-    axes[0, 0].set_ylim(len(labellings) - 0.5, -0.5)
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=2, fontsize=9)
     return figure
