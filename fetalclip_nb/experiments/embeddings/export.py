@@ -26,8 +26,7 @@ class Export:
 
     Attributes:
         vectors: Un-normalised, float32 of shape (N, D).
-        table: One row an image: id, path (relative to the data set's folder), patient, and
-            what else the data set knows (label, plane, machine, operator, ...).
+        table: One row an image: id, path (relative to the data set's folder), patient, label, ...
         meta: What the embeddings were computed with: model, its fingerprint, data set, ...
     """
 

@@ -73,14 +73,7 @@ def neighbours(
 
 
 def knn_purity(found: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Share of an image's nearest images of other patients that have its label.
-
-    Args:
-        found: As `neighbours` gives them, shape (N, k).
-        labels: Label of each image, shape (N,).
-
-    Returns:
-        float64 of shape (N,); NaN where no neighbour is known.
+    """Share (N,) of the `neighbours` found (N, k) that have an image's label; NaN without any.
 
     >>> knn_purity(np.array([[1, 2], [0, -1], [-1, -1]]), np.array(["x", "x", "y"])).tolist()
     [0.5, 1.0, nan]
@@ -134,7 +127,7 @@ def permuted_excess(
         seed: Of the permutations.
 
     Returns:
-        (purity - chance) / (1 - chance) of each permutation, float64; NaN where chance is 1.
+        (purity - chance) / (1 - chance) of each permutation; NaN where chance is 1.
 
     Source: Good, Permutation, Parametric and Bootstrap Tests of Hypotheses, 2005 (whole blocks
     are exchanged where only these are exchangeable).

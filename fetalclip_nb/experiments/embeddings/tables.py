@@ -57,16 +57,13 @@ PHANTOMS = (
 def cluster_table(
     scores: Mapping[str, Mapping[str, Score]], labellings: Sequence[str], names: Sequence[str]
 ) -> pd.DataFrame:
-    """Values with intervals as texts: one row a labelling and model.
+    """Values with intervals as texts, and the number of images: one row a labelling and model.
 
     Args:
         scores: Model to scores named LABELLING/SCORE.
         labellings: What the images were labelled by ("planes", "machine"), one block each.
         names: Scores to show, of `COLUMNS`; chance levels are shown without interval, and what
             comes of permutations as its 95 % range only.
-
-    Returns:
-        Texts, indexed by labelling and model, with the number of images.
     """
     rows = {
         (labelling, model): _texts(of_model, labelling, names)
@@ -77,12 +74,7 @@ def cluster_table(
 
 
 def others_sentence(scores: Mapping[str, Mapping[str, Score]], labelling: str) -> str:
-    """Purity, silhouette and adjusted Rand index of all models but the first, in words.
-
-    Args:
-        scores: Model to scores named LABELLING/SCORE, the headline model first.
-        labelling: What the images were labelled by.
-    """
+    """Purity, silhouette and adjusted Rand index of all models but the first, in words."""
     parts = []
     for model, of_model in list(scores.items())[1:]:
         purity, silhouette, ari = (
@@ -185,13 +177,7 @@ def _told(other: Score, permuted: Score) -> bool:
 
 
 def gap_sentence(scores: Mapping[str, Score], name: str, images: str) -> str:
-    """How near the nearest heads are in age, and in size in the picture, in words.
-
-    Args:
-        scores: age_gap_days, size_gap_px and their chance levels, as the chapter saves them.
-        name: The model.
-        images: What the heads are.
-    """
+    """How near a model's nearest heads are in age, and in size in the picture, in words."""
     age, any_age, size, any_size = (format_value(scores[gap]) for gap in GAP_COLUMNS)
     return (
         f"For {name}, a head differs from the nearest heads of other patients in age by {age} "
@@ -249,7 +235,7 @@ def stray_images(
     Args:
         strays: As given by `clusters.strays`; "other" is left out.
         paths: Files of all images.
-        most: How many.
+        most: How many strays.
     """
     rows = strays[strays["label"] != "other"].head(most)
     titles = [f"{row.label}\n{row.silhouette:.2f}" for row in rows.itertuples()]
@@ -260,13 +246,7 @@ def stray_images(
 def atlas_points(
     planes: pd.DataFrame, points: np.ndarray, predictions: pd.DataFrame
 ) -> pd.DataFrame:
-    """What the atlas shows of each image.
-
-    Args:
-        planes: One row an image.
-        points: Their place on the map, shape (N, 2).
-        predictions: The model's zero-shot answers, with prediction and confidence.
-    """
+    """What the atlas shows of each image: its place (N, 2), zero-shot answer, label and machine."""
     table = pd.DataFrame(points, columns=["x", "y"]).join(predictions)
     return table.join(planes[["id", "label", "machine", "operator"]].reset_index(drop=True))
 

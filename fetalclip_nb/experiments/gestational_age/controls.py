@@ -88,7 +88,7 @@ def sentence_ages(
 
     Args:
         encode: Sentences to embeddings, cached.
-        frames: {"templates": [...], "unseen": [...]} as given by `load_age_templates`.
+        frames: As given by `load_age_templates`.
         image_vectors: Unit-norm rows, float32 of shape (N, D).
         spacings: Spacing of each image, N strings.
 

@@ -16,11 +16,9 @@ from fetalclip_nb.stats.scores import Score
 
 def counts(heads: Heads) -> pd.DataFrame:
     """Images and patients, read and counted."""
-    rows = {"read": heads.whole.table, "counted (100 to 342 mm)": heads.table}
-    return pd.DataFrame(
-        {name: [len(table), table["patient"].nunique()] for name, table in rows.items()},
-        index=["images", "patients"],
-    ).T
+    tables = {"read": heads.whole.table, "counted (100 to 342 mm)": heads.table}
+    rows = {name: (len(table), table["patient"].nunique()) for name, table in tables.items()}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["images", "patients"])
 
 
 def by_circumference(heads: Heads, most: int) -> tuple[list[Path], list[str]]:
