@@ -89,20 +89,17 @@ def _build(config: dict, *, seed: int | None = None):
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
     """Silence open_clip's warning that weights are random: here that is meant, or passing."""
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)
 
 
 def _preprocess_options(config: dict) -> dict:
-    given = config.get("preprocess_cfg", {})
-    names = {"mean": "image_mean", "std": "image_std", "interpolation": "image_interpolation"}
-    names["resize_mode"] = "image_resize_mode"
-    return {names[key]: value for key, value in given.items() if key in names}
+    names = ("mean", "std", "interpolation", "resize_mode")
+    return {f"image_{k}": v for k, v in config["preprocess_cfg"].items() if k in names}
 
 
 def _create_from_open_clip(source: str):

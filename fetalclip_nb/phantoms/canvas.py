@@ -17,8 +17,7 @@ class Material(NamedTuple):
     Attributes:
         echo: Power scattered back in dB, relative to soft tissue.
         impedance: Acoustic impedance relative to soft tissue; its jumps along the beam echo.
-        attenuation: Extra attenuation per pixel of path (nepers), beyond what the machine's
-            time gain compensates; negative where the beam loses less than in soft tissue.
+        attenuation: Nepers per pixel of path beyond what the machine's time gain compensates.
         mirror: Amplitude of a coherent (smooth, not speckled) reflection.
     """
 

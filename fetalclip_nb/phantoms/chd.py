@@ -44,11 +44,8 @@ def write_chd(root: str | Path, *, patients: int, seed: int, workers: int | None
     three kinds in equal parts; machine, operator, age and framing do not depend on it. The
     same seed gives the same bytes whatever ``workers`` is.
 
-    Args:
-        root: Folder to make; left alone if it holds this cohort, refused if it holds no phantoms.
-        patients: Number of patients; about one in five has two clips.
-        seed: Not negative.
-        workers: Processes; the number of processors when None.
+    About one patient in five has two clips. A root that holds this cohort is
+    left alone, one that holds no phantoms is refused.
     """
 
     def fill(folder: Path) -> int:

@@ -84,11 +84,8 @@ def write_fetal_planes(
     proportions of the real set, half of the patients for training. The same seed gives the
     same bytes whatever ``workers`` is.
 
-    Args:
-        root: Folder to make; left alone if it holds this cohort, refused if it holds no phantoms.
-        patients: Number of patients; about 6.9 images each, as in the real set.
-        seed: Not negative.
-        workers: Processes; the number of processors when None.
+    About 6.9 images a patient, as in the real set. A root that holds this cohort is
+    left alone, one that holds no phantoms is refused.
     """
 
     def fill(folder: Path) -> int:
@@ -143,11 +140,8 @@ def write_hc18(root: str | Path, *, patients: int, seed: int, workers: int | Non
     ``..._Annotation.png`` and ``training_set_pixel_size_and_HC.csv``. Head circumferences
     follow the real histogram. The same seed gives the same bytes whatever ``workers`` is.
 
-    Args:
-        root: Folder to make; left alone if it holds this cohort, refused if it holds no phantoms.
-        patients: Number of patients; about 1.24 images each, as in the real set.
-        seed: Not negative.
-        workers: Processes; the number of processors when None.
+    About 1.24 images a patient, as in the real set. A root that holds this cohort is
+    left alone, one that holds no phantoms is refused.
     """
 
     def fill(folder: Path) -> int:

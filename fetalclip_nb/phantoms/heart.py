@@ -51,10 +51,8 @@ _WHOLE = ((0.0, 0.0), (1.0, 1.0))
 def draw_heart(scene: Scene, left: int) -> None:
     """Four chambers around the crux; the apex points to the front and left by about 45 degrees.
 
-    Args:
-        scene: ``detail`` may hold "defect" (one of ``DEFECTS``) and "phase" of the beat, from 0
-            (ventricles full) to 1 (contracted).
-        left: Side of the fetus' left in the frame, 1 or -1.
+    ``scene.detail`` may hold "defect" (one of ``DEFECTS``) and "phase" of the beat, from 0
+    (ventricles full) to 1 (contracted); ``left`` is the side of the fetus' left, 1 or -1.
     """
     rng = scene.rng
     defect = scene.detail.get("defect")

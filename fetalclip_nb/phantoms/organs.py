@@ -53,12 +53,8 @@ def write_organs(
     pixel: it belongs to the one that is drawn over the other. The same seed gives the same
     bytes whatever ``workers`` is.
 
-    Args:
-        root: Folder to make; left alone if it holds this cohort, refused if it holds no phantoms.
-        view: "abdomen" or "four_chamber".
-        patients: Number of patients; about one in five has two pictures.
-        seed: Not negative.
-        workers: Processes; the number of processors when None.
+    About one patient in five has two pictures. A root that holds this cohort is
+    left alone, one that holds no phantoms is refused.
     """
 
     def fill(folder: Path) -> int:

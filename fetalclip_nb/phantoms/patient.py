@@ -31,8 +31,7 @@ class Patient:
         hc_mm: Head circumference (perimeter of the outer skull's ellipse) in mm.
         cephalic_index: Width of the head over its length.
         shape_seed: Seed of what all pictures of the patient share (outline, side, tone).
-        operator: Name as in FETAL_PLANES_DB.
-        machine: Name as in FETAL_PLANES_DB.
+        operator, machine: Names as in FETAL_PLANES_DB.
     """
 
     age_days: int
@@ -85,11 +84,8 @@ def draw_patient(
 ) -> Patient:
     """Draw what is absent of a patient.
 
-    Args:
-        rng: Source of chance.
-        age_days: Gestational age; when absent the median one for ``hc_mm``, or, without that
-            either, uniform over 14w0d to 38w6d.
-        hc_mm: Head circumference; when absent drawn around the median at that age.
+    Without an age it is the median one for ``hc_mm``, or, without that either, uniform over
+    14w0d to 38w6d; a head circumference is drawn around the median at that age.
     """
     if age_days is None:
         uniform = int(rng.integers(AGES_DAYS[0], AGES_DAYS[-1] + 1))

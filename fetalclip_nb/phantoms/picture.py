@@ -23,7 +23,7 @@ class Phantom:
         image: Grey picture, uint8 (height, width), black outside the fan.
         plane: One of ``PLANES``.
         brain_plane: One of ``BRAIN_PLANES`` or "Other" for a brain, None for other planes.
-        patient: Who was scanned: age, head, operator, machine.
+        patient: Who was scanned.
         pixel_mm: Millimetres per pixel, the same in both directions.
         hc_mm: Perimeter of the head's ellipse in mm; None unless plane is "brain".
         masks: Named regions, bool (height, width); a brain has "head".

@@ -12,16 +12,7 @@ from fetalclip_nb.phantoms.patient import Patient
 
 @dataclass
 class Scene:
-    """One picture in the making.
-
-    Attributes:
-        canvas: Acoustic maps.
-        probe: Where the beams run.
-        frame: Coordinates of the structure shown.
-        patient: Whose structure it is.
-        rng: Source of chance for this picture.
-        detail: Facts about what was drawn, for captions and tests.
-    """
+    """One picture in the making; ``frame`` is the structure's, ``detail`` says what it shows."""
 
     canvas: Canvas
     probe: Probe
@@ -65,8 +56,8 @@ class Scene:
     ) -> None:
         """Draw a bony shell along a line (N, 2) of the frame, bright where it faces the beam.
 
-        Sound leaves a smooth bone like light a mirror: from a wall that the beam only grazes
-        the share ``floor`` comes back. Brightness also drifts along it, by ``gaps`` nepers.
+        From a wall that the beam only grazes the share ``floor`` comes back, as from a mirror.
+        Brightness also drifts along it, by ``gaps`` nepers.
         """
         line = self.frame.at(points)
         tangent = tangents(line)
