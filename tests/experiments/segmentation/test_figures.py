@@ -188,47 +188,13 @@ def test_structures_and_spread_show_the_models_asked_for():
     assert axis.get_xlabel() == "pooled DSC, heads (%)"
 
 
-# structure_bars
-
-
-def test_structure_bars_have_a_row_a_structure_and_a_marker_a_model():
-    scores = {
-        "m": {"head_wall": score(0.9, 0.8, 0.95), "LV": score(0.5, 0.4, 0.6)},
-        "n": {"head_wall": score(0.7, 0.7, 0.7), "LV": score(np.nan, np.nan, np.nan)},
-        "o": {"LV": score(0.3, 0.2, 0.4)},
-    }
-    axis = figures.structure_bars(scores, label="Dice (%)").axes[0]
-    assert [text.get_text() for text in axis.get_yticklabels()] == ["head wall", "LV"]
-    points = [container.lines[0] for container in axis.containers]
-    assert points[0].get_xdata() == pytest.approx([90, 50])
-    assert points[2].get_xdata() == pytest.approx([30])
-    assert np.round([y for line in points for y in line.get_ydata()]).tolist() == [0, 1, 0, 1, 1]
-    bar = axis.containers[0].lines[2][0].get_segments()
-    assert [segment[:, 0].tolist() for segment in bar] == [
-        pytest.approx([80, 95]),
-        pytest.approx([40, 60]),
-    ]
-    assert len({line.get_marker() for line in points}) == 3
-    assert len({line.get_color() for line in points}) == 3
-    assert len({float(line.get_ydata()[-1]) for line in points}) == 3
-    assert texts(axis.get_legend()) == ["m", "n", "o"] and axis.get_xlabel() == "Dice (%)"
-    assert axis.get_ylim() == (1.5, -0.5)
-
-
-def test_rows_keep_apart_and_no_model_is_left_out_however_many_there_are():
-    one = {"a": score(0.5, 0.4, 0.6), "b": score(0.5, 0.4, 0.6)}
+def test_no_model_is_left_out_however_many_there_are():
     names = [f"m{i}" for i in range(25)]
-    axis = figures.structure_bars(dict.fromkeys(names, one), label="x").axes[0]
-    heights = np.array([container.lines[0].get_ydata() for container in axis.containers])
-    assert heights.shape == (25, 2)
-    assert heights[:, 0].max() < 0.5 < heights[:, 1].min() and (np.diff(heights[:, 0]) > 0).all()
     runs = losses(of_heads(dict.fromkeys(names, np.ones((2, 3)))), "head").axes[0]
     assert len(runs.lines) == 25
 
 
 def test_figures_are_opaque_white():
-    one = {"m": {"a": score(0.5, 0.4, 0.6)}}
-    figures.structure_bars(one, label="x")
     losses(of_heads({"m": np.ones((2, 3))}), "head")
     bland_altman(HEADS, AGREEMENT)
     overlays(Examples(*cases(c=1), ["head"], list("wxyz")))

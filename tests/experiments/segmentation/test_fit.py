@@ -161,7 +161,7 @@ def test_finished_decoders_are_read(made, trainings):
     assert others == [decoder.path]
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "noise", "header", "bit", "without masks"])
+@pytest.mark.parametrize("damage", ["cut", "bit", "without masks"])
 def test_damaged_files_are_made_again(damage, made, squares, tmp_path, trainings):
     _, expected = made
     decoder = fit_of(squares, tmp_path)
@@ -172,16 +172,10 @@ def test_damaged_files_are_made_again(damage, made, squares, tmp_path, trainings
         content = dict(np.load(decoder.path))
         del content["masks"]
         np.savez(decoder.path, **content)
+    elif damage == "cut":
+        decoder.path.write_bytes(whole[:-1])
     else:
-        decoder.path.write_bytes(
-            {
-                "empty": b"",
-                "cut": whole[: len(whole) - 1],
-                "noise": np.random.default_rng(0).bytes(len(whole)),
-                "bit": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
-                "header": b"}" + whole[1:],
-            }[damage]
-        )
+        decoder.path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
     assert equal(finished(decoder), expected) and equal(found, expected)
     assert trainings == [3, 3]
     assert decoder.path.read_bytes() == whole
@@ -352,29 +346,6 @@ def test_decoders_of_two_plans_that_are_the_same_are_trained_once(plan, training
     assert same(found["d"], replace(found["d"])) and len(trainings) == 2
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_finished_decoders_are_kept_when_a_later_one_fails(
-    plan, whole, workers, trainings, tmp_path, monkeypatch
-):
-    jobs = [job.seed for job in plan.jobs]
-    train, begun = training.train_decoder, []
-
-    def breaks(setup, job, **options):
-        begun.append(job.seed)
-        if job.seed == jobs[2]:
-            raise KeyboardInterrupt
-        return train(setup, job, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fit, "train_decoder", breaks)
-        with pytest.raises(KeyboardInterrupt):
-            fit_decoders({"a": plan}, cache_dir=tmp_path, workers=workers)
-    kept = len(list((tmp_path / "decoders").glob("*.npz")))
-    assert kept == len(begun) - 1 >= 2
-    assert same(fit_decoders({"a": plan}, cache_dir=tmp_path, workers=workers)["a"], whole)
-    assert sorted(trainings) == sorted(set(jobs) - (set(begun) - {jobs[2]}))
-
-
 def test_an_error_cancels_what_has_not_begun(plan, tmp_path, monkeypatch):
     begun = []
 
@@ -430,19 +401,6 @@ def test_a_killed_run_goes_on_where_it_was(plan, whole, trainings, tmp_path, mon
     assert trainings == seeds[2:]
     assert epochs == [seeds[2]] + [seed for seed in seeds[3:] for _ in range(RECIPE.epochs)]
     assert not list(folder.glob("*.part"))
-
-
-def test_a_damaged_decoder_alone_is_trained_again(plan, whole, trainings, tmp_path):
-    fit_decoders({"a": plan}, cache_dir=tmp_path)
-    trainings.clear()
-    fits = [
-        DecoderFit(plan.material, job, plan.rows, plan.recipe, "cpu", "fp32", tmp_path / "decoders")
-        for job in plan.jobs
-    ]
-    path = fits[3].path
-    path.write_bytes(path.read_bytes()[:-100])
-    assert same(fit_decoders({"a": plan}, cache_dir=tmp_path)["a"], whole)
-    assert trainings == [fits[3].job.seed]
 
 
 def test_one_set_of_decoders_is_scored_with_and_without_patients_that_leak(
@@ -564,10 +522,3 @@ def test_threads_are_shared_among_workers_and_given_back(plan, tmp_path, monkeyp
 
 def test_no_plan_no_decoder(tmp_path):
     assert fit_decoders({}, cache_dir=tmp_path) == {}
-
-
-def test_perfect_masks_have_perfect_scores(whole, plan):
-    """The outcome's counts are those of its own masks against the task's."""
-    true = unpack(plan.material.preparations[0].masks[whole.rows], SIDE)
-    for h, masks in enumerate(unpack(whole.masks, SIDE)):
-        assert np.array_equal(overlap.counts(masks, true), whole.counts[h])

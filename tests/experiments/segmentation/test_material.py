@@ -12,7 +12,7 @@ from torch.nn import functional
 from fetalclip_nb.data.augmentation import Augmentation, augmented, augmented_masks
 from fetalclip_nb.data.images import pad_to_square, read_square
 from fetalclip_nb.experiments.segmentation import squares as squares_module
-from fetalclip_nb.experiments.segmentation.material import Material, gather, trained_rows
+from fetalclip_nb.experiments.segmentation.material import gather, trained_rows
 from fetalclip_nb.experiments.segmentation.squares import unpack
 from fetalclip_nb.models.blocks import BlockEncoder, NoFeatures
 from fetalclip_nb.tasks.splits import Fold, Split
@@ -21,12 +21,10 @@ from segments import (
     RECIPE,
     SIDE,
     STD,
-    empty_preparation,
     rows_by_hand,
     shapes,
     tiny_encoder,
     trained_patients,
-    with_table,
 )
 
 COPIES = 2
@@ -221,14 +219,6 @@ def test_pixel_sizes_by_hand(trunks, heads, head_squares, encoder, tmp_path):
     assert found.sizes.tolist() == [list(size) for size in sizes] and found.sizes.dtype == np.int64
 
 
-def test_a_users_own_columns_of_sizes_are_not_those_of_images(encoder, tmp_path):
-    plain = shapes(tmp_path / "shapes")
-    named = with_table(plain, width="35.5", height="165.2")
-    found = gather(encoder, named, np.ones(6, bool), RECIPE, cache_dir=tmp_path)
-    sizes = [Image.open(path).size for path in plain.dataset.paths]
-    assert found.sizes.tolist() == [list(size) for size in sizes]
-
-
 def test_structures_have_the_same_area_in_mm_on_squares(squares, trunks):
     """Areas in square millimetres from the squares and from the annotations themselves."""
     true = trunks.areas * squares.pixel_mm[:, None] ** 2
@@ -247,10 +237,3 @@ def test_trained_rows_are_those_of_all_folds(trunks):
     for splits, patients in (((first,), [0, 2, 3]), ((first, second), [0, 1, 2, 3])):
         found = np.flatnonzero(trained_rows(trunks, *splits))
         assert found.tolist() == rows_by_hand(table, [names[i] for i in patients])
-
-
-def test_material_shape_by_hand(trunks):
-    n = len(trunks.dataset)
-    parts = (empty_preparation(np.arange(n), structures=3),) * 3
-    made = Material(trunks, SIDE, MEAN, STD, np.ones((n, 2), np.int64), parts)
-    assert made.shape == (8, 3)

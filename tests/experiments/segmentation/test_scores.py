@@ -29,7 +29,6 @@ from fetalclip_nb.experiments.segmentation.scores import (
 from fetalclip_nb.experiments.segmentation.squares import pack, unpack
 from fetalclip_nb.experiments.segmentation.tables import score_text, strata_table
 from fetalclip_nb.growth import gestational_age
-from fetalclip_nb.stats.scores import weights
 from fetalclip_nb.tasks.masks import MaskTask
 from fetalclip_nb.tasks.own_splits import own_folds
 from fetalclip_nb.tasks.splits import Fold, Split
@@ -293,17 +292,6 @@ def slow_dice(predicted, true):
     return 2 * both / (np.count_nonzero(predicted) + np.count_nonzero(true))
 
 
-def slow_distance(predicted, true):
-    """The 95th percentiles of the distances between boundaries, the larger direction, pixels."""
-    edges = []
-    for mask in (predicted, true):
-        padded = np.pad(mask, 1)
-        inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-        edges.append(np.argwhere(mask & ~inner))
-    between = np.hypot(*(edges[0][:, None] - edges[1][None]).transpose(2, 0, 1))
-    return max(np.percentile(between.min(1), 95), np.percentile(between.min(0), 95))
-
-
 def test_overlap_is_that_of_the_unpacked_masks(squares, scored_outcome):
     found = outcome_scores(scored_outcome, squares.task)
     predicted, true = masks_of(squares, scored_outcome)
@@ -324,42 +312,6 @@ def test_overlap_is_that_of_the_unpacked_masks(squares, scored_outcome):
     np.testing.assert_allclose(found["image_dsc"].values, each.mean(1))
     assert found["dsc"].score.value == pytest.approx(pooled.mean())
     assert not any(name.startswith(("hc_", "age_")) for name in found)
-
-
-def test_distances_are_those_of_the_unpacked_masks_in_mm(squares, scored_outcome):
-    found = outcome_scores(scored_outcome, squares.task)
-    predicted, true = masks_of(squares, scored_outcome)
-    mm = squares.square_pixel_mm[scored_outcome.rows]
-    assert len(set(mm)) > 3
-    for c, name in enumerate(squares.task.structures):
-        for h in range(DECODERS):
-            slow = [
-                slow_distance(predicted[h, i, c], true[i, c]) * mm[i]
-                for i in range(len(mm))
-                if predicted[h, i, c].any()
-            ]
-            assert found[f"hd95/{name}"].values[h] == pytest.approx(np.mean(slow), rel=1e-6)
-
-
-def test_intervals_are_over_patients(squares, scored_outcome):
-    """Patients drawn with replacement, all their images with them; two have two images here."""
-    patients = squares.task.items.table["patient"].to_numpy()[scored_outcome.rows]
-    names = sorted(set(patients))
-    assert len(names) < len(patients)
-    predicted, true = masks_of(squares, scored_outcome)
-    hits = (predicted & true).sum((3, 4))[..., 0]
-    whole = (predicted.sum((3, 4)) + true.sum((2, 3)))[..., 0]
-    drawn = [
-        np.mean([
-            2 * sum(k * hits[h, patients == p].sum() for k, p in zip(row, names, strict=True))
-            / sum(k * whole[h, patients == p].sum() for k, p in zip(row, names, strict=True))
-            for h in range(DECODERS)
-        ])
-        for row in np.concatenate([*weights(len(names))])
-    ]  # fmt: skip
-    score = outcome_scores(scored_outcome, squares.task)[f"dsc/{squares.task.structures[0]}"].score
-    assert (score.low, score.high) == pytest.approx(tuple(np.percentile(drawn, [2.5, 97.5])))
-    assert (score.n, score.groups) == (len(patients), len(names))
 
 
 def test_heads_are_compared_with_the_table(head_squares, measured):
