@@ -55,15 +55,12 @@ class Decoder(nn.Module):
         self.head = nn.Conv2d(f // 2, structures, 1)
 
     def forward(self, blocks: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        """Logits of all structures.
+        """Logits of all structures, float of shape (N, C, S, S).
 
         Args:
             blocks: Features of the blocks n//4, n//3, n//2 and n, in this order, float of shape
                 (N, 4, width, S/16, S/16).
             image: Normalised images, float of shape (N, 3, S, S).
-
-        Returns:
-            Logits, float of shape (N, C, S, S).
         """
         early, third, half, x = blocks.unbind(1)
         x = self.deep(x)

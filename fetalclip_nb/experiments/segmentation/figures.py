@@ -107,10 +107,6 @@ def losses(outcomes: Outcomes, task: str) -> Figure:
     """Validation loss by epoch: mean and range over the decoders of a task, one line a model.
 
     After an early stop a decoder no longer counts: later means are of those still trained.
-
-    Args:
-        outcomes: As given by `fit_decoders`.
-        task: Which task.
     """
     runs_of = {model: of_task.losses for (model, name), of_task in outcomes.items() if name == task}
     figure, axis = plt.subplots(figsize=(NARROW, 3.6))

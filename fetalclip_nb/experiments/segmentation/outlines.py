@@ -47,14 +47,7 @@ def draw_outlines(axis: plt.Axes, true: np.ndarray, predicted: np.ndarray) -> No
 
 
 def structure_lines(structures: Sequence[str]) -> list[Line2D]:
-    """Lines of a legend: one a structure, then how annotated and predicted ones look.
-
-    Args:
-        structures: C names, in the order of the regions.
-
-    Returns:
-        C + 2 lines with their labels.
-    """
+    """Lines of a legend: one a structure, then how annotated and predicted ones look."""
     numbers = [f"{i}  " if len(structures) > 1 else "" for i in range(1, len(structures) + 1)]
     lines = [
         Line2D([], [], color=colour, label=number + readable(name), path_effects=_CASING)

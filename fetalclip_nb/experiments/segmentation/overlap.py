@@ -19,14 +19,9 @@ _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 
 def counts(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Pixels of each image and structure by outcome.
+    """True positives, false positives and false negatives: pixels of each image and structure.
 
-    Args:
-        predicted: Boolean, shape (n, C, S, S).
-        true: Boolean, of the same shape.
-
-    Returns:
-        True positives, false positives and false negatives, int64 of shape (n, C, 3).
+    Masks are boolean of shape (n, C, S, S), counts int64 of shape (n, C, 3).
 
     >>> counts(np.array([[[[True, True]]]]), np.array([[[[True, False]]]])).tolist()
     [[[1, 1, 0]]]
@@ -36,13 +31,9 @@ def counts(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def image_dice(counts: np.ndarray) -> np.ndarray:
-    """Dice coefficient of each image and structure, NaN where the structure is absent.
+    """Dice coefficient 2 TP / (2 TP + FP + FN), NaN where the structure is absent.
 
-    Args:
-        counts: As given by `counts`, shape (..., 3).
-
-    Returns:
-        2 TP / (2 TP + FP + FN), float64 of shape (...).
+    Of `counts` of shape (..., 3); float64 of shape (...).
 
     >>> image_dice(np.array([[1, 1, 1], [0, 0, 4], [0, 5, 0]])).tolist()
     [0.5, 0.0, nan]

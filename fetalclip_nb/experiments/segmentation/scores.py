@@ -138,14 +138,9 @@ def limits(heads: pd.DataFrame) -> dict[str, Score]:
 
 @dataclass(frozen=True)
 class Examples:
-    """Images with their outlines, for `figures.overlays`.
+    """Images, uint8 of shape (k, S, S, 3), for `figures.overlays`.
 
-    Attributes:
-        images: uint8 of shape (k, S, S, 3).
-        true: Annotated regions, bool of shape (k, C, S, S).
-        predicted: Predicted regions, bool of shape (k, C, S, S).
-        structures: C names.
-        titles: k titles.
+    Annotated and predicted regions of the C structures are bool of shape (k, C, S, S).
     """
 
     images: np.ndarray

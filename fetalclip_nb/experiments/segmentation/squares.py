@@ -87,15 +87,9 @@ def pack(masks: np.ndarray) -> np.ndarray:
 
 
 def normalised(images: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
-    """Images as a decoder takes them.
+    """Images (n, side, side, 3) as a decoder takes them, float32 of shape (n, 3, side, side).
 
-    Args:
-        images: uint8 of shape (n, side, side, 3).
-        mean: Of each channel, as a share of white.
-        std: Of each channel, as a share of white.
-
-    Returns:
-        float32 of shape (n, 3, side, side).
+    Mean and standard deviation of each channel are shares of white.
     """
     values = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 255
     return (values - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]

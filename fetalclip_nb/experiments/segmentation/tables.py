@@ -68,11 +68,7 @@ def unlike_paper(
 ) -> str:
     """How splits and schedule differ from the paper's; empty where they do not.
 
-    Args:
-        recipe: How decoders are trained.
-        splits: What is trained and tested on.
-        paper: How the paper trains them, on 5 folds or sets.
-        sets: What folds are called.
+    The paper has 5 folds or sets; ``sets`` is what these are called.
 
     >>> unlike_paper(DecoderRecipe(blocks="even", patience=3, runs=1), [], FEW_HEADS, "sets")
     '5 copies, 0 sets, 1 run a fold, evenly spaced blocks, stop after 3 epochs without progress'

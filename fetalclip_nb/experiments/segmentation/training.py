@@ -75,11 +75,9 @@ class Setup:
 
 
 class TrainedDecoder(NamedTuple):
-    """A decoder after its best epoch.
+    """State of a decoder after its best epoch, and all validation losses.
 
-    Attributes:
-        weights: State of the decoder, on the CPU.
-        losses: Validation loss after each epoch; NaN after an early stop.
+    Weights are on the CPU; losses, one an epoch, are NaN after an early stop.
     """
 
     weights: dict[str, torch.Tensor]
@@ -143,12 +141,7 @@ def train_decoder(
 def predict(
     setup: Setup, weights: dict[str, torch.Tensor], rows: np.ndarray
 ) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
-    """Logits of images as they are, batch by batch.
-
-    Args:
-        setup: As in training.
-        weights: State of the decoder.
-        rows: Rows, int64 of shape (n,).
+    """Logits of the images of some rows as they are, batch by batch.
 
     Yields:
         Positions in ``rows`` and logits on the CPU, float32 of shape (b, C, S, S).
