@@ -124,18 +124,15 @@ def _draw(augmentation: Augmentation, name: str, copy: int) -> _Draw:
     digest = hashlib.sha256(f"{augmentation.seed}\0{copy}\0{name}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest, "little"))
     order = [list(_COLOUR)[place] for place in rng.permutation(len(_COLOUR))]
-    colours = tuple((kind, _amount(rng, kind, getattr(augmentation, kind))) for kind in order)
+    # Hue is turned by an amount, the others are multiplied by a factor.
+    widths = [(kind, getattr(augmentation, kind)) for kind in order]
+    colours = tuple((k, rng.uniform(-width, width) + (k != "hue")) for k, width in widths)
     clip_limit = rng.uniform(1, augmentation.clahe_limit)
     x, y = rng.uniform(-augmentation.shift, augmentation.shift, 2)
     angle = rng.uniform(-augmentation.rotation, augmentation.rotation)
     has_colours = rng.random() < augmentation.colour_probability
     has_clahe = rng.random() < augmentation.clahe_probability
     return _Draw(colours if has_colours else (), clip_limit if has_clahe else None, (x, y), angle)
-
-
-def _amount(rng: np.random.Generator, name: str, width: float) -> float:
-    # Hue is turned by an amount, the others are multiplied by a factor.
-    return rng.uniform(-width, width) + (0 if name == "hue" else 1)
 
 
 def _coloured(image: Image.Image, colours: tuple[tuple[str, float], ...]) -> Image.Image:

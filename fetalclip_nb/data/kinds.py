@@ -54,9 +54,7 @@ STAND_IN = "{}, a stand-in, not a reproduction"
 
 KINDS = {
     "fetal_planes": Kind(
-        fetal_planes.read_fetal_planes,
-        (fetal_planes.TABLE,),
-        {"planes": write_fetal_planes},
+        fetal_planes.read_fetal_planes, (fetal_planes.TABLE,), {"planes": write_fetal_planes}
     ),
     "hc18": Kind(
         hc18.read_hc18,

@@ -21,13 +21,11 @@ class ReleasedPredictions:
     """Zero-shot predictions of FetalCLIP, image by image.
 
     Attributes:
-        task: "five_planes" or "brain_subplanes".
         classes: Class names in the order of the prompt file; distractors included.
         labels: True class of each image, an index into ``classes``, int64 of shape (N,).
         predictions: Predicted class, likewise.
     """
 
-    task: str
     classes: tuple[str, ...]
     labels: np.ndarray
     predictions: np.ndarray
@@ -39,13 +37,11 @@ class ReleasedAgeScores:
 
     Attributes:
         hc_mm: True head circumference in mm, float64 of shape (999,), in the order of the CSV.
-        planes: Plane that the authors' code predicted first, str of shape (999,).
         scores: 100 x cosine, averaged over five sentences, float32 of shape (999, 175); the
             columns are 14w0d to 38w6d (`growth.AGES_DAYS`).
     """
 
     hc_mm: np.ndarray
-    planes: np.ndarray
     scores: np.ndarray
 
 
@@ -73,7 +69,7 @@ def released_predictions(folder: str | Path, task: str) -> ReleasedPredictions:
         np.array([code[name] for name in content[key]], dtype=np.int64)
         for key in ("label", "prediction")
     )
-    return ReleasedPredictions(task, classes, labels, predictions)
+    return ReleasedPredictions(classes, labels, predictions)
 
 
 def released_available(folder: Path) -> bool:
@@ -90,8 +86,7 @@ def released_age_scores(folder: str | Path) -> ReleasedAgeScores:
     rows = _unpickled(released_file(folder, "zero_shot_hc18/FetalCLIP_dot_prods_map.pt"))
     hc_mm = np.array([row["true_hc"] for row in rows], dtype=np.float64)
     scores = np.concatenate([row["text_dot_prods"] for row in rows]).astype(np.float32)
-    planes = np.array([str(row["pred_subview"]) for row in rows])
-    return ReleasedAgeScores(hc_mm, planes, scores)
+    return ReleasedAgeScores(hc_mm, scores)
 
 
 def _unpickled(path: Path) -> list[dict]:
@@ -116,9 +111,6 @@ def released_file(folder: str | Path, relative: str) -> Path:
         folder: Folder with the layout of the authors' repository.
         relative: Path below it, as registered.
 
-    Raises:
-        DataError: The file is missing.
-        DownloadError: It is not the registered one.
     """
     path = Path(folder).expanduser() / relative
     if not path.is_file():

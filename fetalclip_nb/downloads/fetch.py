@@ -93,18 +93,14 @@ def prepare_dataset(
     return root
 
 
-def require_registered(
-    file: RemoteFile, path: str | Path, *, accept_hash_mismatch: bool = False
-) -> None:
+def require_registered(file: RemoteFile, path: Path, *, accept_hash_mismatch: bool = False) -> None:
     """Refuse a pointer or web page in a file's place; another size or hash may be accepted."""
-    path = Path(path)
     _require_content(file, path)
     _require_match(file, path, path, accept_hash_mismatch)
 
 
-def require_not_lfs_pointer(path: str | Path) -> None:
+def require_not_lfs_pointer(path: Path) -> None:
     """Refuse the small text that Git LFS leaves in place of a large file."""
-    path = Path(path)
     small = path.is_file() and path.stat().st_size <= _POINTER_LIMIT
     if not small or not _first_bytes(path).startswith(_POINTER_START):
         return

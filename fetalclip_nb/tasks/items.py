@@ -32,10 +32,6 @@ class Clips:
     table: pd.DataFrame
     frames: np.ndarray
 
-    def __len__(self) -> int:
-        """Number of clips."""
-        return len(self.table)
-
 
 @dataclass(frozen=True)
 class Items:

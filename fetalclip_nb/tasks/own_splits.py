@@ -15,9 +15,7 @@ DRAWS = 30
 """Attempts at a draw in which every class is everywhere; the best one is taken."""
 
 
-def stratified_parts(
-    table: pd.DataFrame, parts: int, rng: np.random.Generator
-) -> list[tuple[str, ...]]:
+def stratified_parts(table: pd.DataFrame, parts: int, seed: Sequence[int]) -> list[tuple[str, ...]]:
     """Cut patients into parts with about the same share of every class's images.
 
     A class with enough patients is in every part, unless patients with several classes make that
@@ -35,6 +33,7 @@ def stratified_parts(
     has = np.zeros((len(patients), label.max() + 1), dtype=bool)
     has[owner, label] = True
     unavoidable = np.maximum(parts - has.sum(0), 0).sum()
+    rng = np.random.default_rng(seed)
     cuts = (_cut(owner, label, parts, rng) for _ in range(DRAWS))
     gaps = ((sum((~has[cut == i].any(0)).sum() for i in range(parts)), cut) for cut in cuts)
     best = _best(gaps, unavoidable)
@@ -66,7 +65,7 @@ def _cut(owner: np.ndarray, label: np.ndarray, parts: int, rng: np.random.Genera
     return part
 
 
-def support_patients(table: pd.DataFrame, n: int, rng: np.random.Generator) -> Fold:
+def support_patients(table: pd.DataFrame, n: int, seed: Sequence[int]) -> Fold:
     """Draw n train and n validation patients, then exchange some until no class is missing.
 
     Each class is in train, then in validation, as far as n patients allow; a draw that has every
@@ -75,6 +74,7 @@ def support_patients(table: pd.DataFrame, n: int, rng: np.random.Generator) -> F
     owned = pd.crosstab(table["patient"], table["label"]).gt(0)
     has = owned.to_numpy().astype(np.int64)
     unavoidable = int((has.sum(0) == 1).sum())  # a lone patient cannot be on both sides
+    rng = np.random.default_rng(seed)
     orders = (rng.permutation(len(has)) for _ in range(DRAWS))
     best = owned.index[_best(((_exchange(order, has, n), order) for order in orders), unavoidable)]
     return Fold(tuple(sorted(best[:n])), tuple(sorted(best[n : 2 * n])))
@@ -145,7 +145,7 @@ def own_folds(
     if validation.any():
         parts = [_patients(rest[validation])]
     else:
-        parts = stratified_parts(rest, folds, np.random.default_rng([seed, _FOLDS]))
+        parts = stratified_parts(rest, folds, (seed, _FOLDS))
     cut = [Fold(_patients(rest[~rows_of(rest, part)]), part) for part in parts]
     return Split("own", test, tuple(cut))
 
@@ -187,13 +187,11 @@ def own_supports(
             found=f"{patients} patients",
             fix="leave these sizes out or add patients",
         )
-    streams = {
-        n: [np.random.default_rng([seed, _SUPPORTS, n, i]) for i in range(sets)] for n in sizes
-    }
-    return {
-        n: Split("own", test, tuple(support_patients(rest, n, rng) for rng in rngs))
-        for n, rngs in streams.items()
-    }
+
+    def drawn(n: int) -> tuple[Fold, ...]:
+        return tuple(support_patients(rest, n, (seed, _SUPPORTS, n, i)) for i in range(sets))
+
+    return {n: Split("own", test, drawn(n)) for n in sizes}
 
 
 def _test_and_rest(
@@ -204,7 +202,7 @@ def _test_and_rest(
     _require_splits(table, where)
     test = _patients(table[table["split"] == "test"])
     if not test:
-        test = stratified_parts(table, _TEST_PARTS, np.random.default_rng([seed, _TEST]))[0]
+        test = stratified_parts(table, _TEST_PARTS, (seed, _TEST))[0]
     return test, table[~rows_of(table, test)]
 
 

@@ -55,7 +55,6 @@ def test_age_scores(folder):
     assert released.scores.shape == (999, 175)
     assert released.scores.dtype == np.float32
     assert counted.sum() == 814
-    assert set(released.planes) == {"brain"}
 
 
 def test_changed_file_names_both_hashes(folder, tmp_path):
