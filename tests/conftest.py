@@ -29,6 +29,19 @@ def shared_data() -> Path:
 
 
 # Imported where they are used: tests of other modules do not wait for torch.
+@pytest.fixture
+def drawn():
+    """Figures in the book's style, without a window, closed in the end."""
+    import matplotlib.pyplot as plt
+
+    from fetalclip_nb.results.figures import use_style
+
+    plt.switch_backend("Agg")
+    use_style()
+    yield
+    plt.close("all")
+
+
 @pytest.fixture(scope="session")
 def encoder(tmp_path_factory):
     """A tiny encoder."""

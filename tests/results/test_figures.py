@@ -1,9 +1,5 @@
 """Figures are looked at by people; here: that they show the numbers they are given."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -13,12 +9,11 @@ from fetalclip_nb.stats import classification
 from fetalclip_nb.stats.scores import Score
 from helpers import write_image
 
+pytestmark = pytest.mark.usefixtures("drawn")
 
-@pytest.fixture(autouse=True)
-def closed():
-    figures.use_style()
-    yield
-    plt.close("all")
+
+def score(value, low, high):
+    return Score(value, low, high, value, 9, 9)
 
 
 def test_image_grid_shows_squares_with_titles(tmp_path):
@@ -42,7 +37,7 @@ def test_a_dollar_begins_no_formula(tmp_path):
     words = r"$\frac{1}$"
     figure = figures.image_grid([tmp_path / "a.png"], [words], columns=1)
     predictions = classification.predict(np.eye(2), [words, "b"], (words, "b"))
-    scores = {words: {words: Score(0.5, 0.4, 0.6, 0.5, 9, 9)}}
+    scores = {words: {words: score(0.5, 0.4, 0.6)}}
     for drawn in (
         figure,
         figures.confusion(predictions, words),
@@ -53,33 +48,23 @@ def test_a_dollar_begins_no_formula(tmp_path):
     assert figure.axes[0].get_title() == words
 
 
-def test_forest_prints_values_in_percent():
-    found = {"a": Score(0.5, 0.4, 0.6, 0.5, 10, 10), "b": Score(0.25, 0.2, 0.3, 0.25, 10, 10)}
+def test_forest_prints_values_in_percent_and_numbers_where_it_is_asked_to():
+    found = {"a": Score(0.5, 0.4, 0.6, 0.5, 1234, 10), "b": Score(0.25, 0.2, 0.3, 0.25, 1, 1)}
     axis = figures.forest(found, label="x", reference=0.3).axes[0]
     assert [t.get_text() for t in axis.texts] == ["50.0", "25.0"]
     assert [t.get_text() for t in axis.get_yticklabels()] == ["a", "b"]
-
-
-def test_forest_says_how_many_there_are_where_it_is_asked_to():
-    found = {"a": Score(0.5, 0.4, 0.6, 0.5, 1234, 10), "b": Score(0.2, 0.2, 0.2, 0.2, 1, 1)}
     axis = figures.forest(found, label="x", counts=True).axes[0]
     assert [t.get_text() for t in axis.get_yticklabels()] == ["a (n = 1,234)", "b (n = 1)"]
 
 
-def test_bars_show_every_model_however_many_there_are():
-    names = [f"m{i}" for i in range(25)]
-    scores = {name: {"a": Score(0.5, 0.4, 0.6, 0.5, 9, 9)} for name in names}
-    assert len(figures.score_bars(scores, label="F1").axes[0].containers) == 25
-
-
-def test_bars_show_percent_on_white():
-    points = figures.score_bars({"m": {"a": Score(0.5, 0.4, 0.6, 0.5, 9, 9)}}, label="F1")
-    assert points.axes[0].containers[0].lines[0].get_ydata() == [50.0]
-    assert points.get_facecolor() == (1.0, 1.0, 1.0, 1.0)
+def test_bars_show_every_model_in_percent_however_many_there_are():
+    scores = {f"m{i}": {"a": score(0.01 * i, 0, 1)} for i in range(25)}
+    shown = figures.score_bars(scores, label="F1").axes[0].containers
+    assert [bar.lines[0].get_ydata()[0] for bar in shown] == pytest.approx([*range(25)])
 
 
 def test_saved_figures_are_opaque_white(tmp_path):
-    figures.forest({"a": Score(0.5, 0.4, 0.6, 0.5, 9, 9)}, label="x").savefig(tmp_path / "a.png")
+    figures.forest({"a": score(0.5, 0.4, 0.6)}, label="x").savefig(tmp_path / "a.png")
     corner = plt.imread(tmp_path / "a.png")[0, 0]
     assert corner.tolist() == [1, 1, 1, 1]
 
@@ -99,10 +84,6 @@ def test_run_distribution_shows_every_run_and_their_mean_in_percent():
     assert len(many.axes[0].lines) == 3 * 25 and len(many.axes[0].texts) == 25
 
 
-def score(value, low, high):
-    return Score(value, low, high, value, 9, 9)
-
-
 def test_structure_bars_have_a_row_a_structure_and_a_marker_a_model():
     scores = {
         "m": {"head_wall": score(0.9, 0.8, 0.95), "LV": score(0.5, 0.4, 0.6)},
@@ -120,9 +101,8 @@ def test_structure_bars_have_a_row_a_structure_and_a_marker_a_model():
         pytest.approx([80, 95]),
         pytest.approx([40, 60]),
     ]
-    assert len({line.get_marker() for line in points}) == 3
-    assert len({line.get_color() for line in points}) == 3
-    assert len({float(line.get_ydata()[-1]) for line in points}) == 3
+    looks = [(line.get_marker(), line.get_color(), line.get_ydata()[-1]) for line in points]
+    assert all(len(set(each)) == 3 for each in zip(*looks, strict=True))
     assert [text.get_text() for text in axis.get_legend().get_texts()] == ["m", "n", "o"]
     assert axis.get_xlabel() == "Dice (%)"
     assert axis.get_ylim() == (1.5, -0.5)
@@ -135,4 +115,3 @@ def test_rows_of_bars_keep_apart_however_many_models_there_are():
     heights = np.array([container.lines[0].get_ydata() for container in axis.containers])
     assert heights.shape == (25, 2)
     assert heights[:, 0].max() < 0.5 < heights[:, 1].min() and (np.diff(heights[:, 0]) > 0).all()
-    assert axis.figure.get_facecolor() == (1.0, 1.0, 1.0, 1.0)

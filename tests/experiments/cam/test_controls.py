@@ -4,7 +4,6 @@ import pytest
 from scipy.stats import rankdata
 
 from fetalclip_nb.experiments.cam import controls
-from fetalclip_nb.experiments.cam.controls import rank_correlations
 
 
 def test_random_maps_are_noise_of_the_grid_brought_up():
@@ -15,13 +14,7 @@ def test_random_maps_are_noise_of_the_grid_brought_up():
     for each, noise in zip(maps, cells, strict=True):
         large = cv2.resize(noise, (64, 64), interpolation=cv2.INTER_LINEAR)
         assert each == pytest.approx((large - large.min()) / np.ptp(large), abs=1e-5)
-
-
-def test_random_maps_depend_on_the_seed_and_not_on_their_number():
-    maps = controls.random_maps(3, 16, 4, seed=1)
-    assert (controls.random_maps(2, 16, 4, seed=1) == maps[:2]).all()
-    assert (controls.random_maps(3, 16, 4, seed=2) != maps).any()
-    assert (maps[0] != maps[1]).any()
+    assert (controls.random_maps(2, 64, 8, seed=5) == maps[:2]).all()
 
 
 @pytest.mark.parametrize("side", [63, 64])
@@ -50,16 +43,12 @@ def test_maps_are_brought_to_another_side():
     assert controls.at_side(maps, 8) == pytest.approx(maps, abs=1e-6)
 
 
-def test_it_is_spearmans():
+def test_likeness_is_spearmans():
     rng = np.random.default_rng(0)
     maps = rng.random((4, 6, 6)).round(1)  # with ties, as maps that are cut off at 0 have
     others = (maps + rng.random(maps.shape)).round(1)
     ranks = [[rankdata(one) for one in pair] for pair in zip(maps, others, strict=True)]
     expected = [np.corrcoef(*pair)[0, 1] for pair in ranks]
-    np.testing.assert_allclose(rank_correlations(maps, others), expected)
-
-
-def test_a_map_that_is_the_same_everywhere_is_like_no_other():
-    maps = np.stack([np.ones((3, 3)), np.arange(9).reshape(3, 3)])
-    found = rank_correlations(maps, maps)
-    assert np.isnan(found[0]) and found[1] == pytest.approx(1)
+    np.testing.assert_allclose(controls.rank_correlations(maps, others), expected)
+    flat = np.ones_like(maps)  # the same everywhere: like no other
+    assert np.isnan(controls.rank_correlations(maps, flat)).all()

@@ -2,11 +2,6 @@
 
 from itertools import combinations
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -19,36 +14,12 @@ from fetalclip_nb.experiments.cam.figures import (
 )
 from fetalclip_nb.experiments.cam.overlays import Shown, overlay
 from fetalclip_nb.experiments.cam.scores import mean_curve
-from fetalclip_nb.results import figures
 from fetalclip_nb.stats.scores import Score
 
 CLASSES = ["brain", "lips_nose", "heart"]
 
 
-@pytest.fixture(autouse=True)
-def closed():
-    figures.use_style()
-    yield
-    plt.close("all")
-
-
-def score(value):
-    return {"patient": Score(value, value - 0.1, value + 0.1, value, 9, 9)}
-
-
-def points(figure):
-    """Label of each kind of map and the abscissas of its points."""
-    axis = figure.axes[0]
-    labels = [text.get_text() for text in axis.get_legend().get_texts()]
-    found = [container.lines[0].get_xdata().tolist() for container in axis.containers]
-    return dict(zip(labels, found, strict=True))
-
-
-def rows(figure):
-    return [text.get_text() for text in figure.axes[0].get_yticklabels()]
-
-
-# class_overlays, one_of_each
+pytestmark = pytest.mark.usefixtures("drawn")
 
 
 def cases(times=1, side=8):
@@ -111,9 +82,6 @@ def test_one_image_of_each_class_under_every_kind_of_map():
         assert centre == pytest.approx(overlay(image, kinds["centre"], 0.3))
 
 
-# curve_figure
-
-
 def test_curves_are_means_with_bands_one_panel_a_mode():
     rng = np.random.default_rng(0)
     patients = np.arange(6).astype(str)
@@ -136,19 +104,30 @@ def test_curves_are_means_with_bands_one_panel_a_mode():
     assert figure.axes[0].get_ylabel() == "probability of the image's class (%)"
 
 
-# class_forest
+def points(figure):
+    """Label of each kind of map and the abscissas of its points."""
+    axis = figure.axes[0]
+    labels = [text.get_text() for text in axis.get_legend().get_texts()]
+    found = [container.lines[0].get_xdata().tolist() for container in axis.containers]
+    return dict(zip(labels, found, strict=True))
 
 
-SCORES = {
-    "scorecam": {"difference/all": score(0.5), "difference/brain": score(0.6)},
-    "random": {"difference/all": score(-0.1), "difference/brain": score(0.2)},
-}
-SCORES["scorecam"] |= {"insertion/all": score(0.7), "insertion/brain": score(0.8)}
+def scores_of(**measures):
+    """Scores of a measure for two things that have one, from their values in percent."""
+    return {
+        f"{measure}/{name}": {"patient": Score(value / 100, 0, 1, value / 100, 9, 9)}
+        for measure, values in measures.items()
+        for name, value in zip(("heart", "left_atrium"), values, strict=True)
+    }
 
 
 def test_forest_has_a_row_a_class_and_a_line_at_nothing_gained():
-    figure = class_forest(SCORES)
-    assert rows(figure) == ["all", "brain"]
+    ours, noise = (scores_of(difference=d, insertion=(70, 80)) for d in ([50, 60], [-10, 20]))
+    figure = class_forest({"scorecam": ours, "random": noise})
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [
+        "heart",
+        "left atrium",
+    ]
     assert points(figure) == {
         "scorecam": pytest.approx([50, 60]),
         "random": pytest.approx([-10, 20]),
@@ -157,21 +136,11 @@ def test_forest_has_a_row_a_class_and_a_line_at_nothing_gained():
     assert figure.axes[0].get_xlabel() == "insertion − deletion (percentage points)"
 
 
-# region_bars
-
-
 def test_regions_stand_beside_their_share_of_the_area():
-    def one(energy, pointing):
-        parts = {"energy": energy, "pointing": pointing, "area": [0.2, 0.05]}
-        return {
-            f"{name}/{part}": score(value)
-            for name, values in parts.items()
-            for part, value in zip(("heart", "left_atrium"), values, strict=True)
-        }
-
-    scores = {"scorecam": one([0.5, 0.1], [0.9, 0.3]), "centre": one([0.4, 0.1], [0.8, 0.0])}
+    area = {"area": (20, 5)}
+    ours = scores_of(energy=(50, 10), pointing=(90, 30), **area)
+    scores = {"scorecam": ours, "centre": scores_of(energy=(40, 10), pointing=(80, 0), **area)}
     figure = region_bars(scores)
-    assert rows(figure) == ["heart", "left atrium"]
     assert points(figure) == {
         "scorecam": pytest.approx([50, 10]),
         "centre": pytest.approx([40, 10]),

@@ -234,12 +234,6 @@ def test_unknown_methods_are_named(texts, found):
         maps.parse_methods(*texts)
 
 
-def test_log_odds():
-    logits = torch.tensor([1.0, 3.0, -2.0])
-    p = logits.softmax(-1)[1]
-    torch.testing.assert_close(probabilities.LogOdds(1)(logits), torch.log(p / (1 - p)))
-
-
 def test_probabilities_of_the_fast_tower(model, classes, pixels):
     vectors = similarity.normalise(model.encode_images(pixels))
     known = softmax(similarity.zero_shot_logits(vectors, classes), axis=-1)

@@ -25,9 +25,6 @@ def saved(folder, *shown, **options):
     return [folder / "planes" / name for name in names]
 
 
-# overlay
-
-
 def test_overlay_blends_each_pixel_by_the_weight():
     image, importance = np.array([[0.0, 0.4], [0.8, 1.0]]), np.array([[0.0, 1.0], [0.5, 1.0]])
     found = overlays.overlay(image, importance)
@@ -40,19 +37,9 @@ def test_overlay_blends_each_pixel_by_the_weight():
     assert overlays.overlay(image, importance, 0) == pytest.approx(image[..., None].repeat(3, 2))
 
 
-def test_equal_steps_of_the_map_become_brighter_all_along():
-    steps = np.linspace(0, 1, 50)[None]
-    found = overlays.overlay(np.zeros_like(steps), steps)[0]
-    luminance = found @ [0.2126, 0.7152, 0.0722]
-    assert (np.diff(luminance) > 0).all()
-
-
 def test_overlay_refuses_other_weights():
     with pytest.raises(ParameterError, match="weight. Expected: 0 to 1. Found: 1.5"):
         overlays.overlay(np.zeros((2, 2)), np.zeros((2, 2)), 1.5)
-
-
-# grey_square
 
 
 def test_grey_squares_are_what_the_encoder_sees(tmp_path):
@@ -64,9 +51,6 @@ def test_grey_squares_are_what_the_encoder_sees(tmp_path):
     assert (wide == np.asarray(squares[0], np.float32) / 255).all()
     assert not wide[:10].any() and not wide[30:].any() and wide[10:30].mean() > 0.3
     assert not tall[:, :12].any() and 0.3 < tall[:, 15:25].mean() < 0.7
-
-
-# file names
 
 
 def test_names_carry_class_image_prediction_and_confidence():
@@ -86,7 +70,12 @@ def test_names_are_never_alike_empty_or_too_long():
     names = overlays.file_names(same, CLASSES, [0] * 6, ids)
     assert names[:3] == [f"brain_a-b{end}_brain_0.900.png" for end in ("", "-2", "-3")]
     assert names[3:5] == [f"brain_unnamed{end}_brain_0.900.png" for end in ("", "-2")]
-    assert len(names[5]) < 200
+    sentences = [f"{'a long sentence, ' * 20}{end}" for end in ("a", "b")]
+    long = overlays.file_names(same[:2], sentences, [0, 0], ["x" * 999] * 2)
+    assert len({*names, *long}) == 8 and max(map(len, [*names, *long])) < 255
+    for name in long:
+        true, _, predicted, _ = name.split("_")
+        assert true == predicted and true.startswith("a-long-sentence-a-long-sentence-")
 
 
 @pytest.mark.parametrize("name", ["../../out", "/etc/passwd", "..", "C:\\x", "a\0b", "-rf", ".x"])
@@ -97,21 +86,6 @@ def test_no_name_leaves_the_folder(name, tmp_path):
     assert path.resolve().parent == (folder / "planes").resolve() and path.is_file()
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path]
     assert path.name[0].isalnum()
-
-
-def test_a_sentence_may_be_a_class(tmp_path):
-    classes = [f"{'a long sentence, ' * 20}{end}" for end in ("a", "b")]
-    images, maps, probabilities = cases(2)
-    options = (classes, [0, 0], ["x" * 999] * 2)
-    paths = saved(tmp_path, images, maps, probabilities, *options)
-    assert len(set(paths)) == 2 and all(path.is_file() for path in paths)
-    for path in paths:
-        assert path.name.startswith("a-long-sentence-a-long-sentence-")
-        true, _, predicted, _ = path.name.split("_")
-        assert true == predicted and true[-1].isalnum()
-
-
-# save_all
 
 
 def test_saved_files_are_the_overlays_in_the_images_order(tmp_path):

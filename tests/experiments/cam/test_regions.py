@@ -7,16 +7,12 @@ from fetalclip_nb.experiments.cam import controls, regions
 from fetalclip_nb.experiments.cam.images import pixels_of
 from fetalclip_nb.experiments.cam.maps import cam_maps
 from fetalclip_nb.experiments.segmentation import squares
-from fetalclip_nb.tasks.masks import STRUCTURES
 
 
 def box(side, top, bottom, left, right):
     found = np.zeros((side, side), bool)
     found[top:bottom, left:right] = True
     return found
-
-
-# region_masks
 
 
 def test_regions_are_those_of_segmentation_in_the_order_asked_for(trunks, tmp_path):
@@ -42,16 +38,6 @@ def test_regions_of_a_wide_picture_are_padded_and_any_side_will_do(tmp_path):
     assert (x.mean(), y.mean()) == pytest.approx((36 * 0.3, (36 + 15) * 0.3), abs=0.6)
 
 
-def test_classes_of_tasks_have_prompts():
-    from fetalclip_nb.data.prompts import load_prompts
-
-    assert regions.TASK_CLASS.keys() == STRUCTURES.keys()
-    assert set(regions.TASK_CLASS.values()) <= set(load_prompts("planes"))
-
-
-# pointing
-
-
 def test_pointing_by_hand():
     maps = np.zeros((6, 4, 4))
     maps[0, 1, 1] = maps[1, 3, 3] = 1.0  # inside, outside
@@ -65,9 +51,6 @@ def test_pointing_by_hand():
     assert np.isnan(found[5])
 
 
-# energy
-
-
 @pytest.mark.filterwarnings("error")
 def test_energy_by_hand():
     maps = np.zeros((4, 2, 2))
@@ -79,20 +62,6 @@ def test_energy_by_hand():
     found = regions.energy(maps, masks)
     assert found[:2] == pytest.approx([0.3, 0.5])
     assert np.isnan(found[2:]).all()  # a map of nothing, a structure that is absent
-
-
-def test_energy_does_not_depend_on_the_scale_and_a_flat_map_gets_the_area():
-    rng = np.random.default_rng(0)
-    maps = rng.random((5, 9, 9))
-    masks = rng.random((5, 9, 9)) < 0.3
-    assert regions.energy(7 * maps, masks) == pytest.approx(regions.energy(maps, masks))
-    flat = np.ones_like(maps)
-    assert regions.energy(flat, masks) == pytest.approx(masks.mean((1, 2)))
-    rest = regions.energy(maps, masks) + regions.energy(maps, ~masks)
-    assert rest == pytest.approx(np.ones(5))
-
-
-# scores
 
 
 def test_scores_are_means_over_images_that_show_a_structure():
@@ -133,9 +102,6 @@ def test_one_map_for_all_images_and_structures_that_no_image_shows():
     assert found["energy/heart"]["patient"].value == pytest.approx(20 / 68)
 
 
-# some_images
-
-
 def test_some_images_are_of_different_patients_with_their_rows(trunks):
     table = trunks.dataset.table
     patients = table["patient"].nunique()
@@ -145,9 +111,6 @@ def test_some_images_are_of_different_patients_with_their_rows(trunks):
     assert len(regions.some_images(trunks, 10_000, seed=0)[1]) == len(table)
     with pytest.raises(ParameterError, match="No images to map"):
         regions.some_images(trunks, 0, seed=0)
-
-
-# judge_regions
 
 
 def test_maps_of_all_models_and_of_none_are_judged_by_the_same_outlines(gallery, trunks):

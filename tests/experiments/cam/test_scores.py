@@ -49,20 +49,6 @@ def test_scores_are_means_over_all_images_and_over_those_of_each_class():
     ) == (pytest.approx((0.4, 0.8)))
 
 
-def test_differences_on_the_same_images_are_paired():
-    rng = np.random.default_rng(1)
-    patients = np.arange(40).astype(str)
-    labels = np.repeat(["brain", "femur"], 20)
-    other = rng.random(40)
-    one = other + 0.05 + 0.01 * rng.random(40)
-    both = {"one": one, "other": other, "gain": one - other}
-    found = scores.class_means(both, labels, patients)
-    # Apart, the two have wide intervals that overlap; the difference has a narrow one above 0.
-    assert found["one/all"]["patient"].low < found["other/all"]["patient"].high
-    for name in ("gain/all", "gain/brain", "gain/femur"):
-        assert 0.05 < found[name]["patient"].low < found[name]["patient"].high < 0.06
-
-
 def test_mean_curve_has_its_interval_at_each_step():
     curves = np.array([[0.0, 0.5, 1.0], [0.2, 0.5, 0.4]])
     found = scores.mean_curve(curves, np.array(["a", "b"]))

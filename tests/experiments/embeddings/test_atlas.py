@@ -19,7 +19,6 @@ from fetalclip_nb.experiments.embeddings import atlas
 from fetalclip_nb.experiments.embeddings.atlas import (
     SIDE,
     Atlas,
-    contact_sheet,
     evenly,
     thumbnails,
 )
@@ -220,11 +219,6 @@ def test_fragment_names_no_other_place(points, paths):
     assert "@import" not in made and str(paths[0].parent) not in made
 
 
-def test_two_atlases_have_two_names(points, paths):
-    names = [Scripts(fragment(points, paths, title=title)).tags[0][1]["id"] for title in ("a", "b")]
-    assert names[0] != names[1] and all(re.fullmatch(r"atlas-[0-9a-f]{12}", n) for n in names)
-
-
 def test_object_is_shown_by_notebooks_and_named_by_terminals(points, paths):
     shown = Atlas(points, paths, title="Planes", limit=12)
     assert shown._repr_html_() == shown.html == fragment(points, paths, title="Planes", limit=12)
@@ -239,15 +233,6 @@ def test_an_atlas_of_nothing_is_refused(points, paths):
 def test_missing_image_is_named(points, paths):
     with pytest.raises(ImageError, match="gone.png"):
         fragment(points, [*paths[:-1], Path("gone.png")])
-
-
-def test_sheet_is_filled_row_by_row():
-    greys = [Image.new("L", (16, 16), 20 * i) for i in range(7)]
-    data, columns = contact_sheet(greys, 16, 90)
-    found = Image.open(io.BytesIO(data))
-    assert columns == 3 and found.size == (48, 48)
-    middles = [found.getpixel((16 * (i % 3) + 8, 16 * (i // 3) + 8)) for i in range(7)]
-    assert np.abs(np.array(middles) - 20 * np.arange(7)).max() <= 2
 
 
 def test_demo_planes_fit_below_three_megabytes(repository):

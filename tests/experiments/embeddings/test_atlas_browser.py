@@ -75,11 +75,6 @@ def site(made, tmp_path_factory) -> str:
         yield address
 
 
-def test_hover_filter_and_keys(browser, site):
-    with page_without_network(browser, f"{site}/one.html") as page:
-        check_all(page)
-
-
 @pytest.mark.parametrize(
     ("name", "whole", "kept"),
     [
@@ -100,24 +95,23 @@ def test_what_is_shown_is_counted(browser, site, name, whole, kept):
         assert drawn > 1 and atlas.count == kept.format(drawn) and atlas.said == atlas.count
 
 
-def test_hover_shows_the_image_itself(browser, site):
+def test_card_shows_the_image_and_what_is_known_of_it_inside_the_atlas(browser, site, made):
     with page_without_network(browser, f"{site}/one.html") as page:
         atlas = AtlasPage(page)
+        frame = atlas.host.bounding_box()
         for point in range(0, 40, 5):
             atlas.hover(point)
             number = int(atlas.shown["image"].removeprefix("image"))
             assert atlas.shown["image"] == atlas.data["id"][point]
+            assert atlas.shown.get("machine", "") == made[0]["machine"][number]
             picture = Image.open(io.BytesIO(atlas.card.locator(".picture").screenshot()))
             middle = np.asarray(picture.convert("L"))[40:-40, 40:-40]
             assert np.abs(middle.astype(int) - grey(number)).max() <= 3
-
-
-def test_card_shows_further_columns_where_they_say_something(browser, site, made):
-    with page_without_network(browser, f"{site}/one.html") as page:
-        atlas = AtlasPage(page)
-        for number, expected in ((2, "Voluson E6"), (3, None)):
-            atlas.hover(atlas.data["id"].index(f"image{number}"))
-            assert atlas.shown.get("machine") == expected
+            card = atlas.card.bounding_box()
+            for start, size in (("x", "width"), ("y", "height")):
+                assert frame[start] <= card[start]
+                assert card[start] + card[size] <= frame[start] + frame[size]
+            assert not card["x"] <= atlas.at(point)[0] <= card["x"] + card["width"]
 
 
 def test_arrows_walk_to_the_nearest_point_in_their_direction(browser, site):
@@ -221,20 +215,6 @@ def test_phone_tap_shows_and_a_second_tap_keeps_the_class(browser, site):
         assert card["y"] >= plot["y"] + plot["height"] and card["x"] + card["width"] <= 390
         page.touchscreen.tap(*atlas.at(point))
         assert atlas.pressed == ["heart"] and atlas.shown["label"] == "heart"
-
-
-def test_card_stays_inside_the_atlas(browser, site):
-    with page_without_network(browser, f"{site}/one.html") as page:
-        atlas = AtlasPage(page)
-        frame = atlas.host.bounding_box()
-        for point in range(0, 40, 4):
-            atlas.hover(point)
-            card = atlas.card.bounding_box()
-            assert card["x"] >= frame["x"] and card["y"] >= frame["y"]
-            assert card["x"] + card["width"] <= frame["x"] + frame["width"]
-            assert card["y"] + card["height"] <= frame["y"] + frame["height"]
-            x = atlas.at(point)[0]
-            assert not card["x"] <= x <= card["x"] + card["width"]
 
 
 def test_plot_follows_the_width_of_the_page(browser, site):

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from fetalclip_nb.errors import DataError, ParameterError
 from fetalclip_nb.experiments.embeddings import neighbours
 
 
@@ -40,15 +39,6 @@ def test_neighbours_equal_a_search_one_by_one(metric, grouped, monkeypatch):
     found = neighbours.neighbours(vectors, patients, 17, within=within, metric=metric)
     assert (found == slow_neighbours(vectors, patients, 17, within, metric)).all()
     assert (found == -1).any() == grouped
-
-
-def test_own_images_are_no_neighbours():
-    """A copy of an image that the same patient has would be the nearest, and say nothing."""
-    vectors, labels, patients, _ = images()
-    doubled = [np.concatenate([part, part]) for part in (vectors, labels, patients)]
-    once = neighbours.knn_purity(neighbours.neighbours(vectors, patients, 1), labels)
-    twice = neighbours.knn_purity(neighbours.neighbours(doubled[0], doubled[2], 1), doubled[1])
-    assert (twice[:40] == once).all()
 
 
 def test_purity_by_hand():
@@ -124,14 +114,3 @@ def test_a_label_that_patients_carry_by_chance_is_told_in_5_percent(monkeypatch)
         low, high = np.percentile(drawn, [2.5, 97.5])
         beyond.append(not low <= (pure - chance) / (1 - chance) <= high)
     assert 1 <= sum(beyond) <= 16  # 7.5 expected
-
-
-def test_wrong_input_is_refused():
-    vectors, _, patients, _ = images()
-    for k in (0, 40):
-        with pytest.raises(ParameterError, match="neighbours.*1 to 39 for 40 images"):
-            neighbours.neighbours(vectors, patients, k)
-    with pytest.raises(ParameterError, match="Unknown distance.*euclidean, cosine.*manhattan"):
-        neighbours.neighbours(vectors, patients, metric="manhattan")
-    with pytest.raises(DataError, match="at least two patients.*40 of one"):
-        neighbours.neighbours(vectors, np.full(40, "a"))
