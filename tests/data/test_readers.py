@@ -108,6 +108,20 @@ def test_hc18_refuses_numbers_and_names_out_of_form(tmp_path):
         hc18.read_hc18(tmp_path)
 
 
+def test_tables_that_cannot_be_read_and_missing_images_are_refused(tmp_path):
+    table = write_heads(tmp_path) / hc18.TABLE
+    (tmp_path / "training_set" / "002_HC.png").unlink()
+    with pytest.raises(DataError, match=r"1 of 6 image files are missing.*002_HC\.png"):
+        hc18.read_hc18(tmp_path)
+    for content in (b"", b"\xff\xfe", b'a\n"'):
+        table.write_bytes(content)
+        with pytest.raises(DataError, match=r"Table cannot be read.*pixel_size_and_HC\.csv"):
+            hc18.read_hc18(tmp_path)
+    table.unlink()
+    with pytest.raises(DataError, match="Table is missing.*unpack the data set again"):
+        hc18.read_hc18(tmp_path)
+
+
 def test_outline_and_filled_annotation_give_the_same_head(tmp_path):
     outline, filled = np.zeros((60, 80), np.uint8), np.zeros((60, 80), np.uint8)
     cv2.ellipse(outline, (40, 30), (25, 18), 10, 0, 360, 255, 1)
