@@ -1,4 +1,3 @@
-import argparse
 import csv
 import io
 import json
@@ -6,10 +5,8 @@ import re
 
 import pytest
 
-from fetalclip_nb.ask import search_command
 from fetalclip_nb.data.images import read_image
-from fetalclip_nb.errors import DataError, ImageError, ParameterError
-from fetalclip_nb.models import model
+from fetalclip_nb.errors import ParameterError
 from helpers import write_image
 
 
@@ -25,14 +22,8 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "images"
 
 
-def search(*words) -> int:
-    parser = argparse.ArgumentParser()
-    search_command.add_arguments(parser)
-    return search_command.main(parser.parse_args([str(word) for word in words]))
-
-
-def test_json_and_csv_say_the_same_and_nothing_else_is_on_stdout(folder, capsys):
-    common = (folder, "--text", "a head", "--k", 3, "--device", "cpu")
+def test_json_and_csv_say_the_same_and_nothing_else_is_on_stdout(search, folder, capsys):
+    common = (folder, "--text", "a head", "--k", 3)
     assert search(*common, "--format", "json") == 0
     as_json = json.loads(capsys.readouterr().out)
     assert search(*common, "--format", "csv") == 0
@@ -47,38 +38,38 @@ def test_json_and_csv_say_the_same_and_nothing_else_is_on_stdout(folder, capsys)
     assert (folder.parent / "build/cache/embeddings").is_dir()
 
 
-def test_table_is_for_the_eye(folder, capsys):
-    assert search("images", "--text", "a head", "--k", 2, "--device", "cpu") == 0
+def test_table_is_for_the_eye(search, folder, capsys):
+    assert search("images", "--text", "a head", "--k", 2) == 0
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.split() == ["rank", "similarity", "path"]  # no label is known here
     assert len(rows) == 2
     assert all(re.fullmatch(r" +[12] +-?[01]\.\d{4} images/\d\.png", row) for row in rows)
 
 
-def test_without_a_number_all_of_a_small_folder_are_found(folder, capsys):
+def test_without_a_number_all_of_a_small_folder_are_found(search, folder, capsys):
     for query, count in ((("--text", "a head"), 5), (("--image", "images/1.png"), 4)):
-        assert search("images", *query, "--device", "cpu", "--format", "json") == 0
+        assert search("images", *query, "--format", "json") == 0
         assert len(json.loads(capsys.readouterr().out)) == count
 
 
-def test_a_folder_with_nothing_but_the_query_has_no_answer(folder):
+def test_a_folder_with_nothing_but_the_query_has_no_answer(search, folder):
     write_image(folder.parent / "alone/a.png")
     with pytest.raises(ParameterError, match="no image to find.*beside the query"):
         search("alone", "--image", "alone/a.png")
 
 
-def test_plain_files_have_no_patient_and_a_copy_is_told(folder, capsys):
+def test_plain_files_have_no_patient_and_a_copy_is_told(search, folder, capsys):
     (folder / "copy.png").write_bytes((folder / "3.png").read_bytes())
-    assert search("images", "--image", "images/3.png", "--device", "cpu", "--format", "json") == 0
+    assert search("images", "--image", "images/3.png", "--format", "json") == 0
     captured = capsys.readouterr()
     assert {row["patient"] for row in json.loads(captured.out)} == {""}
     assert "the same picture? images/copy.png\n" in captured.err
-    search("images", "--text", "a head", "--device", "cpu")
+    search("images", "--text", "a head")
     assert "same picture" not in capsys.readouterr().err
 
 
-def test_query_image_is_left_out_and_named(folder, capsys, tmp_path):
-    options = ("--k", 4, "--device", "cpu", "--format", "json", "--picture", tmp_path / "p.png")
+def test_query_image_is_left_out_and_named(search, folder, capsys, tmp_path):
+    options = ("--k", 4, "--format", "json", "--picture", tmp_path / "p.png")
     assert search("images", "--image", "images/3.png", *options) == 0
     captured = capsys.readouterr()
     found = [row["id"] for row in json.loads(captured.out)]
@@ -88,31 +79,8 @@ def test_query_image_is_left_out_and_named(folder, capsys, tmp_path):
     assert width > 2 * height > 0  # five images in a row
 
 
-def test_bad_words_are_refused_before_the_model_is_loaded(folder, monkeypatch, tmp_path):
-    monkeypatch.setattr(model, "load_model", lambda *_, **__: pytest.fail("model loaded"))
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "bad.png").write_bytes(b"no image")
-    text = ("--text", "a head")
-    for error, message, words in (
-        (ParameterError, "--k.*from 1 to 5:.*Found: 9", ("images", *text, "--k", 9)),
-        (ParameterError, "from 1 to 4:.*Found: 5", ("images", "--image", "images/1.png", "--k", 5)),
-        (ParameterError, "Found: an empty sentence", ("images", "--text", "  ")),
-        (DataError, "folder is missing.*plain folder of images", ("nowhere", *text)),
-        (DataError, "Not a folder.*1.png", ("images/1.png", *text)),
-        (DataError, "without images", ("empty", *text)),
-        (ImageError, "missing.*gone.png", ("images", "--image", "gone.png")),
-        (ImageError, "decoded.*bad.png", ("images", "--image", "bad.png")),
-        (ParameterError, "--picture.*p.docx", ("images", *text, "--picture", "p.docx")),
-        (ParameterError, "--picture.*no/p.png", ("images", *text, "--picture", "no/p.png")),
-        (ParameterError, "--picture.*/proc/p.png", ("images", *text, "--picture", "/proc/p.png")),
-        (ParameterError, "overwritten.*1.png", ("images", *text, "--picture", "images/1.png")),
-    ):
-        with pytest.raises(error, match=message):
-            search(*words)
-
-
 @pytest.mark.parametrize("words", [(), ("--text", "a head", "--image", "a.png")])
-def test_one_query_is_asked_for(capsys, words):
+def test_one_query_is_asked_for(search, capsys, words):
     with pytest.raises(SystemExit) as stopped:
         search("images", *words)
     assert stopped.value.code == 2 and "--text" in capsys.readouterr().err
