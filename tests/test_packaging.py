@@ -87,12 +87,3 @@ def test_make_says_what_it_would_do_and_asks_for_no_more_than_python(repository)
     assert "-m venv --clear /nonexistent/venv" in shown
     assert '-e ".[book,hf,dicom,test]"' in shown
     assert "--config profile=demo" in shown
-
-
-def test_package_data_is_part_of_the_package(repository):
-    for name in (
-        "data/prompts/planes.json",
-        "downloads/registry.yaml",
-        "models/weights/phantomclip",
-    ):
-        assert (Path(fetalclip_nb.__file__).parent / name).exists()
