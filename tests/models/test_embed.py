@@ -11,17 +11,12 @@ from fetalclip_nb.errors import CacheError, ImageError, ParameterError
 from fetalclip_nb.models import embed
 from fetalclip_nb.models.model import load_model
 from fetalclip_nb.models.pixels import PixelEncoder
-from helpers import write_heads, write_image
+from helpers import write_image
 
 
 @pytest.fixture(scope="module")
 def model():
     return load_model("phantomclip-untrained", device="cpu")
-
-
-@pytest.fixture
-def heads(tmp_path):
-    return hc18.read_hc18(write_heads(tmp_path / "heads"))
 
 
 def test_embeddings_equal_one_image_at_a_time(model, heads, tmp_path):

@@ -3,11 +3,9 @@ import pytest
 import torch
 from PIL import Image
 
-from fetalclip_nb.data import hc18
 from fetalclip_nb.data.images import read_square
 from fetalclip_nb.models import embed
 from fetalclip_nb.models.pixels import PixelEncoder
-from helpers import write_heads
 
 
 def test_thumbnail_keeps_grey_values_and_places():
@@ -36,8 +34,7 @@ def test_encoding_flattens_row_by_row():
     assert found.ravel().tolist() == list(range(18))
 
 
-def test_cached_like_a_model(tmp_path):
-    heads = hc18.read_hc18(write_heads(tmp_path / "heads"))
+def test_cached_like_a_model(heads, tmp_path):
     encoder = PixelEncoder()
     found = embed.image_embeddings(encoder, heads, cache_dir=tmp_path, workers=2)
     assert found.vectors.shape == (6, 32 * 32)

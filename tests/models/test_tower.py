@@ -1,19 +1,14 @@
 """The fast image tower gives what the slow one gives."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from fetalclip_nb.models.model import load_model
 from fetalclip_nb.models.tower import ClassTokenBlock, PointwiseLinear, fast_tower
-from helpers import TINY_CONFIG, write_config
-from towers import model_of, timm_visual
-
-
-def tiny(folder, **vision):
-    """An untrained model: 32 pixels, 4 x 4 patches, width 32, two blocks."""
-    path = write_config(folder / "tiny.json", vision_cfg={**TINY_CONFIG["vision_cfg"], **vision})
-    return load_model(f"{path}-untrained", device="cpu")
+from towers import model_of, timm_visual, tiny_model
 
 
 def same(model, side, images=17):
@@ -44,22 +39,20 @@ def test_same_embeddings_of_any_number_of_images(images):
     ids=str,
 )
 def test_same_embeddings_of_other_vision_transformers(tmp_path, vision):
-    assert same(tiny(tmp_path, **vision), 32) < 1e-4
+    assert same(tiny_model(tmp_path, **vision), 32) < 1e-4
 
 
 def test_only_a_class_token_leaves_the_last_block(tmp_path):
     kinds = {}
     for pool in ("tok", "avg"):
-        tower = fast_tower(tiny(tmp_path, pool_type=pool))
+        tower = fast_tower(tiny_model(tmp_path, pool_type=pool))
         kinds[pool] = [type(block) is ClassTokenBlock for block in tower.transformer.resblocks]
     assert kinds["tok"][-1] and not any(kinds["tok"][:-1])
     assert not any(kinds["avg"])
 
 
 def test_convolutions_are_used_for_full_precision_on_a_cpu(tmp_path):
-    from dataclasses import replace
-
-    model = tiny(tmp_path)
+    model = tiny_model(tmp_path)
     for precision, used in (("fp32", True), ("bf16", False)):
         tower = fast_tower(replace(model, precision=precision))
         kinds = [type(module) for module in tower.modules()]
@@ -71,7 +64,7 @@ def test_a_timm_trunk_is_left_as_it_is():
 
 
 def test_weights_are_shared_and_hooks_are_not(tmp_path):
-    model = tiny(tmp_path)
+    model = tiny_model(tmp_path)
     tower = fast_tower(model)
     mine = {id(p) for p in model.network.visual.parameters()}
     assert {id(p) for p in tower.parameters()} <= mine

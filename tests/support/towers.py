@@ -1,10 +1,13 @@
 """Image towers in open_clip's and timm's wrapping, without weights and without text."""
 
+from pathlib import Path
+
 import timm
 from open_clip.timm_model import TimmModel
 from torch import nn
 
-from fetalclip_nb.models.model import Model
+from fetalclip_nb.models.model import Model, load_model
+from helpers import TINY_CONFIG, write_config
 
 
 class Network(nn.Module):
@@ -29,3 +32,9 @@ def timm_visual(**trunk):
     visual = TimmModel("test_vit", 16, image_size=160)
     visual.trunk = timm.create_model("test_vit", num_classes=0, **trunk)
     return visual
+
+
+def tiny_model(folder: Path, **vision: object) -> Model:
+    """An untrained model: 32 pixels, 4 x 4 patches, width 32, two blocks or as many as told."""
+    path = write_config(folder / "tiny.json", vision_cfg={**TINY_CONFIG["vision_cfg"], **vision})
+    return load_model(f"{path}-untrained", device="cpu")
