@@ -1,5 +1,4 @@
 import json
-import time
 from fractions import Fraction
 
 import numpy as np
@@ -29,10 +28,16 @@ def tiny(tmp_path):
     return config, tmp_path / "tiny.pt", network.state_dict()
 
 
+@pytest.fixture
+def spec(tiny):
+    """The tiny model as it is asked for."""
+    return f"{tiny[0]}+{tiny[1]}"
+
+
 def test_config_and_checkpoint(tiny):
     config, weights, state = tiny
     model = load_model(f"{config}+{weights}", device="cpu")
-    assert model.name == "tiny"
+    assert (model.name, load_model(f"mine={config}+{weights}").name) == ("tiny", "mine")
     assert all(torch.equal(v, state[k]) for k, v in model.network.state_dict().items())
     assert model.parameters == sum(v.numel() for v in state.values())
     pixels = torch.stack([model.preprocess(Image.new("L", (50, 50), 128))])
@@ -50,11 +55,6 @@ def test_wrappers_prefixes_and_safetensors_give_the_same_model(tiny, tmp_path):
     assert len(prints) == 1
 
 
-def test_a_name_can_be_chosen(tiny):
-    config, weights, _ = tiny
-    assert load_model(f"mine={config}+{weights}").name == "mine"
-
-
 def test_settings_without_weights_of_their_own_change_the_fingerprint(tiny, tmp_path):
     config, weights, _ = tiny
     heads = {**TINY_CONFIG["text_cfg"], "heads": 4}
@@ -69,9 +69,8 @@ def test_settings_without_weights_of_their_own_change_the_fingerprint(tiny, tmp_
     assert np.abs(vectors[0] - vectors[2]).max() > 1e-4
 
 
-def test_trimmed_text_equals_full_length(tiny):
-    config, weights, _ = tiny
-    model = load_model(f"{config}+{weights}")
+def test_trimmed_text_equals_full_length(spec):
+    model = load_model(spec)
     tokens = model.tokenizer(SENTENCES)
     with torch.inference_mode():
         full = model.network.encode_text(tokens)
@@ -80,9 +79,8 @@ def test_trimmed_text_equals_full_length(tiny):
     assert torch.allclose(full, trimmed, atol=1e-6)
 
 
-def test_text_order_and_batches_do_not_matter(tiny):
-    config, weights, _ = tiny
-    model = load_model(f"{config}+{weights}")
+def test_text_order_and_batches_do_not_matter(spec):
+    model = load_model(spec)
     together = model.encode_text(SENTENCES)
     alone = np.concatenate([model.encode_text([s], batch_size=1) for s in SENTENCES])
     assert np.allclose(together, alone, atol=1e-6)
@@ -98,25 +96,19 @@ def test_config_that_does_not_fit_names_what_differs(tiny, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_lfs_pointer_truncated_file_and_pickled_code_are_refused(tiny, tmp_path):
+def test_checkpoints_and_configs_that_cannot_be_read_are_refused(tiny, tmp_path):
     config, weights, _ = tiny
-    pointer = tmp_path / "pointer.pt"
-    pointer.write_text(LFS_POINTER.format("9" * 64))
-    with pytest.raises(FetalClipError, match="LFS pointer.*1710766661 bytes.*What to do"):
-        load_model(f"{config}+{pointer}")
-    cut = tmp_path / "cut.pt"
-    cut.write_bytes(weights.read_bytes()[:-5000])
-    with pytest.raises(ModelError, match="cannot be read"):
-        load_model(f"{config}+{cut}")
+    (tmp_path / "pointer.pt").write_text(LFS_POINTER.format("9" * 64))
+    (tmp_path / "cut.pt").write_bytes(weights.read_bytes()[:-5000])
     torch.save({"state_dict": Fraction(1, 2)}, tmp_path / "code.pt")
-    with pytest.raises(ModelError, match="cannot be read"):
-        load_model(f"{config}+{tmp_path / 'code.pt'}")
-
-
-def test_missing_files_and_bad_configs(tiny, tmp_path):
-    config, weights, _ = tiny
-    with pytest.raises(ModelError, match="checkpoint is missing"):
-        load_model(f"{config}+{tmp_path / 'none.pt'}")
+    for name, message in (
+        ("pointer.pt", "LFS pointer.*1710766661 bytes.*What to do"),
+        ("cut.pt", "cannot be read"),
+        ("code.pt", "cannot be read"),
+        ("none.pt", "checkpoint is missing"),
+    ):
+        with pytest.raises(FetalClipError, match=message):
+            load_model(f"{config}+{tmp_path / name}")
     bad = tmp_path / "bad.json"
     bad.write_text('{"embed_dim": 3}')
     with pytest.raises(ModelError, match="lacks keys.*vision_cfg"):
@@ -161,17 +153,15 @@ def test_fetalclip_without_weights_says_how_to_get_them(monkeypatch, tmp_path):
         load_model("fetalclip")
 
 
-def test_any_config_has_an_untrained_twin(tiny):
+@pytest.mark.parametrize("name", ["phantomclip", "tiny"])
+def test_untrained_twin_is_reproducible_and_differs_from_the_trained_model(name, tiny):
     config, weights, _ = tiny
-    first, again = (load_model(f"twin={config}-untrained") for _ in range(2))
-    assert first.name == "twin"
-    assert first.fingerprint == again.fingerprint
-    assert first.fingerprint != load_model(f"{config}+{weights}").fingerprint
-
-
-def test_untrained_twin_is_reproducible_and_differs_from_the_trained_model():
-    first, again = (load_model("phantomclip-untrained") for _ in range(2))
-    trained = load_model("phantomclip")
+    own = name == "tiny"
+    first, again = (
+        load_model(f"twin={config}-untrained" if own else f"{name}-untrained") for _ in range(2)
+    )
+    trained = load_model(f"{config}+{weights}" if own else name)
+    assert first.name == ("twin" if own else "phantomclip-untrained")
     assert first.fingerprint == again.fingerprint != trained.fingerprint
     shapes = [{k: v.shape for k, v in m.network.state_dict().items()} for m in (first, trained)]
     assert shapes[0] == shapes[1]
@@ -183,20 +173,19 @@ def test_device_and_precision_are_checked():
         pytest.skip("this machine has a GPU")
     assert pick_device("auto") == "cpu"
     assert pick_precision("auto", "cpu") == "fp32"
-    with pytest.raises(ParameterError, match="No such accelerator.*cuda"):
-        pick_device("cuda")
-    with pytest.raises(ParameterError, match="Unknown device"):
-        pick_device("gpu")
-    with pytest.raises(ParameterError, match="Unknown precision.*fp64"):
-        pick_precision("fp64", "cpu")
-    with pytest.raises(ParameterError, match="No model named"):
-        names.parse_models(" , ")
+    for function, values, message in (
+        (pick_device, ("cuda",), "No such accelerator.*cuda"),
+        (pick_device, ("gpu",), "Unknown device"),
+        (pick_precision, ("fp64", "cpu"), "Unknown precision.*fp64"),
+        (names.parse_models, (" , ",), "No model named"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            function(*values)
 
 
-def test_bf16_stays_close_to_fp32(tiny):
-    config, weights, _ = tiny
-    exact = load_model(f"{config}+{weights}").encode_text(SENTENCES)
-    rough = load_model(f"{config}+{weights}", precision="bf16").encode_text(SENTENCES)
+def test_bf16_stays_close_to_fp32(spec):
+    exact = load_model(spec).encode_text(SENTENCES)
+    rough = load_model(spec, precision="bf16").encode_text(SENTENCES)
     assert 0 < np.abs(exact - rough).max() < 0.1
 
 
@@ -215,9 +204,7 @@ def test_fetalclip_architecture_loads_from_a_checkpoint_of_its_size(
     state["ln_final.bias"] = torch.rand(768, generator=torch.manual_seed(0)).half()
     torch.save(state, folder / "FetalCLIP_weights.pt")
     monkeypatch.setenv("FETALCLIP_NB_MODELS", str(tmp_path))
-    started = time.monotonic()
     model = load_model("fetalclip", device="cpu")
-    print(f"loaded in {time.monotonic() - started:.1f} s")
     assert model.network.context_length == 117
     assert model.tokenizer(["a"]).shape == (1, 117)
     assert torch.equal(model.network.ln_final.bias, state["ln_final.bias"].float())
