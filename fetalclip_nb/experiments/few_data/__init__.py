@@ -12,7 +12,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "save_scores",
             "score_curves",
             "score_zero_shot",
-            "support_task",
             "support_tasks",
             "zero_shot_logits",
         ],

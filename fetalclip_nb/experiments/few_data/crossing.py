@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fetalclip_nb.errors import ShapeError
-
 
 @dataclass(frozen=True)
 class Crossing:
@@ -17,24 +15,20 @@ class Crossing:
         low: 2.5th percentile.
         high: 97.5th percentile.
         sizes: Smallest and largest number of patients that was tried.
-        always: Share of resamples in which training is ahead at every size.
-        never: Share of resamples in which it is not ahead at the largest size.
     """
 
     median: float
     low: float
     high: float
     sizes: tuple[int, int]
-    always: float
-    never: float
 
     @property
     def text(self) -> str:
         """As a table shows it: median and interval, or one text where all three read alike.
 
-        >>> Crossing(5.6, 2.0, np.inf, (2, 64), 0.1, 0.04).text
+        >>> Crossing(5.6, 2.0, np.inf, (2, 64)).text
         '5.6 (at most 2 to more than 64)'
-        >>> Crossing(np.inf, np.inf, np.inf, (2, 64), 0.0, 1.0).text
+        >>> Crossing(np.inf, np.inf, np.inf, (2, 64)).text
         'more than 64'
         """
         median, low, high = (self._text(end) for end in (self.median, self.low, self.high))
@@ -62,14 +56,9 @@ def crossing(sizes: Sequence[int], curves: np.ndarray, level: np.ndarray | float
         Median and 95 % percentile interval over the resamples. A resample counts as the
         smallest size if it is ahead at all sizes, as infinite if it is not at the largest.
 
-    Raises:
-        ShapeError: If sizes do not rise or arrays do not fit.
-
     >>> crossing([2, 4, 8], np.array([[0.1, 0.3, 0.7]]), 0.5).median
     5.656854249492381
     """
-    curves, level = np.asarray(curves), np.asarray(level, dtype=np.float64)
-    _check(sizes, curves, level)
     level = np.broadcast_to(level, len(curves))
     ahead = curves > level[:, None]
     # The last size that is not ahead: -1 where all are.
@@ -84,24 +73,4 @@ def crossing(sizes: Sequence[int], curves: np.ndarray, level: np.ndarray | float
     found[rows] = 2 ** (start + way * (stop - start))
     # Not averaged between neighbours: one of them may be infinite.
     low, median, high = np.percentile(found, [2.5, 50, 97.5], method="inverted_cdf")
-    ends = (int(sizes[0]), int(sizes[-1]))
-    return Crossing(
-        float(median), float(low), float(high), ends, float(always.mean()), float(never.mean())
-    )
-
-
-def _check(sizes: Sequence[int], curves: np.ndarray, level: np.ndarray) -> None:
-    if len(sizes) == 0 or sizes[0] < 1 or (np.diff(sizes) <= 0).any():
-        raise ShapeError(
-            "Sizes must rise", expected="different numbers from 1 up", found=list(sizes)
-        )
-    if curves.ndim != 2 or curves.shape[1] != len(sizes) or len(curves) == 0:
-        raise ShapeError(
-            "Curves do not fit the sizes", expected=("resamples", len(sizes)), found=curves.shape
-        )
-    if level.shape not in ((), (len(curves),)):
-        raise ShapeError(
-            "One zero-shot score a resample is needed", expected=len(curves), found=level.shape
-        )
-    if np.isnan(curves).any() or np.isnan(level).any():
-        raise ShapeError("Scores are not numbers", expected="no NaN in curves and level")
+    return Crossing(float(median), float(low), float(high), (sizes[0], sizes[-1]))

@@ -18,7 +18,7 @@ from fetalclip_nb.results.protocol import task_results
 from fetalclip_nb.stats.runs import resampled_f1, run_scores
 from fetalclip_nb.stats.scores import RunScores
 from fetalclip_nb.tasks.choice import choose_supports
-from fetalclip_nb.tasks.items import Items, Task, plane_items
+from fetalclip_nb.tasks.items import Items, Task
 
 Logits = Mapping[tuple[str, str, str], np.ndarray]
 """Model, reader and task to what H probes say of the N tested items, (H, N, C)."""
@@ -28,6 +28,10 @@ Curves = Mapping[tuple[str, str], Mapping[int, Mapping[str, RunScores]]]
 
 ZeroShot = Mapping[tuple[str, str], Mapping[str, RunScores]]
 """Model and task to scores by name."""
+
+
+Needed = Mapping[tuple[str, str], Crossing]
+"""Task and model to the number of training patients to beat zero-shot."""
 
 
 class Features(Protocol):
@@ -61,55 +65,40 @@ def support_sizes(text: str) -> list[int]:
 
 
 def support_tasks(
-    planes: Dataset,
-    choice: str,
-    released_root: Path,
-    *,
-    plane_sizes: str,
-    brain_sizes: str,
-    sets: int,
-    seed: int,
-) -> dict[str, Task]:
-    """Six planes and three brain sub-planes, with support sets: name to task.
-
-    Args:
-        planes: FETAL_PLANES_DB, or what has its layout.
-        choice: "auto", "official" or "own" support sets (`tasks.choice.choose_supports`).
-        released_root: Folder of the authors' split files; it need not be there.
-        plane_sizes: Numbers of training patients for six planes, as `support_sizes` reads them.
-        brain_sizes: The same for brain sub-planes.
-        sets: Own sets of each size.
-        seed: Seed of own sets.
-    """
-    sizes = {"six_planes": plane_sizes, "brain_subplanes": brain_sizes}
-    return {
-        name: support_task(
-            items, planes, choice, released_root, sizes=sizes[name], sets=sets, seed=seed
-        )
-        for name, items in plane_items(planes).items()
-    }
-
-
-def support_task(
-    items: Items,
+    items: Mapping[str, Items],
     dataset: Dataset,
     choice: str,
     released_root: Path,
     *,
-    sizes: str,
+    sizes: Mapping[str, str],
     sets: int,
     seed: int,
-) -> Task:
-    """Items of a data set with support sets of some sizes, as `support_tasks` draws them."""
-    numbers = support_sizes(sizes)
-    supports = choose_supports(
-        choice, items, dataset, released_root, sizes=numbers, seed=seed, sets=sets
-    )
-    return Task(dataset, items, supports)
+) -> dict[str, Task]:
+    """Items of a data set with support sets: name to task.
+
+    Args:
+        items: Name to items.
+        dataset: Theirs.
+        choice: "auto", "official" or "own" support sets (`tasks.choice.choose_supports`).
+        released_root: Folder of the authors' split files; it need not be there.
+        sizes: Name to numbers of training patients, as `support_sizes` reads them.
+        sets: Own sets of each size.
+        seed: Seed of own sets.
+    """
+    tasks = {}
+    for name, asked in items.items():
+        numbers = support_sizes(sizes[name])
+        supports = choose_supports(
+            choice, asked, dataset, released_root, sizes=numbers, seed=seed, sets=sets
+        )
+        tasks[name] = Task(dataset, asked, supports)
+    return tasks
 
 
 def load_sentences(tasks: Mapping[str, Task], **prompts: str) -> dict[str, dict[str, list[str]]]:
-    """Sentences of each class, by task; a task whose classes have none is refused.
+    """Sentences of each class, by task; a task with a class without any is refused.
+
+    The class "other" needs none where the prompts have further classes.
 
     Args:
         tasks: Name to task.
@@ -117,38 +106,21 @@ def load_sentences(tasks: Mapping[str, Task], **prompts: str) -> dict[str, dict[
     """
     sentences = {name: load_prompts(text) for name, text in prompts.items()}
     for name, task in tasks.items():
-        require_sentences(sentences[name], task.items.classes)
+        prompts, classes = sentences[name], task.items.classes
+        rest = prompts.keys() - classes
+        missing = [c for c in classes if c not in prompts and not (c == REST and rest)]
+        if missing:
+            raise ParameterError(
+                "Classes without sentences",
+                expected=listing(classes),
+                found=f"no {listing(missing)}",
+                fix="add sentences of these classes to the prompts",
+            )
     return sentences
 
 
-def require_sentences(prompts: Mapping[str, list[str]], classes: Sequence[str]) -> None:
-    """Refuse prompts that leave a class without sentences, before any embedding.
-
-    Args:
-        prompts: Sentences of each class.
-        classes: The task's classes; "other" needs none where prompts have further classes.
-
-    Raises:
-        ParameterError: Naming all such classes.
-
-    >>> require_sentences({"brain": ["A brain."], "femur": ["A femur."]}, ["brain", "other"])
-    """
-    rest = [name for name in prompts if name not in classes]
-    missing = [name for name in classes if name not in prompts and not (name == REST and rest)]
-    if missing:
-        raise ParameterError(
-            "Classes without sentences",
-            expected=listing(classes),
-            found=f"no {listing(missing)}",
-            fix="add sentences of these classes to the prompts",
-        )
-
-
 def class_logits(
-    vectors: np.ndarray,
-    encode: Callable[[list[str]], np.ndarray],
-    prompts: Mapping[str, list[str]],
-    classes: Sequence[str],
+    vectors: np.ndarray, encode: Callable, prompts: Mapping[str, list[str]], classes: Sequence[str]
 ) -> np.ndarray:
     """Zero-shot logits over a task's classes.
 
@@ -221,58 +193,33 @@ def score_zero_shot(spoken: Logits, tasks: Mapping[str, Task]) -> ZeroShot:
     }
 
 
-def patients_needed(
-    logits: Logits, spoken: Logits, tasks: Mapping[str, Task]
-) -> dict[tuple[str, str], Crossing]:
+def patients_needed(logits: Logits, spoken: Logits, tasks: Mapping[str, Task]) -> Needed:
     """From how many training patients on probes beat zero-shot, by macro F1.
 
     Args:
         logits: Of the probes.
         spoken: As given by `zero_shot_logits`.
         tasks: Name to task.
-
-    Returns:
-        Task and model to the number of patients.
     """
-    return {
-        (name, model): first_ahead(
-            task.by_split(logits[model, reader, name]), spoken[model, "zero-shot", name], task
-        )
-        for name, task in tasks.items()
-        for model, reader in dict.fromkeys((model, reader) for model, reader, _ in logits)
-    }
+    needed = {}
+    for name, task in tasks.items():
+        labels, patients, _ = task.truth
+        for model, reader in [key[:2] for key in logits if key[2] == name]:
+            sized = task.by_split(logits[model, reader, name])
+            replicates = [resampled_f1(part, labels, patients) for part in sized.values()]
+            level = resampled_f1(spoken[model, "zero-shot", name], labels, patients)
+            needed[name, model] = crossing(list(sized), np.stack(replicates, axis=1), level)
+    return needed
 
 
-def first_ahead(logits: Mapping[int, np.ndarray], level: np.ndarray, task: Task) -> Crossing:
-    """From how many training patients on probes beat zero-shot in one task.
-
-    Args:
-        logits: Number of patients to logits of shape (H, N, C).
-        level: Zero-shot logits of the same items, shape (1, N, C).
-        task: Its tested items are the N.
-    """
-    labels, patients, _ = task.truth
-    replicates = [resampled_f1(part, labels, patients) for part in logits.values()]
-    ahead_of = resampled_f1(level, labels, patients)
-    return crossing(list(logits), np.stack(replicates, axis=1), ahead_of)
-
-
-def save_scores(
-    save: Callable,
-    curves: Curves,
-    zero_shot: ZeroShot = {},  # noqa: B006 (it is not changed)
-    *,
-    subject: str = "",
-    dataset: Dataset | None = None,
-) -> None:
+def save_scores(save: Callable, curves: Curves, zero_shot: ZeroShot, **where: object) -> None:
     """Save a row for each model: TASK_N/SCORE for N training patients, TASK_zero_shot/SCORE.
 
     Args:
         save: The session's function.
         curves: As given by `score_curves`.
         zero_shot: As given by `score_zero_shot`.
-        subject: What was measured, where that is not planes.
-        dataset: What was scored, where that is not the notebook's first data set.
+        **where: Its subject and data set, where these are not planes.
     """
     for model in dict.fromkeys(model for model, _ in curves):
         results = {}
@@ -280,4 +227,4 @@ def save_scores(
             for n, scores in curves[model, name].items():
                 results |= task_results(scores, f"{name}_{n}")
             results |= task_results(zero_shot.get((model, name), {}), f"{name}_zero_shot")
-        save(model, results, subject=subject, dataset=dataset)
+        save(model, results, **where)

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from fetalclip_nb.data.dataset import kind_of_images
-from fetalclip_nb.experiments.few_data.crossing import Crossing
-from fetalclip_nb.experiments.few_data.curves import Curves, Logits, ZeroShot
+from fetalclip_nb.experiments.few_data.curves import Curves, Logits, Needed, ZeroShot
 from fetalclip_nb.results import protocol
 from fetalclip_nb.results.formats import format_interval, with_interval
 from fetalclip_nb.stats.classification import as_table, predict
@@ -49,7 +48,7 @@ def _texts(points: Mapping[int, Mapping[str, RunScores]], kind: str) -> dict[str
     return {f"{n} patients": with_interval(found[kind].score) for n, found in points.items()}
 
 
-def needed_table(needed: Mapping[tuple[str, str], Crossing]) -> pd.DataFrame:
+def needed_table(needed: Needed) -> pd.DataFrame:
     """Training patients to beat zero-shot, one row a task and model."""
     texts = {(name.replace("_", " "), model): found.text for (name, model), found in needed.items()}
     return pd.Series(texts, name="training patients to beat zero-shot").to_frame()
@@ -82,7 +81,7 @@ def files(
 def facts(
     tasks: Mapping[str, Task],
     curves: Curves,
-    needed: Mapping[tuple[str, str], Crossing],
+    needed: Needed,
     settings: Mapping[str, int],
     model: str,
 ) -> dict[str, object]:
@@ -124,23 +123,13 @@ def head_facts(heads: Task | None, curves: Curves, unlike: str, model: str) -> d
     if heads is None:
         sentence, differs = "No heads were outlined in this run.", "no heads were given"
     else:
-        points = {n: found["dsc"] for n, found in curves[model, "head"].items()}
-        sentence = heads_sentence(points, kind_of_images(heads.dataset))
+        points = {n: found["dsc"].score for n, found in curves[model, "head"].items()}
+        least, most = min(points), max(points)
+        sentence = (
+            f"Heads, outlined by decoders on the same encoder: a pooled Dice coefficient of "
+            f"{with_interval(points[least])} % after {least} training "
+            f"{'patient' if least == 1 else 'patients'}, {with_interval(points[most])} % after "
+            f"{most}. The images of heads are {kind_of_images(heads.dataset)}."
+        )
         differs = unlike or "nothing"
     return {"heads_sentence": sentence, "heads_unlike_paper": differs}
-
-
-def heads_sentence(points: Mapping[int, RunScores], images_are: str) -> str:
-    """What the prose says of heads that were outlined after training on a few patients.
-
-    Args:
-        points: Number of training patients to the pooled DSC.
-        images_are: What the images of heads are.
-    """
-    least, most = min(points), max(points)
-    patients = "patient" if least == 1 else "patients"
-    return (
-        f"Heads, outlined by decoders on the same encoder: a pooled Dice coefficient of "
-        f"{with_interval(points[least].score)} % after {least} training {patients}, "
-        f"{with_interval(points[most].score)} % after {most}. The images of heads are {images_are}."
-    )

@@ -164,21 +164,13 @@ def probe_logits(
     """
     logits = {}
     for (model, name), encoded in features.items():
-        probes = fit_probes(
-            encoded, tasks[name], recipes[name], seed=seed, cache_dir=cache_dir, device=device
-        )
+        probes = fit_probes(encoded, tasks[name], recipes[name], seed, cache_dir, device)
         logits[model, PROBE, name] = probes.logits(encoded.plain[tasks[name].tested])
     return logits
 
 
 def fit_probes(
-    encoded: Encoded,
-    task: Task,
-    recipe: ProbeRecipe,
-    *,
-    seed: int,
-    cache_dir: Path,
-    device: str = "cpu",
+    encoded: Encoded, task: Task, recipe: ProbeRecipe, seed: int, cache_dir: Path, device: str
 ) -> LinearProbes:
     """Train the probes of all folds of a task's splits and of all runs as one batched problem.
 
@@ -254,16 +246,7 @@ def baseline_logits(tasks: Mapping[str, Task], *, cache_dir: Path, batch_size: i
 
 
 def fold_logits(fit: Callable, encoded: Encoded, task: Task) -> np.ndarray:
-    """Fit a rival on un-augmented features of each fold and score the tested items.
-
-    Args:
-        fit: `rivals.logistic_regression` or `nearest_neighbours`.
-        encoded: Features of the task's items.
-        task: Items with one split.
-
-    Returns:
-        Logits of shape (folds, number tested, C).
-    """
+    """Fit a rival on un-augmented features of each fold: logits of shape (folds, tested, C)."""
     items, logits = task.items, []
     for fold in task.split.folds:
         sides = (rows_of(items.table, side) for side in (fold.train, fold.validation))

@@ -4,7 +4,6 @@ Both learn from the images of the probes' training patients, but as they are: th
 augmented copies of them alone. Both have one setting, chosen on the validation rows.
 """
 
-from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -18,8 +17,10 @@ from sklearn.preprocessing import StandardScaler
 from fetalclip_nb.experiments.linear_probing.recipe import ProbeRows
 
 PENALTIES = tuple(10.0**power for power in range(2, -5, -1))
+"""Strengths to try, the strongest first: it is chosen among equals."""
 
 NEIGHBOURS = (1, 3, 5, 10, 20, 50)
+"""Numbers to try: the smallest of equals is chosen; more than there are rows count as all."""
 
 ABSENT = -1e4
 """Log-probability of a class without training row: nothing, but finite."""
@@ -91,12 +92,7 @@ class NeighbourProbe:
 
 
 def logistic_regression(
-    features: np.ndarray,
-    targets: np.ndarray,
-    data: ProbeRows,
-    n_classes: int,
-    *,
-    penalties: Sequence[float] = PENALTIES,
+    features: np.ndarray, targets: np.ndarray, data: ProbeRows, n_classes: int
 ) -> LogisticProbe:
     """Fit a softmax regression with the L2 penalty of the lowest validation loss.
 
@@ -109,13 +105,12 @@ def logistic_regression(
         targets: Classes from 0, integers of shape (N,).
         data: Rows to fit and rows to choose on; the seeds are not used.
         n_classes: C.
-        penalties: Strengths to try, each above 0; the strongest of equals is chosen.
     """
     labels, truth = targets[data.train], targets[data.validation]
     regression = LogisticRegression(warm_start=True, max_iter=1000)
     pipeline = make_pipeline(StandardScaler(), regression)
     losses, probes = {}, []
-    for penalty in sorted(penalties, reverse=True):
+    for penalty in PENALTIES:
         regression.set_params(C=1 / (penalty * len(labels)))
         pipeline.fit(features[data.train], labels)
         probe = LogisticProbe(penalty, losses, deepcopy(pipeline), n_classes)
@@ -126,12 +121,7 @@ def logistic_regression(
 
 
 def nearest_neighbours(
-    features: np.ndarray,
-    targets: np.ndarray,
-    data: ProbeRows,
-    n_classes: int,
-    *,
-    neighbours: Sequence[int] = NEIGHBOURS,
+    features: np.ndarray, targets: np.ndarray, data: ProbeRows, n_classes: int
 ) -> NeighbourProbe:
     """Let the nearest training rows vote, as many of them as give the best validation macro F1.
 
@@ -140,10 +130,8 @@ def nearest_neighbours(
         targets: Classes from 0, integers of shape (N,).
         data: Rows that vote and rows to choose on; the seeds are not used.
         n_classes: C.
-        neighbours: Numbers to try, from 1; larger ones than there are training rows count as
-            all of them, and the smallest of equals is chosen.
     """
-    tried = sorted({min(k, len(data.train)) for k in neighbours})
+    tried = sorted({min(k, len(data.train)) for k in NEIGHBOURS})
     index = NearestNeighbors(metric="cosine", algorithm="brute").fit(features[data.train])
     votes = np.eye(n_classes)[targets[data.train]]
     truth = targets[data.validation]

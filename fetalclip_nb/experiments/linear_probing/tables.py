@@ -13,7 +13,6 @@ from fetalclip_nb.results import protocol
 from fetalclip_nb.results.formats import format_interval, format_value, with_interval
 from fetalclip_nb.results.published import published_facts
 from fetalclip_nb.stats.classification import Predictions, as_table
-from fetalclip_nb.stats.scores import Score
 from fetalclip_nb.tasks.items import Task
 
 _TITLES = {
@@ -90,28 +89,19 @@ def facts(
         recipe: How probes were trained.
         model: The headline model.
     """
-    planes, chd = tasks["six_planes"], tasks.get("chd")
-    area = scores[model, PROBE, "chd"]["auroc"].score if chd else None
+    planes = tasks["six_planes"]
+    hearts = "No clips of hearts were given, so heart disease was not measured."
+    if "chd" in tasks:
+        area = scores[model, PROBE, "chd"]["auroc"].score
+        clips = f"{area.n:,} clips that are {kind_of_images(tasks['chd'].dataset)}"
+        found = f"{format_value(area)} ({format_interval(area)})"
+        hearts = f"The AUROC for heart disease is {found}, on {clips}."
     return {
         **published_facts("linear_probe"),
         **protocol.split_facts(planes.split),
-        "chd_sentence": chd_sentence(area, kind_of_images(chd.dataset) if chd else ""),
+        "chd_sentence": hearts,
         "probes": len(scores[model, PROBE, "six_planes"]["f1_macro"].values),
         "thumbnail": PIXELS.side,
         "unlike_paper": unlike_paper(tasks, recipe) or "nothing",
         "images_are": kind_of_images(planes.dataset),
     }
-
-
-def chd_sentence(auroc: Score | None, images_are: str) -> str:
-    """What the prose says of heart disease: its AUROC, or that it was not measured.
-
-    Args:
-        auroc: None where no clips were given.
-        images_are: What the prose calls the clips.
-    """
-    if auroc is None:
-        return "No clips of hearts were given, so heart disease was not measured."
-    clips = f"{auroc.n:,} clips that are {images_are}"
-    area = f"{format_value(auroc)} ({format_interval(auroc)})"
-    return f"The AUROC for heart disease is {area}, on {clips}."

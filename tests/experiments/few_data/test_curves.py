@@ -1,5 +1,6 @@
 """Few-data training by hand-made vectors, and runs that were cut short."""
 
+import json
 import re
 import subprocess
 import sys
@@ -16,9 +17,7 @@ from fetalclip_nb.experiments.few_data import tables
 from fetalclip_nb.experiments.few_data.crossing import crossing
 from fetalclip_nb.experiments.few_data.curves import (
     class_logits,
-    first_ahead,
     load_sentences,
-    require_sentences,
     support_sizes,
 )
 from fetalclip_nb.experiments.linear_probing import fit
@@ -100,24 +99,21 @@ def test_other_with_sentences_of_its_own_takes_no_others():
     assert np.array_equal(logits[:, 0], logits[:, 1])
 
 
-def test_sentences_are_read_task_by_task_and_checked():
-    table = table_of(["p"] * 2, ["abdomen", "femur"])
-    tasks = {"planes": task_of(image_items("planes", table, ("abdomen", "femur")), {})}
-    assert "femur" in load_sentences(tasks, planes="planes")["planes"]
-    with pytest.raises(ParameterError, match="Expected: abdomen, femur. Found: no abdomen, femur"):
-        load_sentences(tasks, planes="brain")
+def test_sentences_are_read_task_by_task_and_checked(tmp_path):
+    file = tmp_path / "prompts.json"
 
+    def loaded(prompts, *classes):
+        file.write_text(json.dumps(prompts))
+        items = image_items("letters", table_of(["p"] * len(classes), classes), classes)
+        return load_sentences({"letters": task_of(items, {})}, letters=file)["letters"]
 
-def test_classes_without_sentences_are_refused():
+    assert loaded(SENTENCES, "a", "b", "other") == SENTENCES
+    own = SENTENCES | {"other": ["third"]}
+    assert loaded(own, *"abcd", "other") == own
     with pytest.raises(ParameterError, match="Expected: a, e. Found: no e.*add sentences"):
-        require_sentences(SENTENCES, ["a", "e"])
+        loaded(SENTENCES, "a", "e")
     with pytest.raises(ParameterError, match="Found: no e, other"):
-        require_sentences(SENTENCES, [*"abcde", "other"])
-
-
-def test_other_needs_no_sentences_where_further_classes_have_some():
-    require_sentences(SENTENCES, ["a", "b", "other"])
-    require_sentences(SENTENCES | {"other": ["third"]}, [*"abcd", "other"])
+        loaded(SENTENCES, *"abcde", "other")
 
 
 # Sizes and curves
@@ -125,18 +121,6 @@ def test_other_needs_no_sentences_where_further_classes_have_some():
 
 def task_of(items, supports):
     return Task(Dataset("manifest", Path("somewhere"), items.table, False, "0"), items, supports)
-
-
-def test_heads_of_a_size_come_from_its_own_support_sets(tmp_path):
-    items, encoded, supports = small_task(0)
-    probes = few_probes(0, encoded, items, supports, tmp_path)
-    logits = probes.logits(encoded.plain)
-    cut = task_of(items, supports).by_split(logits)
-    assert np.array_equal(cut[2], logits[: 3 * RUNS])
-    assert np.array_equal(cut[4], logits[3 * RUNS :])
-    # What is trained beside them changes nothing.
-    first = few_probes(0, encoded, items, {2: supports[2]}, tmp_path)
-    assert cut[2] == pytest.approx(first.logits(encoded.plain), abs=1e-4)
 
 
 def test_curves_hold_every_score_at_every_size(tmp_path):
@@ -153,13 +137,10 @@ def test_curves_hold_every_score_at_every_size(tmp_path):
     assert found["f1_macro"].score == expected["f1_macro"].score
     zero = few_data.score_zero_shot(spoken, tasks)
     assert zero["clip", "letters"]["ece"].score == run_scores(logits[:1], *task.truth)["ece"].score
-    needed = few_data.patients_needed({("clip", "linear probe", "letters"): logits}, spoken, tasks)
-    sized = {2: logits[: 3 * RUNS], 4: logits[3 * RUNS :]}
-    assert needed == {("letters", "clip"): first_ahead(sized, logits[:1], task)}
     written = tables.files(curves, {("clip", "linear probe", "letters"): logits}, tasks, "clip")
     assert list(written) == ["runs", "predictions-letters"]
     assert set(written["runs"]["task"]) == {"letters_2", "letters_4"}
-    answers = ensemble(sized[4]).argmax(1)
+    answers = ensemble(logits[3 * RUNS :]).argmax(1)
     names = np.array(items.classes)[answers]
     assert written["predictions-letters"]["predicted"].tolist() == names.tolist()
 
@@ -178,13 +159,16 @@ def test_what_figures_tables_and_files_take_is_named_by_size_task_and_model():
     ]
     saved = {}
     few_data.save_scores(
-        lambda model, results, **where: saved.update({model: (results, where)}), curves, zero
+        lambda model, results, **where: saved.update({model: (results, where)}),
+        curves,
+        zero,
+        subject="s",
     )
     results, where = saved["x"]
     names = ["brain_2/f1_macro", "brain_2/ece", "brain_16/f1_macro", "brain_zero_shot/f1_macro"]
     assert list(results)[:4] == names and len(results) == 8
     assert results["brain_2/ece"] == {"patient": found(0.2).score}
-    assert where == {"subject": "", "dataset": None}
+    assert where == {"subject": "s"}
 
 
 def test_facts_are_of_the_headline_model_and_of_heads_if_there_are_any():
@@ -222,7 +206,7 @@ def test_patients_needed_are_read_off_between_the_sizes_around_zero_shot():
     n = 12
     data = table_of(np.repeat([f"t{i:02d}" for i in range(n)], 4), list("aabb") * n, "test")
     items = image_items("letters", data, ("a", "b"))
-    split = Split("own", tuple(sorted(set(items.table["patient"]))), (Fold((), ()),))
+    split = Split("own", tuple(sorted(set(items.table["patient"]))), (Fold((), ()),) * 2)
     right = items.targets
     chance = np.tile([0, 1, 0, 1], n)
     one_wrong = np.tile([0, 1, 1, 1], n)
@@ -232,21 +216,26 @@ def test_patients_needed_are_read_off_between_the_sizes_around_zero_shot():
 
     # Macro F1: 0.5 by chance; with one of four wrong 2/3 and 4/5.
     middle = (2 / 3 + 4 / 5) / 2
-    task = task_of(items, {2: split})
-    found = first_ahead(
-        {2: logits(chance, chance), 8: logits(chance, right), 32: logits(right, right)},
-        logits(one_wrong),
-        task,
-    )
+
+    def needed(level, *sized):
+        splits = dict(zip((2, 8, 32), [split] * len(sized), strict=False))
+        probes = {("m", "linear probe", "letters"): np.concatenate(sized)}
+        tasks = {"letters": task_of(items, splits)}
+        [(key, found)] = few_data.patients_needed(
+            probes, {("m", "zero-shot", "letters"): level}, tasks
+        ).items()
+        assert key == ("letters", "m")
+        return found
+
+    sized = (logits(chance, chance), logits(chance, right), logits(right, right))
+    found = needed(logits(one_wrong), *sized)
     # At 8 patients the mean of 0.5 and 1 is 0.75, above 0.7333; the way there starts at 0.5.
     exponent = 1 + (middle - 0.5) / 0.25 * 2
     assert found.median == pytest.approx(2**exponent)
     assert found.low == found.median == found.high
     assert found.sizes == (2, 32)
-    never = first_ahead({2: logits(chance)}, logits(right), task)
-    assert never.text == "more than 2"
-    always = first_ahead({2: logits(right)}, logits(chance), task)
-    assert always.text == "at most 2"
+    assert needed(logits(right), sized[0]).text == "more than 2"
+    assert needed(logits(chance), sized[2]).text == "at most 2"
 
 
 # Runs that are cut short
@@ -276,7 +265,7 @@ def few_probes(number, encoded, items, supports, cache_dir, epochs=3):
     rate = (0.01, 0.02)[number]
     recipe = ProbeRecipe(learning_rate=rate, batch_size=4, epochs=epochs, runs=RUNS)
     task = Task(None, items, supports)
-    return fit_probes(encoded, task, recipe, seed=0, cache_dir=cache_dir)
+    return fit_probes(encoded, task, recipe, 0, cache_dir, "cpu")
 
 
 def chapter(cache_dir):

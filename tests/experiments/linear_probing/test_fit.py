@@ -71,45 +71,6 @@ def test_probes_equal_a_plain_torch_loop(weight_decay, scale):
         assert probes.losses[probe] == pytest.approx(losses, abs=1e-5)
 
 
-def test_paper_recipe_at_full_width_equals_plain_torch():
-    features, targets = task(n=400, width=768, classes=6)
-    data = ProbeRows(np.arange(300), np.arange(300, 400), (42,))
-    recipe = ProbeRecipe(epochs=5)
-    probes = train_probes(Problem(features, targets, [data], 6, recipe))
-    weight, bias, epoch, _ = plain_torch(features, targets, data, 42, 6, recipe)
-    assert np.abs(probes.weight[0] - weight).max() < 1e-5
-    assert np.abs(probes.bias[0] - bias).max() < 1e-5
-    assert probes.epoch[0] == epoch
-
-
-def test_together_equals_one_by_one():
-    features, targets = task(n=400, width=96, classes=4)
-    rows = np.random.default_rng(2).permutation(400)
-    groups = [ProbeRows(rows[: 100 + 50 * i], rows[300:], (i, 9)) for i in range(4)]
-    recipe = ProbeRecipe(batch_size=16, epochs=10)
-    together = train_probes(Problem(features, targets, groups, 4, recipe))
-    logits = together.logits(features)
-    probe = 0
-    for data in groups:
-        for seed in data.seeds:
-            single = ProbeRows(data.train, data.validation, (seed,))
-            alone = train_probes(Problem(features, targets, [single], 4, recipe))
-            assert np.abs(together.weight[probe] - alone.weight[0]).max() < 1e-5
-            assert np.abs(together.bias[probe] - alone.bias[0]).max() < 1e-5
-            assert together.epoch[probe] == alone.epoch[0]
-            guesses = alone.logits(features)[0].argmax(1)
-            assert np.array_equal(logits[probe].argmax(1), guesses)
-            probe += 1
-
-
-def test_same_seed_gives_the_same_and_another_seed_another_probe():
-    features, targets = task()
-    data = ProbeRows(np.arange(100), np.arange(100, 180), (3, 3, 4))
-    weight = train_probes(Problem(features, targets, [data], 3, RECIPE)).weight
-    assert np.abs(weight[0] - weight[1]).max() < 1e-6
-    assert np.abs(weight[0] - weight[2]).max() > 1e-2
-
-
 def test_epoch_of_the_lowest_validation_loss_is_kept():
     # Validation labels are the opposite of the training labels: every step makes it worse.
     features = np.concatenate([np.ones((64, 1)), -np.ones((64, 1))]).astype(np.float32)
@@ -121,8 +82,6 @@ def test_epoch_of_the_lowest_validation_loss_is_kept():
     probes = train_probes(Problem(twice, against, [data], 2, recipe))
     assert (np.diff(probes.losses[0]) > 0).all()
     assert probes.epoch.tolist() == [1]
-    one = train_probes(Problem(twice, against, [data], 2, replace(recipe, epochs=1)))
-    assert np.array_equal(probes.weight, one.weight)
 
 
 def test_first_epoch_is_kept_on_ties():
@@ -241,22 +200,14 @@ def test_numbers_out_of_range_are_named_as_the_notebooks_do(name, shown, value, 
         ProbeRecipe(**{name: value}, learning_rate=0)
 
 
-def arrays(probes):
-    return [getattr(probes, name) for name in fit.LinearProbes.__dataclass_fields__]
-
-
-def equal(first, second):
-    return all(np.array_equal(a, b) for a, b in zip(arrays(first), arrays(second), strict=True))
-
-
-def test_cache_gives_back_what_was_trained(tmp_path, monkeypatch):
-    features, targets = task()
-    groups = uneven_groups()
-    problem = Problem(features, targets, groups, 3, RECIPE)
+def test_what_was_trained_is_read_again_unless_it_is_damaged(tmp_path, monkeypatch):
+    problem = Problem(*task(), uneven_groups(), 3, RECIPE)
     first = cached_probes(problem, cache_dir=tmp_path)
-    assert equal(first, train_probes(problem))
+    [path] = tmp_path.glob("probes/*.npz")
+    np.savez(path, other=np.zeros(3))
+    np.testing.assert_equal(vars(cached_probes(problem, cache_dir=tmp_path)), vars(first))
     monkeypatch.setattr(fit, "train_probes", lambda *_, **__: pytest.fail("trained"))
-    assert equal(first, cached_probes(problem, cache_dir=tmp_path))
+    np.testing.assert_equal(vars(cached_probes(problem, cache_dir=tmp_path)), vars(first))
 
 
 def test_whatever_changes_the_probes_changes_the_key():
@@ -267,6 +218,8 @@ def test_whatever_changes_the_probes_changes_the_key():
     relabelled = targets.copy()
     relabelled[0] = (targets[0] + 1) % 3
     swapped = [ProbeRows(groups[0].validation, groups[0].train, (5, 6)), *groups[1:]]
+    rows = np.append(groups[0].train, groups[0].validation)
+    shifted = [ProbeRows(rows[:36], rows[36:], (5, 6)), *groups[1:]]
     reseeded = [ProbeRows(groups[0].train, groups[0].validation, (6, 5)), *groups[1:]]
     whole = Problem(features, targets, groups, 3, RECIPE)
     changes = [
@@ -274,6 +227,7 @@ def test_whatever_changes_the_probes_changes_the_key():
         {"targets": relabelled},
         {"groups": groups[:2]},
         {"groups": swapped},
+        {"groups": shifted},
         {"groups": reseeded},
         {"n_classes": 4},
         *({"recipe": replace(RECIPE, **{n: 9})} for n in ("learning_rate", "weight_decay")),
@@ -282,30 +236,3 @@ def test_whatever_changes_the_probes_changes_the_key():
     keys = {problem_key(whole), *(problem_key(replace(whole, **change)) for change in changes)}
     assert len(keys) == 1 + len(changes)
     assert problem_key(replace(whole, features=features.copy(), groups=uneven_groups())) in keys
-
-
-def test_rows_of_one_group_cannot_pass_for_those_of_another():
-    features, targets = task()
-    rows = np.arange(60)
-    short = [ProbeRows(rows[:20], rows[20:60], (0,))]
-    long = [ProbeRows(rows[:30], rows[30:60], (0,))]
-    problems = [Problem(features, targets, groups, 3, RECIPE) for groups in (short, long)]
-    assert problem_key(problems[0]) != problem_key(problems[1])
-
-
-@pytest.mark.parametrize("damage", ["cut", "flipped", "foreign"])
-def test_damaged_file_is_trained_again(tmp_path, damage):
-    features, targets = task()
-    groups = uneven_groups()
-    first = cached_probes(Problem(features, targets, groups, 3, RECIPE), cache_dir=tmp_path)
-    path = next(tmp_path.glob("probes/*.npz"))
-    whole = bytearray(path.read_bytes())
-    if damage == "cut":
-        path.write_bytes(whole[: len(whole) // 2])
-    elif damage == "flipped":
-        whole[300] ^= 255
-        path.write_bytes(whole)
-    else:
-        np.savez(path, other=np.zeros(3))
-    again = cached_probes(Problem(features, targets, groups, 3, RECIPE), cache_dir=tmp_path)
-    assert equal(first, again)

@@ -18,7 +18,6 @@ from fetalclip_nb.experiments.linear_probing.probe import (
     baseline_logits,
     embed,
     fit_probes,
-    fold_logits,
     majority_logits,
     probe_logits,
     rival_logits,
@@ -108,14 +107,6 @@ def test_images_are_encoded_as_they_are_and_in_copies_unless_tested(tmp_path):
     assert np.isnan(few.copies[0, 0]).all() and np.isfinite(few.copies[0, 1]).all()
 
 
-def test_a_tasks_features_are_its_items_rows():
-    whole = dataset("ppqq", "abcb")
-    items = image_items("letters", whole.where(np.array([0, 1, 0, 1])), ("b",))
-    found = numbered(items, copies=2, images=4).of(items)
-    assert found.plain.tolist() == [[1, -1], [3, -1]]
-    assert found.copies.tolist() == [[[1, 0], [3, 0]], [[1, 1], [3, 1]]]
-
-
 @pytest.mark.parametrize("copies", [0, 2])
 def test_a_clips_features_are_its_frames_side_by_side(copies):
     data = dataset("ppqq", "aabb", clip=list("xxyy"), frame=list("1001"))
@@ -168,9 +159,8 @@ def test_probes_are_those_of_a_loop_over_folds_and_runs(copies, few_data, tmp_pa
     else:
         splits = [own_folds(items.table, seed=0, folds=3)]
     encoded = random_features(items, copies, unchanged=splits[0].test).of(items)
-    settings = {"recipe": RECIPE, "seed": 7}
-    together = fit_probes(encoded, task_of(items, splits), cache_dir=tmp_path, **settings)
-    alone = one_by_one(encoded, items, splits, **settings)
+    together = fit_probes(encoded, task_of(items, splits), RECIPE, 7, tmp_path, "cpu")
+    alone = one_by_one(encoded, items, splits, seed=7, recipe=RECIPE)
     assert len(together.weight) == len(alone) == (8 if few_data else 6)
     for number, one in enumerate(alone):
         assert together.weight[number] == pytest.approx(one.weight[0], abs=1e-5)
@@ -194,7 +184,7 @@ def test_no_test_item_is_ever_trained_or_validated_on(seed, copies, asked):
     supports = own_supports(items.table, [2, 5], seed=seed, sets=3)
     for splits in ([own_folds(items.table, seed=seed)], list(supports.values())):
         encoded = numbered(items, copies, images=60, unchanged=splits[0].test).of(items)
-        fit_probes(encoded, task_of(items, splits), RECIPE, seed=0, cache_dir=Path("none"))
+        fit_probes(encoded, task_of(items, splits), RECIPE, 0, Path("none"), "cpu")
         problem = asked.pop()
         features, targets, groups = problem.features, problem.targets, problem.groups
         assert (problem.n_classes, problem.recipe) == (3, RECIPE)
@@ -218,17 +208,6 @@ def test_no_test_item_is_ever_trained_or_validated_on(seed, copies, asked):
             assert targets[data.validation].tolist() == [label[row] for row in chosen[:, 0]]
 
 
-def test_no_two_probes_share_a_seed(asked):
-    items = random_items(seed=0)
-    seeds = []
-    for seed in (0, 1):
-        splits = own_supports(items.table, [2, 4], seed=0, sets=3).values()
-        encoded = numbered(items, 0, images=60).of(items)
-        fit_probes(encoded, task_of(items, splits), RECIPE, seed=seed, cache_dir=Path())
-        seeds += [number for data in asked.pop().groups for number in data.seeds]
-    assert len(set(seeds)) == len(seeds) == 2 * 6 * 2
-
-
 def test_a_probes_seed_is_made_of_seed_patients_and_run_alone():
     found = {fit_seed(s, p, run) for s in (0, 1) for p in ("pq", "pr", "p") for run in (0, 1)}
     assert len(found) == 12
@@ -237,16 +216,18 @@ def test_a_probes_seed_is_made_of_seed_patients_and_run_alone():
     assert fit_seed(0, ("ab", "c"), 0) != fit_seed(0, ("a", "bc"), 0)
 
 
-def test_sizes_and_sets_that_are_left_out_change_no_other_probe(asked):
+def test_no_two_probes_share_a_seed_and_what_is_left_out_changes_no_other(asked):
     items = random_items(seed=0)
     supports = own_supports(items.table, [2, 4, 5], seed=0, sets=3)
     encoded = numbered(items, 0, images=60).of(items)
 
-    def seeds(splits):
-        fit_probes(encoded, task_of(items, splits), RECIPE, seed=0, cache_dir=Path())
+    def seeds(splits, seed=0):
+        fit_probes(encoded, task_of(items, splits), RECIPE, seed, Path(), "cpu")
         return [data.seeds for data in asked.pop().groups]
 
-    every = seeds(list(supports.values()))
+    every = seeds(supports.values())
+    drawn = np.concatenate([every, seeds(supports.values(), seed=1)])
+    assert len(np.unique(drawn)) == drawn.size == 2 * 9 * 2
     assert seeds([supports[5], supports[4]]) == every[6:] + every[3:6]
     assert seeds([replace(supports[4], folds=supports[4].folds[1:])]) == every[4:6]
 
@@ -256,29 +237,8 @@ def test_items_without_augmented_copies_are_refused_in_training(tmp_path):
     split = own_folds(items.table, seed=0)
     encoded = random_features(items, 2, unchanged=[*split.test, split.folds[0].train[0]])
     with pytest.raises(ShapeError, match="Features are not finite"):
-        fit_probes(encoded.of(items), task_of(items, [split]), RECIPE, seed=0, cache_dir=tmp_path)
+        fit_probes(encoded.of(items), task_of(items, [split]), RECIPE, 0, tmp_path, "cpu")
     assert not list(tmp_path.rglob("*.npz"))
-
-
-def test_clips_of_test_patients_are_not_trained_on(asked):
-    patients = np.repeat([f"p{i}" for i in range(10)], 4)
-    names = [f"{patient}-{i // 2 % 2}" for i, patient in enumerate(patients)]
-    data = dataset(patients, np.tile(["a", "a", "b", "b"], 10), clip=names, frame=list("10" * 20))
-    items = clip_items("clips", data, ("a", "b"), frames=2)
-    split = own_folds(items.table, seed=0, folds=4)
-    features = np.stack([np.arange(40), np.arange(40)], 1).astype(np.float32)
-    copies = np.where(np.isin(patients, split.test)[:, None], np.nan, 100 + features)
-    encoded = Encoded(features, copies[None].astype(np.float32)).of(items)
-    fit_probes(encoded, task_of(items, [split]), RECIPE, seed=0, cache_dir=Path())
-    problem = asked.pop()
-    features, targets = problem.features, problem.targets
-    for fold, data in zip(split.folds, problem.groups, strict=True):
-        # A clip is its second row, then its first: they are numbered backwards.
-        frames = features[data.train][:, [2, 0]] - 100
-        assert (frames[:, 1] - frames[:, 0] == 1).all()
-        assert set(patients[frames[:, 0].astype(int)]) == set(fold.train)
-        assert targets[data.train].tolist() == (frames[:, 0] // 2 % 2).tolist()
-        assert set(patients[features[data.validation][:, 0].astype(int)]) == set(fold.validation)
 
 
 # Probe and rivals
@@ -289,10 +249,9 @@ def test_logits_of_probes_rivals_and_baselines_are_of_the_tested_items(tmp_path)
     split = own_folds(items.table, seed=1, folds=3)
     encoded = random_features(items, 2, unchanged=split.test).of(items)
     tasks, features = {"letters": task_of(items, [split])}, {("clip", "letters"): encoded}
-    settings = {"seed": 0, "cache_dir": tmp_path}
     tested = np.flatnonzero(items.table["patient"].isin(split.test))
-    probes = fit_probes(encoded, tasks["letters"], RECIPE, **settings)
-    logits = probe_logits(features, tasks, {"letters": RECIPE}, **settings)
+    probes = fit_probes(encoded, tasks["letters"], RECIPE, 0, tmp_path, "cpu")
+    logits = probe_logits(features, tasks, {"letters": RECIPE}, seed=0, cache_dir=tmp_path)
     assert list(logits) == [("clip", "linear probe", "letters")]
     expected = probes.logits(encoded.plain)[:, tested]
     assert logits["clip", "linear probe", "letters"] == pytest.approx(expected, abs=1e-5)
@@ -323,32 +282,6 @@ def test_baselines_need_no_encoder(tmp_path):
     pixels, majority = logits.values()
     assert pixels.shape == majority.shape == (2, task.tested.sum(), 2)
     assert np.array_equal(majority, majority_logits(task))
-
-
-def test_rivals_see_un_augmented_items_of_their_fold_alone():
-    items = random_items(seed=4)
-    split = own_folds(items.table, seed=0, folds=4)
-    encoded = numbered(items, 2, images=60).of(items)
-    owner = dict(zip(items.rows, items.table["patient"], strict=True))
-    seen = []
-
-    class Fitted:
-        def logits(self, features):
-            assert {owner[row] for row in features[:, 0]} <= set(split.test)
-            return features
-
-    def fit(features, targets, data, n_classes):
-        assert (features[:, 1] == -1).all() and n_classes == 3
-        assert targets.tolist() == items.targets.tolist()
-        sides = (data.train, data.validation)
-        seen.append([{owner[row] for row in features[side, 0]} for side in sides])
-        return Fitted()
-
-    logits = fold_logits(fit, encoded, task_of(items, [split]))
-    tested = items.rows[items.table["patient"].isin(split.test)]
-    assert logits[:, :, 0].tolist() == [tested.tolist()] * 4
-    for fold, (train, validation) in zip(split.folds, seen, strict=True):
-        assert (train, validation) == (set(fold.train), set(fold.validation))
 
 
 def test_majority_is_the_logarithm_of_class_shares():
