@@ -30,11 +30,6 @@ from helpers import write_image
 
 
 @pytest.fixture(scope="session")
-def released(shared_data):
-    return shared_data / "fetalclip"
-
-
-@pytest.fixture(scope="session")
 def official_patients(released):
     """Patients of the official six-plane split, read without the code that is tested."""
     folder = released / "probing" / "classification_six_fetal_planes"
@@ -179,17 +174,6 @@ def test_both_test_sets_of_the_official_head_split_have_the_same_folds(head_pati
         official_head(task, data, released)
 
 
-def test_a_part_of_hc18_or_other_heads_take_own_folds(head_patients, released):
-    test, rest = head_patients
-    for patients, changes in (
-        (test[:-1] + rest, {}),
-        (test + rest, {"synthetic": True}),
-        (test + rest, {"name": "manifest"}),
-    ):
-        data, task = heads_of(sorted({*patients}), **changes)
-        assert choose_folds("auto", task, data, released, seed=0).source == "own"
-
-
 def test_real_part_of_hc18_takes_own_folds(shared_data, released):
     task = head_task(read_hc18(shared_data / "hc18"))
     split = choose_folds("auto", task.items, task.dataset, released, seed=0)
@@ -325,14 +309,6 @@ def test_usable_manifest_is_split_by_patient(tmp_path):
     assert set(tested["label"]) == set(CHD_CLASSES)
     seen = {p for fold in split.folds for p in fold.train + fold.validation}
     assert seen == set(task.table["patient"]) - set(tested["patient"])
-
-
-def test_given_sides_of_a_manifest_are_kept(tmp_path):
-    sides = ["train"] * 6 + ["validation"] * 4 + ["test"] * 4
-    rows = [(label, name, side) for (label, name, _), side in zip(evenly(14), sides, strict=True)]
-    _, split = hearts_of(write_manifest(tmp_path, rows))
-    assert [len(side) for side in vars(split.folds[0]).values()] == [6, 4]
-    assert (len(split.folds), len(split.test)) == (1, 4)
 
 
 def refusal(root):

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 
 from fetalclip_nb.data.dataset import Dataset
-from fetalclip_nb.data.manifest import read_manifest
 from fetalclip_nb.errors import DataError, ParameterError
 from fetalclip_nb.phantoms import chd
 from fetalclip_nb.tasks.items import (
@@ -22,7 +21,6 @@ from fetalclip_nb.tasks.items import (
     require_enough_rows,
 )
 from fetalclip_nb.tasks.splits import Fold, Split
-from helpers import write_image
 
 
 def dataset(rows, columns=("clip", "frame", "patient", "label", "split")):
@@ -90,17 +88,6 @@ def test_without_clip_names_each_image_is_a_clip():
     assert items.targets.tolist() == [0, 1, 0]
     with pytest.raises(DataError, match=r"fewer than 2 frames: i0 \(1\).*column clip"):
         gather_clips(images("x", "p"), frames=2)
-
-
-def test_manifest_of_clips_is_read_and_gathered(tmp_path):
-    lines = ["image,label,patient,split,clip,frame"]
-    for number in (1, 0):
-        write_image(tmp_path / f"{number}.png", seed=number)
-        lines.append(f"{number}.png,defect,7,test,heart,{number}")
-    (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
-    clips = gather_clips(read_manifest(tmp_path), frames=2)
-    assert clips.frames.tolist() == [[1, 0]]
-    assert clips.table.values.tolist() == [["heart", "7", "defect", "test"]]
 
 
 @pytest.mark.parametrize("seed", range(3))

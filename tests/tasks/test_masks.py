@@ -11,7 +11,7 @@ from PIL import Image
 
 from fetalclip_nb.data.hc18 import read_hc18
 from fetalclip_nb.errors import DataError
-from fetalclip_nb.tasks.choice import choose_folds, choose_supports
+from fetalclip_nb.tasks.choice import choose_folds
 from fetalclip_nb.tasks.masks import STRUCTURES, head_task, ordered, structure_task
 from helpers import write_heads, write_image
 
@@ -155,15 +155,6 @@ def test_items_are_split_by_patient_and_keep_what_is_known(tmp_path):
     assert table["pixel_mm"].tolist() == [0.2] * 10 and set(table["machine"]) == {"A"}
     split = choose_folds("auto", task.items, task.dataset, None, seed=0)
     assert (split.test, len(split.folds)) == (("p7", "p8", "p9"), 1)
-
-
-def test_heads_without_split_get_folds_and_support_sets(tmp_path):
-    task = head_task(read_hc18(write_outlined(tmp_path, n=30)))
-    split = choose_folds("auto", task.items, task.dataset, None, seed=0)
-    assert len(split.folds) == 5
-    assert {"hc_mm", "pixel_mm"} <= set(task.items.table)
-    supports = choose_supports("auto", task.items, task.dataset, None, sizes=[1, 4], seed=0)
-    assert [len(fold.train) for fold in supports[4].folds] == [4] * 5
 
 
 def ring(path):
