@@ -4,11 +4,6 @@ import pytest
 from fetalclip_nb import growth
 
 
-def test_there_are_175_ages_from_14w0d_to_38w6d():
-    assert len(growth.AGES_DAYS) == 175
-    assert (growth.AGES_DAYS[0], growth.AGES_DAYS[-1]) == (98, 272)
-
-
 def test_median_at_20_weeks_by_hand():
     exponent = 2.09924879247164 + 20 * 0.253373656106037
     exponent += 400 * -0.00605647816678282 + 8000 * 5.14256072059917e-5

@@ -131,14 +131,17 @@ def test_maps_are_those_of_the_predicted_classes(model, files, monkeypatch):
     assert len(figure.axes) == 9 and "where: " in figure.axes[1].get_title()
 
 
-def test_a_dollar_in_names_and_sentences_begins_no_formula(model, tmp_path):
-    path = tmp_path / r"$\a$.png"
+def test_a_dollar_in_names_and_sentences_begins_no_formula_and_long_names_are_cut(model, tmp_path):
+    path, long = tmp_path / r"$\a$.png", tmp_path / f"{'long' * 20}.png"
     write_image(path)
+    write_image(long)
     prompts = {r"$\b$": ["a head"], r"$\c$": ["a femur"]}
-    figure = picture(model, predict(model, [path], prompts))
+    figure = picture(model, predict(model, [path, long], prompts))
     figure.canvas.draw()
     assert figure.axes[0].get_title() == path.name
     assert [text.get_text() for text in figure.axes[2].get_yticklabels()] == list(prompts)
+    title = figure.axes[3].get_title()
+    assert title.startswith("longlong") and title.endswith("…") and len(title) < 40
 
 
 def test_every_map_is_described_by_its_name():
@@ -167,13 +170,6 @@ def test_a_pictured_image_is_decoded_once_and_a_sentence_encoded_once(
     run(*files, "--prompt", "a head", "--prompt", "a femur", "--picture", tmp_path / "p.png")
     assert sorted(decoded) == files and encoded == ["a head", "a femur"]
     assert "first" not in capsys.readouterr().err
-
-
-def test_long_names_are_cut(model, tmp_path):
-    path = tmp_path / f"{'long' * 20}.png"
-    write_image(path)
-    title = picture(model, predict(model, [path], PROMPTS), method="none").axes[0].get_title()
-    assert title.startswith("longlong") and title.endswith("…") and len(title) < 40
 
 
 def test_the_command_asks_for_the_fast_map_unless_told_otherwise(run, files, tmp_path, monkeypatch):

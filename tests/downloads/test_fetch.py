@@ -115,10 +115,16 @@ def remote(path, content=CONTENT, **changes):
 
 
 @pytest.fixture
-def thing(server, monkeypatch, tmp_path):
+def register(monkeypatch):
+    """Registers these files as "thing"."""
+    return lambda *files: monkeypatch.setitem(registry(), "thing", entry_of("thing", files))
+
+
+@pytest.fixture
+def thing(server, register, tmp_path):
     """A registered file of 300,000 bytes that the server has."""
     server.content["/files/thing.bin"] = CONTENT
-    monkeypatch.setitem(registry(), "thing", entry_of("thing", [remote("thing.bin")]))
+    register(remote("thing.bin"))
     return tmp_path / "models" / "thing.bin"
 
 
@@ -174,13 +180,12 @@ def test_finished_part_needs_no_request(server, thing):
     assert server.requests == []
 
 
-def test_part_of_an_unhashed_or_longer_file_is_not_trusted(server, thing, monkeypatch):
+def test_part_of_an_unhashed_or_longer_file_is_not_trusted(server, thing, register):
     thing.parent.mkdir()
     thing.with_name("thing.bin.part").write_bytes(CONTENT + b"more")
     assert get(server, thing).read_bytes() == CONTENT
     thing.unlink()
-    unhashed = remote("thing.bin", bytes=None, hash="", hash_source="")
-    monkeypatch.setitem(registry(), "thing", entry_of("thing", [unhashed]))
+    register(remote("thing.bin", bytes=None, hash="", hash_source=""))
     thing.with_name("thing.bin.part").write_bytes(b"stale")
     assert get(server, thing).read_bytes() == CONTENT
     assert [asked for _, asked in server.requests] == ["", ""]
@@ -237,18 +242,17 @@ def test_wrong_hash_names_both_and_can_be_overridden(server, thing):
         ({"hash": "", "hash_source": ""}, 299_999, "Expected: 300000 bytes.*Found: 299999 bytes"),
     ],
 )
-def test_wrong_size_is_named(server, thing, monkeypatch, changes, sent, message):
+def test_wrong_size_is_named(server, thing, register, changes, sent, message):
     """Facts of a third party are called so, and size counts where no hash is known."""
-    monkeypatch.setitem(registry(), "thing", entry_of("thing", [remote("thing.bin", **changes)]))
+    register(remote("thing.bin", **changes))
     server.content["/files/thing.bin"] = CONTENT[:sent]
     with pytest.raises(DownloadError, match=message):
         get(server, thing)
     assert visible(thing.parent) == ["thing.bin.rejected"]
 
 
-def test_file_of_known_hash_and_unknown_size(server, thing, monkeypatch):
-    unsized = replace(remote("thing.bin"), bytes=None)
-    monkeypatch.setitem(registry(), "thing", entry_of("thing", [unsized]))
+def test_file_of_known_hash_and_unknown_size(server, thing, register):
+    register(remote("thing.bin", bytes=None))
     server.cut_at = 200_000
     # What came cannot be told from a whole file without its size: it starts anew, and says so.
     with pytest.raises(DownloadError, match=r"broke off.*What to do: run it again\.$"):
@@ -328,9 +332,8 @@ def test_other_files_are_no_pointers(tmp_path):
         require_not_lfs_pointer(tmp_path / name)
 
 
-def test_file_without_registered_hash_tells_its_own(server, thing, monkeypatch, caplog):
-    unhashed = remote("thing.bin", bytes=None, hash="", hash_source="")
-    monkeypatch.setitem(registry(), "thing", entry_of("thing", [unhashed]))
+def test_file_without_registered_hash_tells_its_own(server, thing, register, caplog):
+    register(remote("thing.bin", bytes=None, hash="", hash_source=""))
     with caplog.at_level(logging.INFO, __name__):
         get(server, thing)
     assert file_hash(thing) in caplog.text
@@ -343,10 +346,9 @@ def test_several_callers_make_one_request(server, thing):
     assert len(server.requests) == 1
 
 
-def test_entry_of_several_files_returns_the_folder(server, thing, monkeypatch):
+def test_entry_of_several_files_returns_the_folder(server, thing, register):
     server.content["/files/sub/b.json"] = b"{}"
-    files = [remote("thing.bin"), remote("sub/b.json", b"{}")]
-    monkeypatch.setitem(registry(), "thing", entry_of("thing", files))
+    register(remote("thing.bin"), remote("sub/b.json", b"{}"))
     assert get(server, thing) == thing.parent
     assert (thing.parent / "sub" / "b.json").read_bytes() == b"{}"
 
@@ -482,8 +484,3 @@ def test_registry_entry_is_complete(entry):
         algorithm, _, value = file.hash.partition(":")
         assert len(value) == digits[algorithm]
         assert file.hash_source in ({"measured", "third party"} if file.hash else {""})
-
-
-def test_downloads_import_nothing_heavy():
-    code = "import sys, fetalclip_nb.downloads.fetch as d; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
@@ -73,14 +72,3 @@ def test_weights_are_shared_and_hooks_are_not(tmp_path):
     tower(torch.zeros(16, 3, 32, 32))
     assert not called
     assert type(model.network.visual.transformer.resblocks[-1]) is not ClassTokenBlock
-
-
-def test_pointwise_linear_is_a_linear_layer():
-    layer = torch.nn.Linear(6, 5)
-    tokens = torch.randn(16, 7, 6)
-    with torch.inference_mode():
-        found = PointwiseLinear(layer.weight, layer.bias)(tokens)
-        np.testing.assert_allclose(found, layer(tokens), atol=1e-5)
-        # A part of a larger array, such as every other token.
-        found = PointwiseLinear(layer.weight, None)(tokens[:, ::2])
-        np.testing.assert_allclose(found, tokens[:, ::2] @ layer.weight.T, atol=1e-5)

@@ -53,10 +53,6 @@ def test_imports_are_followed_through_functions_and_packages(package):
     assert found == expected | {"errors.py"}
 
 
-def test_a_module_without_imports_depends_on_itself(package):
-    assert names(module_files(["fetalclip_nb.d"], package), package) == {"__init__.py", "d.py"}
-
-
 @pytest.mark.parametrize(
     ("code", "rooms"),
     [

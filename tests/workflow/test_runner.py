@@ -34,7 +34,8 @@ def test_run_injects_profile_values_and_keeps_machine_out(tiny, monkeypatch):
     cells = ("import os", "print(profile, models, count, os.getcwd() == os.environ['HERE'])")
     cells += ("print(os.environ['TQDM_DISABLE'], 'MPLBACKEND' in os.environ)",)
     cells += ("print(os.environ['IPYTHONDIR'])",)
-    project(tiny, {"one": {"count": 7}}, one=notebook(*cells))
+    values = {"count": 7, "rate": 1, "quick": True, "device": "cuda", "models": "a, b"}
+    project(tiny, {"one": values}, one=notebook(*cells))
     monkeypatch.setenv("HERE", str(tiny))
     execute, asked = runner.papermill.execute_notebook, {}
     monkeypatch.setattr(
@@ -44,10 +45,13 @@ def test_run_injects_profile_values_and_keeps_machine_out(tiny, monkeypatch):
     assert asked["iopub_timeout"] == 600
     executed = tiny / "build/demo/notebooks/one.ipynb"
     assert (outcome.notebook, outcome.status, outcome.error) == ("one", "done", "")
-    assert outputs(executed).startswith("demo phantomclip 7 True\n1 True\n")
+    assert outputs(executed).startswith("demo a, b 7 True\n1 True\n")
     assert str(Path.home()) not in outputs(executed).splitlines()[-1]
     assert "TQDM_DISABLE" not in os.environ
     assert not list((executed.parent / "failed").iterdir())
+    content = json.loads(executed.read_text())
+    nbformat.validate(content)
+    assert len(content["metadata"]["fetalclip_nb"]["fingerprint"]) == 16
 
 
 def test_unknown_parameter_is_refused_before_any_kernel_starts(tiny, monkeypatch):
@@ -81,21 +85,10 @@ def test_wrong_values_are_refused_by_name(tiny, values, message):
     assert message in str(error.value)
 
 
-def test_right_values_pass(tiny):
-    project(tiny, one=notebook("1"))
-    values = {"count": 3, "rate": 1, "quick": True, "device": "cuda", "models": "a, b"}
-    declared = parameters.declared_parameters(tiny / "notebooks/one.ipynb")
-    parameters.check_parameters("one", declared, values)
-
-
-def test_notebook_without_parameters_cell_is_refused(tiny):
-    project(tiny, one=notebook("1", parameters=""))
+def test_notebooks_without_parameters_or_of_another_name_are_refused(tiny):
+    project(tiny, zero_shot=notebook("1", parameters=""))
     with pytest.raises(ParameterError, match="declares no parameters"):
         runner.run_profile(load_profile("demo"))
-
-
-def test_unknown_notebook_names_the_closest(tiny):
-    project(tiny, zero_shot=notebook("1"))
     with pytest.raises(NotebookError, match=r"did you mean zero_shot"):
         runner.run_profile(load_profile("demo"), ["zero_shoot"])
 
@@ -192,11 +185,3 @@ def test_parameter_text_reaches_no_shell(tiny):
     assert runner.run_profile(load_profile("demo"))[0].status == "done"
     assert outputs(tiny / "build/demo/notebooks/one.ipynb") == evil + "\n"
     assert not (tiny / "owned").exists()
-
-
-def test_executed_copy_is_a_valid_notebook_with_its_mark(tiny):
-    project(tiny, one=notebook("print(1)"))
-    runner.run_profile(load_profile("demo"))
-    content = json.loads((tiny / "build/demo/notebooks/one.ipynb").read_text())
-    nbformat.validate(content)
-    assert len(content["metadata"]["fetalclip_nb"]["fingerprint"]) == 16

@@ -9,17 +9,8 @@ from fetalclip_nb.stats.scores import Score
 from fetalclip_nb.workflow import session
 from helpers import write_heads
 
-ANNOTATIONS = {
-    "profile": str,
-    "data_root": str,
-    "models": str,
-    "results_dir": str,
-    "cache_dir": str,
-    "device": str,
-    "precision": str,
-    "seed": int,
-    "rate": float,
-}
+TEXTS = ("profile", "data_root", "models", "results_dir", "cache_dir", "device", "precision")
+ANNOTATIONS = {**dict.fromkeys(TEXTS, str), "seed": int, "rate": float}
 
 
 def namespace(tmp_path, **changes):
@@ -75,41 +66,47 @@ def test_models_may_be_called_like_baselines_side_files_and_other_rows(tmp_path)
     assert session.start("02", namespace(tmp_path, models=models)).model_names == [*names]
 
 
-def test_all_texts_are_one_output_of_the_last_cell(tmp_path, monkeypatch):
-    """Hundreds of messages at once outlast papermill's patience on a busy machine."""
+SCORES = {"vpr": {"patient": Score(0.5, 0.4, 0.6, 0.5, 6, 4)}}
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts a run on a few heads."""
     write_heads(tmp_path / "heads")
-    run = session.start("02", namespace(tmp_path))
-    run.save("m", {"vpr": {"patient": Score(0.5, 0.4, 0.6, 0.5, 6, 4)}})
+    return lambda: session.start("02", namespace(tmp_path))
+
+
+def test_all_texts_are_one_output_of_the_last_cell(start, monkeypatch):
+    """Hundreds of messages at once outlast papermill's patience on a busy machine."""
+    run = start()
+    run.save("m", SCORES)
     outputs = []
     monkeypatch.setattr("IPython.display.display", lambda data, raw: outputs.append(data))
     run.finish({"images": 6})
     assert outputs == [{RECORD: result_files.render_glue(run.folder), "text/plain": ""}]
 
 
-def test_a_run_leaves_the_last_whole_results_alone_until_it_finishes(tmp_path):
-    write_heads(tmp_path / "heads")
-    one = Score(0.5, 0.4, 0.6, 0.5, 6, 4)
+def test_a_run_leaves_the_last_whole_results_alone_until_it_finishes(start, tmp_path):
+    folder = tmp_path / "results" / "02"
     for value in ("first", "second"):
-        run = session.start("02", namespace(tmp_path))
+        run = start()
         run.dataset("hc18")
-        run.save(value, {"vpr": {"patient": one}})
+        run.save(value, SCORES)
         if value == "first":
             run.finish({"images": 6})
-    assert list(result_files.load_results(tmp_path / "results" / "02")) == ["first"]
+    assert list(result_files.load_results(folder)) == ["first"]
     run.finish({"images": 6})
-    saved = result_files.load_results(tmp_path / "results" / "02")
-    assert list(saved) == ["second"]
-    assert not list((tmp_path / "results").glob("*.partial"))
-    glued = json.loads((tmp_path / "results" / "02" / "glue.json").read_text())
-    assert glued == result_files.render_glue(tmp_path / "results" / "02")
+    assert list(result_files.load_results(folder)) == ["second"]
+    assert not list(folder.parent.glob("*.partial"))
+    glued = json.loads((folder / "glue.json").read_text())
+    assert glued == result_files.render_glue(folder)
 
 
-def test_results_state_device_precision_model_and_data(tmp_path):
-    write_heads(tmp_path / "heads")
-    run = session.start("02", namespace(tmp_path))
+def test_results_state_device_precision_model_and_data(start):
+    run = start()
     data = run.dataset("hc18")
     model = next(run.load_models())
-    run.save(model.name, {"vpr": {"patient": Score(0.5, 0.4, 0.6, 0.5, 6, 4)}})
+    run.save(model.name, SCORES)
     row = run.results()[model.name]
     assert row.provenance["model"]["fingerprint"] == model.fingerprint
     assert row.provenance["dataset_fingerprint"] == data.fingerprint
