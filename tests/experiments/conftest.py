@@ -5,6 +5,16 @@ import pytest
 from helpers import write_config
 
 
+@pytest.fixture(autouse=True)
+def closed():
+    """No figure opens a window or outlives its test."""
+    import matplotlib.pyplot as plt
+
+    plt.switch_backend("Agg")
+    yield
+    plt.close("all")
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory):
     """An untrained CLIP of 32 pixels."""

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 TINY_CONFIG = {
@@ -98,3 +99,23 @@ def write_config(path: Path, **changes: object) -> Path:
     """A tiny model's config."""
     path.write_text(json.dumps({**TINY_CONFIG, **changes}))
     return path
+
+
+def images_of(patients, labels, kind="manifest", root="somewhere", split="", **columns):
+    """A data set of phantoms with a row a patient and label; there are no files."""
+    from fetalclip_nb.data.dataset import Dataset
+
+    table = pd.DataFrame({"patient": list(patients), "label": list(labels), "split": split})
+    table.insert(0, "id", [f"i{number}" for number in range(len(table))])
+    return Dataset(kind, Path(root), table.assign(**columns), True, "0")
+
+
+def line_of(axis, label: str):
+    """The line of an axis that has this label."""
+    (found,) = [each for each in axis.lines if each.get_label() == label]
+    return found
+
+
+def legend_of(axis) -> list[str]:
+    """What the legend of an axis says."""
+    return [text.get_text() for text in axis.get_legend().get_texts()]

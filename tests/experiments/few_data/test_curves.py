@@ -29,6 +29,7 @@ from fetalclip_nb.stats.scores import RunScores, Score
 from fetalclip_nb.tasks.items import Task, image_items
 from fetalclip_nb.tasks.own_splits import own_supports
 from fetalclip_nb.tasks.splits import Fold, Split
+from helpers import images_of
 
 SENTENCES = {"a": ["first", "second"], "b": ["third"], "c": ["fourth"], "d": ["fifth"]}
 VECTORS = {
@@ -104,7 +105,7 @@ def test_sentences_are_read_task_by_task_and_checked(tmp_path):
 
     def loaded(prompts, *classes):
         file.write_text(json.dumps(prompts))
-        items = image_items("letters", table_of(["p"] * len(classes), classes), classes)
+        items = image_items("letters", images_of(["p"] * len(classes), classes), classes)
         return load_sentences({"letters": task_of(items, {})}, letters=file)["letters"]
 
     assert loaded(SENTENCES, "a", "b", "other") == SENTENCES
@@ -204,7 +205,7 @@ def test_patients_needed_are_read_off_between_the_sizes_around_zero_shot():
     # Every patient has one image of each class and every probe errs on the same images of all
     # patients: each resample gives the same score, so that the crossing is known by hand.
     n = 12
-    data = table_of(np.repeat([f"t{i:02d}" for i in range(n)], 4), list("aabb") * n, "test")
+    data = images_of(np.repeat([f"t{i:02d}" for i in range(n)], 4), list("aabb") * n)
     items = image_items("letters", data, ("a", "b"))
     split = Split("own", tuple(sorted(set(items.table["patient"]))), (Fold((), ()),) * 2)
     right = items.targets
@@ -244,16 +245,10 @@ RUNS, SIZES = 2, (2, 4)
 MODELS, TASKS = ("clip", "other"), (0, 1)
 
 
-def table_of(patients, labels, split=""):
-    table = pd.DataFrame({"patient": patients, "label": labels, "split": split})
-    table.insert(0, "id", [f"i{number}" for number in range(len(table))])
-    return Dataset("manifest", Path("somewhere"), table, False, "0")
-
-
 def small_task(number, model=0):
     """Items of 20 patients, features with two copies, support sets; always the same ones."""
     rng = np.random.default_rng(number)
-    data = table_of([f"p{i % 20:02d}" for i in range(80)], rng.choice(list("abc"), size=80))
+    data = images_of([f"p{i % 20:02d}" for i in range(80)], rng.choice(list("abc"), size=80))
     items = image_items(f"task{number}", data, ("a", "b", "c"))
     features = np.random.default_rng([number, model]).normal(size=(3, 80, 6)).astype(np.float32)
     features[:, np.arange(80), items.targets] += 1

@@ -1,10 +1,5 @@
 """Curves show the numbers they are given."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -16,17 +11,7 @@ from fetalclip_nb.experiments.few_data.figures import (
     spread,
 )
 from fetalclip_nb.stats.scores import RunScores, Score
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
-
-
-def line(axis, label):
-    (found,) = [each for each in axis.lines if each.get_label() == label]
-    return found
+from helpers import legend_of, line_of
 
 
 def score(value, low, high):
@@ -37,11 +22,11 @@ def test_curves_draw_zero_shot_in_the_models_colour():
     curves = {"a": {8: score(0.6, 0.5, 0.7), 2: score(0.3, 0.2, 0.4)}, "b": {2: score(0.1, 0, 0.2)}}
     level = {"b": score(0.5, 0.4, 0.55)}
     axis = score_curves(curves, level, ylabel="macro F1 (%)", baseline=", zero-shot").axes[0]
-    assert line(axis, "a").get_xdata() == pytest.approx([2, 8])
-    assert line(axis, "a").get_ydata() == pytest.approx([30, 60])
-    level = line(axis, "b, zero-shot")
+    assert line_of(axis, "a").get_xdata() == pytest.approx([2, 8])
+    assert line_of(axis, "a").get_ydata() == pytest.approx([30, 60])
+    level = line_of(axis, "b, zero-shot")
     assert level.get_ydata() == pytest.approx([50, 50]) and level.get_linestyle() == "--"
-    assert level.get_color() == line(axis, "b").get_color() != line(axis, "a").get_color()
+    assert level.get_color() == line_of(axis, "b").get_color() != line_of(axis, "a").get_color()
     assert axis.lines[-1].get_ydata() == pytest.approx([40, 55])
     assert axis.get_xscale() == "log" and axis.get_ylabel() == "macro F1 (%)"
     assert [t.get_text() for t in axis.get_xticklabels()] == ["2", "8"]
@@ -55,8 +40,7 @@ def test_no_model_is_left_out_however_many_there_are():
     curves = {(name, task): {2: {"f1_macro": runs}} for name in names for task in TITLES}
     zero_shot = {key: {"f1_macro": runs} for key in curves}
     axis = plane_curves(curves, zero_shot, "six_planes").axes[0]
-    texts = [text.get_text() for text in axis.get_legend().get_texts()]
-    assert texts == [*names, *(f"{name}, zero-shot" for name in names)]
+    assert legend_of(axis) == [*names, *(f"{name}, zero-shot" for name in names)]
     rows = spread(curves, "six_planes", "m3").axes[0]
     assert [text.get_text() for text in rows.get_yticklabels()] == ["2 patients"]
 
@@ -64,5 +48,5 @@ def test_no_model_is_left_out_however_many_there_are():
 def test_heads_stand_beside_the_mean_mask():
     curves = {("m", "head"): {2: {"dsc": RunScores(np.array([0.3]), score(0.3, 0.2, 0.4))}}}
     axis = head_curves(curves, score(0.8, 0.7, 0.9)).axes[0]
-    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["m", "mean mask"]
-    assert line(axis, "mean mask").get_ydata() == pytest.approx([80, 80])
+    assert legend_of(axis) == ["m", "mean mask"]
+    assert line_of(axis, "mean mask").get_ydata() == pytest.approx([80, 80])

@@ -1,10 +1,5 @@
 """Figures of probes are looked at by people; here: that they show the numbers they are given."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,25 +11,10 @@ from fetalclip_nb.stats import ranking
 from fetalclip_nb.stats.scores import RunScores, Score
 from fetalclip_nb.tasks.items import Task, clip_items
 from fetalclip_nb.tasks.splits import Split
-from helpers import write_image
+from helpers import legend_of, line_of, write_image
 
 MANY = [f"m{i}" for i in range(25)]
 SCORE = Score(0.75, 0.5, 1.0, 0.75, 4, 4)
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
-
-
-def line(axis, label):
-    (found,) = [each for each in axis.lines if each.get_label() == label]
-    return found
-
-
-def legend(axis):
-    return [text.get_text() for text in axis.get_legend().get_texts()]
 
 
 def titles(figure):
@@ -44,13 +24,13 @@ def titles(figure):
 def test_reliability_diagram_leaves_empty_bins_out():
     logits = np.log([[[0.95, 0.05], [0.95, 0.05], [0.65, 0.35]]])
     above, below = figures.reliability_diagram({"m": logits}, np.array([0, 1, 0])).axes
-    assert line(above, "m").get_xdata() == pytest.approx([65, 95])
-    assert line(above, "m").get_ydata() == pytest.approx([100, 50])
+    assert line_of(above, "m").get_xdata() == pytest.approx([65, 95])
+    assert line_of(above, "m").get_ydata() == pytest.approx([100, 50])
     heights = below.patches[0].get_data().values
     assert heights[[9, 13, 14]] == pytest.approx([100 / 3, 0, 200 / 3])
-    assert legend(above) == ["as claimed", "m"]
+    assert legend_of(above) == ["as claimed", "m"]
     above, below = figures.reliability_diagram(dict.fromkeys(MANY, logits), [0, 1, 0]).axes
-    assert legend(above) == ["as claimed", *MANY] and len(below.patches) == 25
+    assert legend_of(above) == ["as claimed", *MANY] and len(below.patches) == 25
 
 
 def hearts(root="somewhere", defects=("", "hole", "", "")):
@@ -69,11 +49,11 @@ def test_roc_curves_start_at_the_origin_and_name_the_auroc():
     scores = {key: {"auroc": RunScores(np.array([0.75]), SCORE)} for key in logits}
     axis = figures.roc_curves(logits, scores, hearts()).axes[0]
     points = ranking.roc_points(values, np.array([0, 1, 0, 1]))
-    curve = line(axis, "m: AUROC 75.0 % (50.0 to 100.0)")
+    curve = line_of(axis, "m: AUROC 75.0 % (50.0 to 100.0)")
     assert (curve.get_xdata()[0], curve.get_ydata()[0]) == (0, 0)
     assert curve.get_ydata()[1:] == pytest.approx(100 * points["true_positive_rate"])
     assert axis.get_xlabel() == "false-positive rate (%)"
-    named = [text.partition(":")[0] for text in legend(axis)]
+    named = [text.partition(":")[0] for text in legend_of(axis)]
     assert named == ["chance", "m", *MANY, "pixels, logistic regression"]
 
 
@@ -86,7 +66,7 @@ def test_spread_and_bars_show_who_looks_at_images():
     rows = [text.get_text() for text in figures.spread(scores).axes[0].get_yticklabels()]
     assert rows == ["m", "m, nearest neighbours"]
     bars = figures.class_bars(scores).axes[0]
-    assert legend(bars) == ["m"] and len(bars.get_xticklabels()) == 9
+    assert legend_of(bars) == ["m"] and len(bars.get_xticklabels()) == 9
 
 
 def test_pictures_are_named_by_copy_kind_and_mistake(tmp_path):

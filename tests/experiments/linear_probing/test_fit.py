@@ -30,6 +30,10 @@ def uneven_groups():
     ]
 
 
+def problem():
+    return Problem(*task(), uneven_groups(), 3, RECIPE)
+
+
 def plain_torch(features, targets, data, seed, n_classes, recipe):
     """The slow and obvious way: one layer, autograd and the library's optimizer."""
     torch.manual_seed(seed)
@@ -118,7 +122,6 @@ def test_features_are_not_changed_and_targets_of_other_rows_do_not_matter():
 
 @pytest.mark.parametrize("before", ["high", "highest"])
 def test_probes_are_trained_in_full_precision_and_the_setting_is_given_back(before, monkeypatch):
-    features, targets = task()
     seen, step = [], training._Stack._backward
 
     def watched(*given):
@@ -131,10 +134,10 @@ def test_probes_are_trained_in_full_precision_and_the_setting_is_given_back(befo
     outside = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(before)
     try:
-        train_probes(Problem(features, targets, uneven_groups(), 3, RECIPE))
+        train_probes(problem())
         finished = torch.get_float32_matmul_precision()
         with pytest.raises(KeyboardInterrupt):
-            train_probes(Problem(features, targets, uneven_groups(), 3, RECIPE))
+            train_probes(problem())
         interrupted = torch.get_float32_matmul_precision()
     finally:
         torch.set_float32_matmul_precision(outside)
@@ -161,7 +164,6 @@ def test_probes_whose_validation_loss_is_never_finite_are_refused_by_name(tmp_pa
 
 
 def test_a_loss_that_was_finite_once_is_enough(monkeypatch):
-    features, targets = task()
     losses = training._Stack.validation_losses
     calls = []
 
@@ -170,15 +172,15 @@ def test_a_loss_that_was_finite_once_is_enough(monkeypatch):
         return calls[-1] if len(calls) == 2 else calls[-1] * torch.nan
 
     monkeypatch.setattr(training._Stack, "validation_losses", explodes)
-    probes = train_probes(Problem(features, targets, uneven_groups(), 3, RECIPE))
+    probes = train_probes(problem())
     assert probes.epoch.tolist() == [2] * 6
 
 
 def test_features_that_are_not_finite_are_refused():
-    features, targets = task()
-    features[[4, 17], 3] = np.nan, np.inf
+    whole = problem()
+    whole.features[[4, 17], 3] = np.nan, np.inf
     with pytest.raises(ShapeError, match="not finite. Found: rows 4, 17.*not train on tested"):
-        train_probes(Problem(features, targets, uneven_groups(), 3, RECIPE))
+        train_probes(whole)
 
 
 @pytest.mark.parametrize(
@@ -201,13 +203,13 @@ def test_numbers_out_of_range_are_named_as_the_notebooks_do(name, shown, value, 
 
 
 def test_what_was_trained_is_read_again_unless_it_is_damaged(tmp_path, monkeypatch):
-    problem = Problem(*task(), uneven_groups(), 3, RECIPE)
-    first = cached_probes(problem, cache_dir=tmp_path)
+    whole = problem()
+    first = cached_probes(whole, cache_dir=tmp_path)
     [path] = tmp_path.glob("probes/*.npz")
     np.savez(path, other=np.zeros(3))
-    np.testing.assert_equal(vars(cached_probes(problem, cache_dir=tmp_path)), vars(first))
+    np.testing.assert_equal(vars(cached_probes(whole, cache_dir=tmp_path)), vars(first))
     monkeypatch.setattr(fit, "train_probes", lambda *_, **__: pytest.fail("trained"))
-    np.testing.assert_equal(vars(cached_probes(problem, cache_dir=tmp_path)), vars(first))
+    np.testing.assert_equal(vars(cached_probes(whole, cache_dir=tmp_path)), vars(first))
 
 
 def test_whatever_changes_the_probes_changes_the_key():
@@ -221,7 +223,7 @@ def test_whatever_changes_the_probes_changes_the_key():
     rows = np.append(groups[0].train, groups[0].validation)
     shifted = [ProbeRows(rows[:36], rows[36:], (5, 6)), *groups[1:]]
     reseeded = [ProbeRows(groups[0].train, groups[0].validation, (6, 5)), *groups[1:]]
-    whole = Problem(features, targets, groups, 3, RECIPE)
+    whole = problem()
     changes = [
         {"features": moved},
         {"targets": relabelled},
@@ -235,4 +237,4 @@ def test_whatever_changes_the_probes_changes_the_key():
     ]
     keys = {problem_key(whole), *(problem_key(replace(whole, **change)) for change in changes)}
     assert len(keys) == 1 + len(changes)
-    assert problem_key(replace(whole, features=features.copy(), groups=uneven_groups())) in keys
+    assert problem_key(problem()) in keys

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from fetalclip_nb.data.augmentation import Augmentation, augmented
-from fetalclip_nb.data.dataset import Dataset, build
+from fetalclip_nb.data.dataset import build
 from fetalclip_nb.data.images import read_square
 from fetalclip_nb.errors import ParameterError, ShapeError
 from fetalclip_nb.experiments.linear_probing import probe as probing
@@ -28,22 +28,16 @@ from fetalclip_nb.models.pixels import PixelEncoder
 from fetalclip_nb.tasks.items import Task, clip_items, image_items
 from fetalclip_nb.tasks.own_splits import own_folds, own_supports
 from fetalclip_nb.tasks.splits import Fold, Split, fit_seed
-from helpers import write_image
+from helpers import images_of, write_image
 
 RECIPE = ProbeRecipe(learning_rate=0.01, batch_size=4, epochs=4, runs=2)
-
-
-def dataset(patients, labels, **columns):
-    table = pd.DataFrame({"patient": list(patients), "label": list(labels), "split": "", **columns})
-    table.insert(0, "id", [f"i{number}" for number in range(len(table))])
-    return Dataset("manifest", Path("somewhere"), table, False, "0")
 
 
 def random_items(seed, n=60):
     """Images of 20 patients; every third image is not of the task."""
     rng = np.random.default_rng(seed)
     patients = [f"p{i:02d}" for i in rng.integers(20, size=n)]
-    whole = dataset(patients, rng.choice(["a", "b", "c"], size=n))
+    whole = images_of(patients, rng.choice(["a", "b", "c"], size=n))
     return image_items("letters", whole.where(rng.random(n) > 1 / 3), ("c", "a", "b"))
 
 
@@ -109,7 +103,7 @@ def test_images_are_encoded_as_they_are_and_in_copies_unless_tested(tmp_path):
 
 @pytest.mark.parametrize("copies", [0, 2])
 def test_a_clips_features_are_its_frames_side_by_side(copies):
-    data = dataset("ppqq", "aabb", clip=list("xxyy"), frame=list("1001"))
+    data = images_of("ppqq", "aabb", clip=list("xxyy"), frame=list("1001"))
     items = clip_items("clips", data, ("a", "b"), frames=2)
     found = numbered(items, copies=copies, images=4).of(items)
     assert found.plain.tolist() == [[1, -1, 0, -1], [2, -1, 3, -1]]
@@ -121,32 +115,22 @@ def test_a_clips_features_are_its_frames_side_by_side(copies):
 
 
 def task_of(items, splits):
-    return Task(dataset([], []), items, dict(enumerate(splits)))
+    return Task(images_of([], []), items, dict(enumerate(splits)))
 
 
 def one_by_one(encoded, items, splits, *, seed, recipe):
     """Each probe alone, on arrays that hold its training and validation items and no more."""
-    probes = []
-    for split in splits:
-        for fold in split.folds:
-            pictures = encoded.copies if len(encoded.copies) else encoded.plain[None]
-            train, validation = [], []
-            for copy in pictures:
-                for i, patient in enumerate(items.table["patient"]):
-                    if patient in fold.train:
-                        train.append((copy[i], items.classes.index(items.table["label"][i])))
-            for i, patient in enumerate(items.table["patient"]):
-                if patient in fold.validation:
-                    label = items.classes.index(items.table["label"][i])
-                    validation.append((encoded.plain[i], label))
-            features, labels = zip(*train, *validation, strict=True)
-            rows = np.arange(len(features))
-            for run in range(recipe.runs):
-                chosen = fit_seed(seed, fold.train, run)
-                data = ProbeRows(rows[: len(train)], rows[len(train) :], (chosen,))
-                classes = len(items.classes)
-                problem = Problem(np.stack(features), np.array(labels), [data], classes, recipe)
-                probes.append(train_probes(problem))
+    probes, patients = [], items.table["patient"]
+    labels = np.array([items.classes.index(label) for label in items.table["label"]])
+    pictures = encoded.copies if len(encoded.copies) else encoded.plain[None]
+    for fold in [fold for split in splits for fold in split.folds]:
+        train, validation = patients.isin(fold.train), patients.isin(fold.validation)
+        features = np.concatenate([*pictures[:, train], encoded.plain[validation]])
+        targets = np.concatenate([*[labels[train]] * len(pictures), labels[validation]])
+        sides = np.split(np.arange(len(features)), [len(pictures) * train.sum()])
+        for run in range(recipe.runs):
+            data = ProbeRows(*sides, (fit_seed(seed, fold.train, run),))
+            probes.append(train_probes(Problem(features, targets, [data], 3, recipe)))
     return probes
 
 
@@ -285,7 +269,7 @@ def test_baselines_need_no_encoder(tmp_path):
 
 
 def test_majority_is_the_logarithm_of_class_shares():
-    items = image_items("letters", dataset("pppqrst", "aabbaab"), ("a", "b", "c"))
+    items = image_items("letters", images_of("pppqrst", "aabbaab"), ("a", "b", "c"))
     folds = (Fold(("p", "q"), ("r",)), Fold(("r",), ("p",)))
     found = majority_logits(task_of(items, [Split("own", ("s", "t"), folds)]))
     assert found.shape == (2, 2, 3)

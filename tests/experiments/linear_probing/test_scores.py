@@ -1,16 +1,13 @@
 """Scores of readers: who is saved as what, and subgroups by hand."""
 
-from pathlib import Path
-
 import numpy as np
-import pandas as pd
 import pytest
 
-from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.experiments.linear_probing import scores, tables
 from fetalclip_nb.stats.runs import run_scores
 from fetalclip_nb.tasks.items import Task, image_items
 from fetalclip_nb.tasks.splits import Split
+from helpers import images_of
 
 READERS = [
     ("m", "linear probe"),
@@ -21,10 +18,8 @@ READERS = [
 
 
 def task(name, labels, patients, classes, **columns):
-    table = pd.DataFrame({"patient": patients, "label": labels, "split": "test", **columns})
-    table.insert(0, "id", [f"i{number}" for number in range(len(table))])
-    data = Dataset("manifest", Path("somewhere"), table, True, "0")
-    split = Split("own", tuple(sorted(set(table["patient"]))), ())
+    data = images_of(patients, labels, split="test", **columns)
+    split = Split("own", tuple(sorted(set(patients))), ())
     return Task(data, image_items(name, data, classes), {name: split})
 
 

@@ -1,17 +1,14 @@
 """Tables of probes by hand, and what the prose takes from them."""
 
-from pathlib import Path
-
 import numpy as np
-import pandas as pd
 
-from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.experiments.linear_probing import tables
 from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe
 from fetalclip_nb.experiments.linear_probing.scores import predictions
 from fetalclip_nb.stats.scores import RunScores, Score
 from fetalclip_nb.tasks.items import Task, image_items
 from fetalclip_nb.tasks.splits import Fold, Split
+from helpers import images_of
 
 SCORE = Score(0.5, 0.25, 0.75, 0.5, 8, 4)
 SPLIT = Split("own", ("s", "t"), (Fold(("p", "q"), ("r",)), Fold(("r",), ("p", "q"))))
@@ -22,9 +19,7 @@ def found(*values):
 
 
 def task(name):
-    table = pd.DataFrame({"patient": list("ppqrrrts"), "label": list("abababab"), "split": ""})
-    table.insert(0, "id", [f"i{number}" for number in range(len(table))])
-    data = Dataset("fetal_planes", Path("somewhere"), table, True, "0")
+    data = images_of("ppqrrrts", "ab" * 4, "fetal_planes")
     return Task(data, image_items(name, data, ("a", "b")), {name: SPLIT})
 
 
