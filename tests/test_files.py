@@ -20,21 +20,17 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_gets_its_name_when_it_is_written(tmp_path):
+def test_a_file_or_folder_gets_its_name_when_it_is_whole(tmp_path):
     path = tmp_path / "new" / "numbers.npy"
     with whole(path) as made:
         np.save(made, NUMBERS)
         assert not path.exists()
     assert np.array_equal(np.load(path), NUMBERS)
-    assert names(path.parent) == ["numbers.npy"]
-
-
-def test_a_folder_gets_its_name_when_it_is_full(tmp_path):
-    with whole(tmp_path / "folder") as made:
+    with whole(path.parent / "folder") as made:
         made.mkdir()
         (made / "file").write_text("all")
-    assert (tmp_path / "folder" / "file").read_text() == "all"
-    assert names(tmp_path) == ["folder"]
+    assert (path.parent / "folder" / "file").read_text() == "all"
+    assert names(path.parent) == ["folder", "numbers.npy"]
 
 
 def test_the_old_file_stays_where_writing_fails(tmp_path):

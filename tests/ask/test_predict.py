@@ -115,20 +115,32 @@ def test_picture_of_many_classes_shows_the_highest(model, files):
     assert "10 of 13 classes" in bars.get_xlabel()
 
 
-def test_maps_are_those_of_the_predicted_classes(model, files, monkeypatch):
-    asked = []
+@pytest.fixture
+def asked(monkeypatch):
+    """What maps are asked for: number of classes, those of the images, method."""
+    calls = []
 
     def maps(model, pixels, vectors, targets, *, method):
-        asked.append((len(vectors), list(targets), method))
+        calls.append((len(vectors), list(targets), method))
         side = pixels.shape[-1]
         return Cams(np.linspace(0, 1, len(pixels) * side**2).reshape(-1, side, side), None)
 
     monkeypatch.setattr(cam, "cam_maps", maps)
+    return calls
+
+
+def test_maps_are_those_of_the_predicted_classes(model, files, asked):
     answers = predict(model, files[:3], PROMPTS)
     answers.table["prediction"] = ["cervix", "head", "femur"]
     figure = picture(model, answers, method="scorecam")
     assert asked == [(3, [2, 0, 1], "scorecam")]
     assert len(figure.axes) == 9 and "where: " in figure.axes[1].get_title()
+
+
+def test_the_command_asks_for_the_fast_map_unless_told_otherwise(run, files, tmp_path, asked):
+    for words in ([], ["--map", "scorecam"], ["--map", "none"]):
+        run(files[0], "--picture", tmp_path / "p.png", *words)
+    assert [method for *_, method in asked] == ["gradcam", "scorecam"]
 
 
 def test_a_dollar_in_names_and_sentences_begins_no_formula_and_long_names_are_cut(model, tmp_path):
@@ -170,19 +182,6 @@ def test_a_pictured_image_is_decoded_once_and_a_sentence_encoded_once(
     run(*files, "--prompt", "a head", "--prompt", "a femur", "--picture", tmp_path / "p.png")
     assert sorted(decoded) == files and encoded == ["a head", "a femur"]
     assert "first" not in capsys.readouterr().err
-
-
-def test_the_command_asks_for_the_fast_map_unless_told_otherwise(run, files, tmp_path, monkeypatch):
-    asked = []
-
-    def maps(model, pixels, vectors, targets, *, method):
-        asked.append(method)
-        return Cams(np.zeros((len(pixels), *pixels.shape[2:])), None)
-
-    monkeypatch.setattr(cam, "cam_maps", maps)
-    for words in ([], ["--map", "scorecam"], ["--map", "none"]):
-        run(files[0], "--picture", tmp_path / "p.png", *words)
-    assert asked == ["gradcam", "scorecam"]
 
 
 def test_a_picture_without_images_or_with_an_unknown_map_is_refused(model, files):

@@ -314,18 +314,16 @@ def test_lower_precision_is_that_of_the_model(model, encoder):
     found, exact = lower.encode_images(pixels_for(32)), encoder.encode_images(pixels_for(32))
     assert not np.array_equal(found, exact)
     assert found == pytest.approx(exact, abs=0.1)
-    assert lower.fingerprint != encoder.fingerprint
 
 
-def test_fingerprint_covers_blocks_grid_and_weights(model, encoder):
+def test_fingerprint_covers_blocks_grid_precision_and_weights(model, encoder):
     others = [
         BlockEncoder(model, "even"),
         BlockEncoder(model, grid=3),
+        BlockEncoder(replace(model, precision="bf16")),
         BlockEncoder(replace(model, fingerprint="1" * 16)),
     ]
-    prints = {encoder.fingerprint, *(other.fingerprint for other in others)}
-    assert len(prints) == 4
-    assert all(len(one) == 16 for one in prints)
+    assert len({encoder.fingerprint, *(other.fingerprint for other in others)}) == 5
 
 
 @pytest.mark.parametrize("copy", [None, 0, 1])

@@ -209,13 +209,6 @@ def test_same_seed_same_split_whatever_the_row_order(seed):
     assert first.test == second.test and first.folds != second.folds
 
 
-def test_no_patient_is_always_tested():
-    table = random_table(5)
-    tested = [set(own_folds(table, seed=seed).test) for seed in range(25)]
-    assert set.intersection(*tested) == set()
-    assert set.union(*tested) == everyone(table)
-
-
 def test_given_train_validation_and_test_are_one_fold():
     table = patient_table([("1", "a", "train"), ("2", "b", "validation"), ("3", "a", "test")])
     table = pd.concat([table, patient_table([("4", "b", "train")])])

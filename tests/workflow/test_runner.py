@@ -13,7 +13,7 @@ import pytest
 
 from fetalclip_nb.errors import NotebookError, ParameterError
 from fetalclip_nb.profiles import load_profile
-from fetalclip_nb.workflow import dependencies, parameters, runner
+from fetalclip_nb.workflow import parameters, runner
 from tiny import notebook, project
 
 
@@ -145,9 +145,6 @@ def test_fingerprint_follows_parameters_data_and_modules(tiny, tmp_path):
     assert runner.fingerprint(source, {"count": 1}, {"hc18": "a"}) == first
     assert runner.fingerprint(source, {"count": 2}, {"hc18": "a"}) != first
     assert runner.fingerprint(source, {"count": 1}, {"hc18": "b"}) != first
-    names = [path.name for path in dependencies.notebook_files(source)]
-    assert "growth.py" in names and "planes.json" in names
-    assert "runner.py" not in names and "models.py" not in names
 
 
 def test_folder_state_follows_names_sizes_and_tables(tmp_path):
