@@ -16,13 +16,8 @@ from fetalclip_nb.tasks.items import Task
 
 def support_table(tasks: Mapping[str, Task]) -> pd.DataFrame:
     """Least and most items of a support set and its validation, one row a task and size."""
-    tables = {
-        name: protocol.split_table(task.splits, task.items.table).rename(
-            columns={"split": "patients"}
-        )
-        for name, task in tasks.items()
-    }
-    drawn = pd.concat(tables, names=["task", ""]).droplevel(1).groupby(["task", "patients"])
+    sides = [protocol.split_table(t.splits, t.items.table).assign(task=n) for n, t in tasks.items()]
+    drawn = pd.concat(sides).rename(columns={"split": "patients"}).groupby(["task", "patients"])
     return drawn[["train items", "validation items", "test items"]].agg(["min", "max"])
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from fetalclip_nb.data.dataset import Dataset
+from fetalclip_nb.data.prompts import load_prompts
 from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.experiments.few_data import curves as few_data
 from fetalclip_nb.experiments.few_data import tables
@@ -196,6 +197,24 @@ def test_facts_are_of_the_headline_model_and_of_heads_if_there_are_any():
     assert told["heads_unlike_paper"] == "nothing"
     table = tables.head_table(heads)
     assert table.loc["x"].tolist() == ["50.0 (40.0–60.0)", "80.0 (70.0–90.0)"]
+
+
+def test_zero_shot_speaks_of_the_items_that_support_sets_leave(tiny_model, tmp_path):
+    data = images_of(
+        [f"p{i % 20:02d}" for i in range(80)], ["abdomen", "femur", "femur"] * 26 + ["abdomen"] * 2
+    )
+    items = image_items("planes", data, ("abdomen", "femur"))
+    tasks = few_data.support_tasks(
+        {"planes": items}, data, "own", tmp_path, sizes={"planes": "2, 4"}, sets=3, seed=0
+    )
+    sides = tables.support_table(tasks)
+    assert sides.index.tolist() == [("planes", 2), ("planes", 4)]
+    assert sides["train items"].to_numpy().tolist() == [[8, 8], [16, 16]]
+    features = {("tiny", "planes"): Encoded(np.ones((80, 16), np.float32), None)}
+    sentences = {"planes": load_prompts("planes")}
+    spoken = few_data.zero_shot_logits([tiny_model], features, tasks, sentences, cache_dir=tmp_path)
+    tested = sides["test items", "max"].iloc[0]
+    assert spoken["tiny", "zero-shot", "planes"].shape == (1, tested, 2)
 
 
 # Patients needed
