@@ -82,7 +82,8 @@ def test_the_librarys_maps_when_driven_the_authors_way(model, classes, pixels, m
     assert found.maps.std() > 0.05
     vectors = similarity.normalise(model.encode_images(pixels))
     known = softmax(similarity.zero_shot_logits(vectors, classes), axis=-1)
-    np.testing.assert_allclose(found.probabilities, known, atol=1e-4)
+    for chances in (found.probabilities, probabilities.scorer(model, classes)(pixels)):
+        np.testing.assert_allclose(chances, known, atol=1e-4)
 
 
 def test_scorecam_is_its_formula(model, classes, pixels):
@@ -232,9 +233,3 @@ def test_maps_are_computed_once(model, classes, heads, tmp_path, monkeypatch):
 def test_unknown_methods_are_named(texts, found):
     with pytest.raises(ParameterError, match=f"scorecam, gradcam, layercam.*Found: {found}"):
         maps.parse_methods(*texts)
-
-
-def test_probabilities_of_the_fast_tower(model, classes, pixels):
-    vectors = similarity.normalise(model.encode_images(pixels))
-    known = softmax(similarity.zero_shot_logits(vectors, classes), axis=-1)
-    np.testing.assert_allclose(probabilities.scorer(model, classes)(pixels), known, atol=1e-4)

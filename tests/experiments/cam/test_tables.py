@@ -119,13 +119,10 @@ def test_region_text_names_structures_and_what_the_images_are():
     assert text == "No structure that a class is named after is outlined (FASS)."
 
 
-def test_what_differs_from_the_published_maps():
+def test_what_differs_from_the_published_maps_and_what_was_not_run():
     text = tables.deviation_text("scorecam", 10, 0.5)
     assert text.endswith("are the published ones.")
     text = tables.deviation_text("layercam", 3, 0.25)
     assert all(part in text for part in ("LayerCAM", "3 images of each class (10)", "0.25 (0.5)"))
-
-
-def test_the_reader_is_told_that_no_untrained_model_was_run():
     assert "ours-untrained" in tables.twin_text(["clip", "ours-untrained"])
     assert "stays open" in tables.twin_text(["clip"])
