@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shutil
 import statistics
 
 import nbformat
@@ -12,6 +13,7 @@ import pytest
 
 from fetalclip_nb import phantoms, profiles
 from fetalclip_nb.errors import ProfileError
+from fetalclip_nb.experiments.embeddings import tables
 from fetalclip_nb.results import result_files
 from fetalclip_nb.workflow import gate, parameters, runner
 
@@ -263,33 +265,39 @@ def test_quickstart_says_what_its_picture_has_for_a_map(executed):
     assert facts["map_sentence"] == "This run drew no map."
 
 
-def probing(folder, target, repository, **values):
-    """Run the chapter on probing with other clips; returns its texts and what it printed."""
-    name = "03_linear_probing"
-    given = {
-        "data_root": str(folder / "fetal_planes"),
-        "models": SMALL,
-        "results_dir": str(target / "results"),
-        "cache_dir": str(folder / "cache"),
-        **LITTLE[name],
-        **values,
-    }
-    source, executed = repository / "notebooks" / f"{name}.ipynb", target / f"{name}.ipynb"
-    outcome = runner.run_notebook(source, executed, given)
-    assert outcome.status == "done", outcome.error
-    texts = result_files.render_glue(target / "results" / name)
-    outputs = [output for cell in cells_of(executed) for output in cell.outputs]
-    return texts, "".join(output.get("text", "") for output in outputs)
+@pytest.fixture
+def again(executed, repository, tmp_path):
+    """Runs a chapter on other data; gives its texts and the outputs of its cells."""
+
+    def run(name, **values):
+        values = {
+            "data_root": str(executed[0] / "fetal_planes"),
+            "models": SMALL,
+            "results_dir": str(tmp_path / "results"),
+            "cache_dir": str(executed[0] / "cache"),
+            "device": "cpu",
+            **LITTLE[name],
+            **values,
+        }
+        source, target = repository / "notebooks" / f"{name}.ipynb", tmp_path / f"{name}.ipynb"
+        outcome = runner.run_notebook(source, target, values)
+        assert outcome.status == "done", outcome.error
+        folders = {"executed": tmp_path, "results": tmp_path / "results"}
+        gate.check_notebooks([name], sources=source.parent, **folders, repository=repository)
+        texts = result_files.render_glue(tmp_path / "results" / name)
+        return texts, {cell.id: json.dumps(cell.outputs) for cell in cells_of(target)}
+
+    return run
 
 
-def test_probing_runs_without_clips_and_says_so(executed, repository, tmp_path):
-    texts, printed = probing(executed[0], tmp_path, repository, chd_root="")
+def test_probing_runs_without_clips_and_says_so(again):
+    texts, outputs = again("03_linear_probing", chd_root="")
     assert "not measured" in texts["facts/chd_sentence"]
     assert not [text for text in texts.values() if "(CHD)" in text]
-    assert "No clips were given" in printed
+    assert "No clips were given" in "".join(outputs.values())
 
 
-def test_probing_reads_a_users_own_stills(executed, repository, tmp_path):
+def test_probing_reads_a_users_own_stills(executed, again, tmp_path):
     """A manifest with the four needed columns and nothing else; a still is a clip of one frame."""
     clips = pd.read_csv(executed[0] / "chd" / "manifest.csv")
     stills = clips.loc[clips["frame"] == 0, ["image", "label", "patient", "split"]]
@@ -298,11 +306,34 @@ def test_probing_reads_a_users_own_stills(executed, repository, tmp_path):
         path.parent.mkdir(parents=True)
         path.write_bytes((executed[0] / "chd" / image).read_bytes())
     stills.to_csv(tmp_path / "own" / "manifest.csv", index=False)
-    own = {"chd_root": str(tmp_path / "own"), "frames": 1}
-    texts, _ = probing(executed[0], tmp_path, repository, **own)
+    texts, _ = again("03_linear_probing", chd_root=str(tmp_path / "own"), frames=1)
     tested = (stills["split"] == "test").sum()
     # Without the phantoms' mark they count as what they are said to be; the planes stay phantoms.
     assert f"on {tested} clips that are real ultrasound images." in texts["facts/chd_sentence"]
     assert "phantoms" in texts["facts/images_are"]
     saved = result_files.load_results(tmp_path / "results" / "03_linear_probing")
     assert saved[SMALL].synthetic and not saved[f"{SMALL} (CHD)"].synthetic
+
+
+def test_embeddings_say_what_cannot_be_told_and_cosines_stay_cosines(executed, again, tmp_path):
+    """One model, no heads, each plane scanned with a machine of its own, all by one operator."""
+    folder = shutil.copytree(executed[0] / "fetal_planes", tmp_path / "planes")
+    listed = folder / "FETAL_PLANES_DB_data.csv"
+    table = pd.read_csv(listed, sep=";")
+    table = table.assign(US_Machine=table["Plane"], Operator="Op. 1")
+    table.to_csv(listed, sep=";", index=False)
+    given = {"data_root": str(folder), "hc18_root": "", "models": "phantomclip"}
+    texts, outputs = again("07_embeddings", **given, distance="cosine")
+
+    assert "cannot be told: no plane has images of more" in texts["facts/machines_sentence"]
+    assert texts["facts/operators_sentence"] == "All images have the same operator."
+    assert texts["facts/beside_sentence"] == (
+        "Whether anatomy or the machine is separated more cannot be told; all images have the same "
+        f"operator. {tables.PHANTOMS}"
+    )
+    assert texts["facts/others_explained"] == "No other model was run."
+    assert texts["facts/unprompted_sentence"].startswith('No class has the name "other", the label')
+    assert "No heads were given" in outputs["heads"]
+    # The row of the vectors holds the very silhouette of the headline, which is of cosines.
+    row = re.search(r"<th>\d+ dimensions</th>(.*?)</tr>", outputs["kept"]).group(1)
+    assert f"<td>{texts['headline/planes/silhouette']} (" in row

@@ -1,6 +1,7 @@
 import itertools
 import json
 
+import pandas as pd
 import pytest
 
 from fetalclip_nb.errors import ResultError
@@ -148,13 +149,8 @@ def test_other_models_and_readers_are_no_published_ones(other):
     assert "fetalclip" in shown.index
 
 
-def test_plain_tables_and_kinds():
-    saved = {"FetalCLIP": row()}
-    assert tables.of_kind(saved, "control") == {}
-    assert tables.scores_of(saved, "vpr")["FetalCLIP"].value == 0.8342
-    text = tables.plain_table({"a": {"vpr": score(0.5)}}, ["vpr"]).loc["a", "vpr"]
-    assert text == "50.00 (48.00–53.00)"
-    fractions = tables.pd.DataFrame({"a": [0.123], "n": [3]})
+def test_fractions_of_some_columns_are_shown_in_percent():
+    fractions = pd.DataFrame({"a": [0.123], "n": [3]})
     assert tables.percent(fractions, ["a"]).iloc[0].tolist() == ["12.3", 3]
 
 

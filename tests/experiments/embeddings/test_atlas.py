@@ -235,14 +235,3 @@ def test_missing_image_is_named(points, paths):
         fragment(points, [*paths[:-1], Path("gone.png")])
 
 
-def test_demo_planes_fit_below_three_megabytes(repository):
-    root = repository / "build/demo/data/fetal_planes"
-    if not root.is_dir():
-        pytest.skip("no demo data; run `fetalclip-nb data`")
-    planes = read_fetal_planes(root)
-    rng = np.random.default_rng(0)
-    points = planes.table.assign(
-        x=rng.random(len(planes)), y=0.0, label=planes.table["plane"], prediction="brain"
-    )[["x", "y", "id", "label", "prediction", "machine", "operator"]]
-    shown = Atlas(points, planes.paths, title="Planes", limit=len(planes))
-    assert len(shown.html.encode()) < 3_000_000 and content(shown.html)["side"] == 64
