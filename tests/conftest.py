@@ -30,7 +30,7 @@ def shared_data() -> Path:
 
 # Imported where they are used: tests of other modules do not wait for torch.
 @pytest.fixture
-def drawn():
+def figure_style():
     """Figures in the book's style, without a window, closed in the end."""
     import matplotlib.pyplot as plt
 

@@ -9,7 +9,7 @@ from fetalclip_nb.stats import classification
 from fetalclip_nb.stats.scores import Score
 from helpers import write_image
 
-pytestmark = pytest.mark.usefixtures("drawn")
+pytestmark = pytest.mark.usefixtures("figure_style")
 
 
 def score(value, low, high):

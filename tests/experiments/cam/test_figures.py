@@ -19,7 +19,7 @@ from fetalclip_nb.stats.scores import Score
 CLASSES = ["brain", "lips_nose", "heart"]
 
 
-pytestmark = pytest.mark.usefixtures("drawn")
+pytestmark = pytest.mark.usefixtures("figure_style")
 
 
 def cases(times=1, side=8):

@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fetalclip_nb.data.fetal_planes import read_fetal_planes
 from fetalclip_nb.errors import ImageError, ParameterError
 from fetalclip_nb.experiments.embeddings import atlas
 from fetalclip_nb.experiments.embeddings.atlas import (
@@ -233,5 +232,3 @@ def test_an_atlas_of_nothing_is_refused(points, paths):
 def test_missing_image_is_named(points, paths):
     with pytest.raises(ImageError, match="gone.png"):
         fragment(points, [*paths[:-1], Path("gone.png")])
-
-

@@ -6,7 +6,7 @@ import pytest
 from fetalclip_nb.experiments.embeddings.figures import PANELS, cluster_panels, panels
 from fetalclip_nb.stats.scores import Score
 
-pytestmark = pytest.mark.usefixtures("drawn")
+pytestmark = pytest.mark.usefixtures("figure_style")
 
 
 def points(n=30, seed=0):

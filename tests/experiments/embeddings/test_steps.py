@@ -132,7 +132,7 @@ def test_strays_stand_above_their_nearest_images(vectors, images):
     assert tables.answer_titles(answers) == ["trans-thalamic\n0.50"]
 
 
-def test_maps_of_heads_show_those_that_count(vectors, images, drawn):
+def test_maps_of_heads_show_those_that_count(vectors, images, figure_style):
     rows = vectors["tiny", "heads"]
     maps = Maps({("tiny", "heads"): rows[:, :2]}, {("tiny", "heads"): pca(rows)})
     figure = figures.head_maps(maps, images)

@@ -1,8 +1,3 @@
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -14,10 +9,7 @@ AGES = np.array([120, 150, 200])
 HC_MM = head_circumference(AGES)
 
 
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("figure_style")
 
 
 def test_bars_show_every_predictor_by_stratum():

@@ -2,10 +2,6 @@
 
 from types import SimpleNamespace
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -20,15 +16,9 @@ from fetalclip_nb.experiments.segmentation.figures import (
     structures,
 )
 from fetalclip_nb.experiments.segmentation.scores import Examples
-from fetalclip_nb.results import figures
 from fetalclip_nb.stats.scores import RunScores, Score
 
-
-@pytest.fixture(autouse=True)
-def closed():
-    figures.use_style()
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("figure_style")
 
 
 def score(value, low, high):

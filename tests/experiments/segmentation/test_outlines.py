@@ -1,9 +1,5 @@
 """Outlines lie where the regions are, and can be told apart without their colours."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -14,11 +10,10 @@ SIDE = 40
 
 
 @pytest.fixture
-def axis():
+def axis(figure_style):
     _, axis = plt.subplots()
     axis.imshow(np.zeros((SIDE, SIDE)))
-    yield axis
-    plt.close("all")
+    return axis
 
 
 def regions(*boxes):
