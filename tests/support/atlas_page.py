@@ -99,22 +99,12 @@ class AtlasPage:
         )
 
     @property
-    def labels(self) -> list[str]:
-        """Label of each point."""
-        return [self.data["labels"][code] for code in self.data["label"]]
-
-    @property
     def shown(self) -> dict[str, str]:
         """What the card says; empty where none is open."""
         if "on" not in self.card.get_attribute("class").split():
             return {}
-        return dict(
-            zip(
-                self.card.locator("dt").all_text_contents(),
-                self.card.locator("dd").all_text_contents(),
-                strict=True,
-            )
-        )
+        names, texts = (self.card.locator(tag).all_text_contents() for tag in ("dt", "dd"))
+        return dict(zip(names, texts, strict=True))
 
     @property
     def pressed(self) -> list[str]:
@@ -136,13 +126,8 @@ class AtlasPage:
         """Pixels of the points in the plot, shape (N, 2)."""
         box = self.stage.bounding_box()
         x, y = (np.array(self.data[axis]) / GRID for axis in "xy")
-        return np.stack(
-            [
-                MARGIN + x * (box["width"] - 2 * MARGIN),
-                MARGIN + (1 - y) * (box["height"] - 2 * MARGIN),
-            ],
-            axis=1,
-        )
+        inside = np.array([box["width"], box["height"]]) - 2 * MARGIN
+        return MARGIN + np.stack([x, 1 - y], axis=1) * inside
 
     def at(self, point: int) -> tuple[float, float]:
         """Pixels of a point in the window."""
@@ -156,7 +141,8 @@ class AtlasPage:
         places = self.places()
         apart = np.linalg.norm(places[:, None] - places[None], axis=2)
         np.fill_diagonal(apart, np.inf)
-        return int(np.where(np.array(self.labels) == label, apart.min(1), -1).argmax())
+        code = self.data["labels"].index(label)
+        return int(np.where(np.array(self.data["label"]) == code, apart.min(1), -1).argmax())
 
     def hover(self, point: int) -> None:
         """Move the mouse to a point."""

@@ -3,10 +3,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fetalclip_nb.data.images import read_square
 from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.experiments.cam import overlays
-from helpers import write_image
 
 CLASSES = ["brain", "lips_nose"]
 
@@ -40,17 +38,6 @@ def test_overlay_blends_each_pixel_by_the_weight():
 def test_overlay_refuses_other_weights():
     with pytest.raises(ParameterError, match="weight. Expected: 0 to 1. Found: 1.5"):
         overlays.overlay(np.zeros((2, 2)), np.zeros((2, 2)), 1.5)
-
-
-def test_grey_squares_are_what_the_encoder_sees(tmp_path):
-    write_image(tmp_path / "wide.png", (40, 20))
-    write_image(tmp_path / "tall.png", (10, 30), "RGB")
-    squares = [read_square(tmp_path / name) for name in ("wide.png", "tall.png")]
-    wide, tall = (overlays.grey_square(square, 40) for square in squares)
-    assert wide.shape == (40, 40) and wide.dtype == np.float32
-    assert (wide == np.asarray(squares[0], np.float32) / 255).all()
-    assert not wide[:10].any() and not wide[30:].any() and wide[10:30].mean() > 0.3
-    assert not tall[:, :12].any() and 0.3 < tall[:, 15:25].mean() < 0.7
 
 
 def test_names_carry_class_image_prediction_and_confidence():

@@ -62,18 +62,15 @@ class Scripts(html.parser.HTMLParser):
         self.feed(fragment)
 
     def handle_starttag(self, tag, attributes):
-        """Note a tag, and whether text is a script's from here on."""
         self.tags.append((tag, dict(attributes)))
         self._inside = tag == "script"
         if self._inside:
             self.scripts.append("")
 
     def handle_endtag(self, tag):
-        """A script ends."""
         self._inside = False
 
     def handle_data(self, text):
-        """Gather a script's text."""
         if self._inside:
             self.scripts[-1] += text
 
