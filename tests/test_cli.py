@@ -119,15 +119,11 @@ def test_downloads_go_to_where_they_are_looked_for(own_data, monkeypatch, capsys
         monkeypatch.setattr(fetch, function, record)
     for words in (["fetalclip"], ["hc18"], ["fetalclip-released", "--accept-hash-mismatch"]):
         assert cli.main(["download", *words]) == 0
-    plain = {"accept_hash_mismatch": False, "base_url": None}
+    plain, forced = ({"accept_hash_mismatch": a, "base_url": None} for a in (False, True))
     assert asked == [
         ("fetalclip", "build/models/fetalclip", plain),
         ("hc18", "build/data/hc18", plain),
-        (
-            "fetalclip-released",
-            "build/data/fetalclip-released",
-            {**plain, "accept_hash_mismatch": True},
-        ),
+        ("fetalclip-released", "build/data/fetalclip-released", forced),
     ]
     assert "CC BY-NC 4.0. Cite: Maani" in capsys.readouterr().out
 

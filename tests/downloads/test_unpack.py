@@ -99,33 +99,29 @@ def test_bomb_is_refused(tmp_path, monkeypatch, name, bomb):
     unpack.unpack(archive, tmp_path / "out")
 
 
-def test_zip_that_announces_less_than_it_holds_is_noticed(tmp_path):
-    archive = make_archive(tmp_path / "x.zip", {"zeros": bytes(50_000)})
-    size = (50_000).to_bytes(4, "little")
-    archive.write_bytes(archive.read_bytes().replace(size, (10).to_bytes(4, "little")))
-    refused(archive, "cannot be unpacked.*BadZipFile")
+def announce_less(content):
+    return content.replace((50_000).to_bytes(4, "little"), (10).to_bytes(4, "little"))
 
 
-@pytest.mark.parametrize("name", ["x.zip", "x.tar.gz", "x.tar.xz", "x.tar"])
-def test_truncated_archive_is_one_error(tmp_path, name):
-    archive = make_archive(tmp_path / name, {"a": bytes(i * i % 251 for i in range(50_000))})
-    archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
-    refused(archive, "cannot be unpacked.*download it again")
+def flip_a_bit(content):
+    return content[:500] + bytes([content[500] ^ 1]) + content[501:]
 
 
-def test_flipped_bit_in_zip_is_noticed(tmp_path):
-    archive = tmp_path / "x.zip"
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as opened:
-        opened.writestr("a", b"abc" * 1000)
-    content = bytearray(archive.read_bytes())
-    content[500] ^= 1
-    archive.write_bytes(content)
-    refused(archive, r"BadZipFile.*CRC")
+def cut(content):
+    return content[: len(content) // 2]
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("x.tar.xz", lzma.compress(b"no tar inside")), ("x.zip", b"no zip")]
+    ("name", "damage", "message"),
+    [
+        ("x.zip", announce_less, "BadZipFile"),
+        ("x.zip", flip_a_bit, "BadZipFile|error"),
+        *((name, cut, "download it") for name in ("x.zip", "x.tar.gz", "x.tar.xz", "x.tar")),
+        ("x.tar.xz", lambda _: lzma.compress(b"no tar inside"), "ReadError"),
+        ("x.zip", lambda _: b"no zip", "BadZipFile"),
+    ],
 )
-def test_text_that_pretends_to_be_an_archive(tmp_path, name, content):
-    (tmp_path / name).write_bytes(content)
-    refused(tmp_path / name, "cannot be unpacked")
+def test_damaged_archive_is_one_error(tmp_path, name, damage, message):
+    archive = make_archive(tmp_path / name, {"a": bytes(i * i % 251 for i in range(50_000))})
+    archive.write_bytes(damage(archive.read_bytes()))
+    refused(archive, f"cannot be unpacked.*({message})")

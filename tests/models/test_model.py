@@ -122,9 +122,11 @@ def test_checkpoints_and_configs_that_cannot_be_read_are_refused(tiny, tmp_path)
         ("ViT-L-14/openai", "QuickGELU.*ViT-L-14-quickgelu/openai"),
         ("ViT-B-32/nobody", "no such weights.*Found: nobody"),
         ("local-dir:/none", "missing or incomplete"),
+        ("fetalclip", "fetalclip-nb download fetalclip"),
     ],
 )
-def test_unknown_names(spec, message):
+def test_models_that_are_not_there(spec, message, tmp_path, monkeypatch):
+    monkeypatch.setenv("FETALCLIP_NB_MODELS", str(tmp_path))
     with pytest.raises(ModelError, match=message):
         load_model(spec)
 
@@ -145,12 +147,6 @@ def test_folder_without_weights_is_refused_and_with_them_loads(tiny, tmp_path):
     weights.write_text(LFS_POINTER.format("9" * 64))
     with pytest.raises(FetalClipError, match="LFS pointer"):
         load_model(f"local-dir:{folder}")
-
-
-def test_fetalclip_without_weights_says_how_to_get_them(monkeypatch, tmp_path):
-    monkeypatch.setenv("FETALCLIP_NB_MODELS", str(tmp_path))
-    with pytest.raises(ModelError, match="fetalclip-nb download fetalclip"):
-        load_model("fetalclip")
 
 
 @pytest.mark.parametrize("name", ["phantomclip", "tiny"])

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -140,11 +141,11 @@ def head_patients(released):
     return test, sorted({*train, *validation})
 
 
-def heads_of(patients, *, synthetic=False, name="hc18"):
+def heads_of(patients):
     """A data set with two images a patient, and the head task's items."""
     rows = [(f"{patient}_{i}", patient, "head", "") for patient in patients for i in range(2)]
     table = pd.DataFrame(rows, columns=["id", "patient", "label", "split"])
-    data = Dataset(name, Path("heads"), table, synthetic, "0")
+    data = Dataset("hc18", Path("heads"), table, False, "0")
     return data, image_items("head", data, ("head",))
 
 
@@ -203,17 +204,19 @@ def test_auto_never_takes_official_folds_for_other_images(changes, official_pati
     assert found[4].source == "own"
 
 
-def test_official_is_refused_for_other_images(phantoms, tmp_path):
+BOTH = pytest.mark.parametrize("choose", [choose_folds, partial(choose_supports, sizes=[2])])
+
+
+@BOTH
+def test_official_is_refused_for_other_images(choose, phantoms, tmp_path):
     # Their patients have the names of real ones, and no file needs to be read to say no.
     task = planes_task(phantoms)
     text = "patients of another data set. Where: planes. Expected: the real.*Found: phantoms. .*own"
     with pytest.raises(DataError, match=text):
-        choose_folds("official", task, phantoms, tmp_path, seed=0)
-    with pytest.raises(DataError, match=text):
-        choose_supports("official", task, phantoms, tmp_path, sizes=[2], seed=0)
+        choose("official", task, phantoms, tmp_path, seed=0)
     manifest = replace(phantoms, name="manifest", synthetic=False)
     with pytest.raises(DataError, match="Found: a data set of the kind manifest"):
-        choose_folds("official", task, manifest, tmp_path, seed=0)
+        choose("official", task, manifest, tmp_path, seed=0)
 
 
 def test_official_needs_the_authors_files_and_all_their_patients(official_patients, released):
@@ -225,14 +228,12 @@ def test_official_needs_the_authors_files_and_all_their_patients(official_patien
         choose_folds("official", planes_task(data), data, released, seed=0)
 
 
+@BOTH
 @pytest.mark.parametrize("choice", ["Official", "", "mine"])
-def test_unknown_choices_are_refused(choice, phantoms):
-    task = planes_task(phantoms)
+def test_unknown_choices_are_refused(choose, choice, phantoms):
     text = "Unknown choice of splits. Where: splits. Expected: auto, official, own"
     with pytest.raises(ParameterError, match=text):
-        choose_folds(choice, task, phantoms, None, seed=0)
-    with pytest.raises(ParameterError, match=text):
-        choose_supports(choice, task, phantoms, None, sizes=[2], seed=0)
+        choose(choice, planes_task(phantoms), phantoms, None, seed=0)
 
 
 @pytest.mark.parametrize("side", ["train", "test"])

@@ -114,15 +114,11 @@ def test_each_fault_is_refused(check, where, value, message):
     assert "1 problem" in str(error.value)
 
 
-def test_what_was_never_executed_is_refused(check):
+def test_what_was_never_or_half_executed_is_refused(check, tmp_path):
     with pytest.raises(NotebookError, match="one: has not been executed"):
         check(None)
     with pytest.raises(NotebookError, match="counts None, None, None"):
         check(source())
-
-
-def test_half_written_file_is_refused(check, tmp_path):
-    (tmp_path / "executed").mkdir()
     (tmp_path / "executed/one.ipynb").write_text('{"cells": [')
     with pytest.raises(NotebookError, match="one: cannot be read"):
         check(None)
