@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fetalclip_nb import __version__
 from fetalclip_nb.ask import predict_command, search_command
-from fetalclip_nb.errors import FetalClipError, ProfileError, listing
+from fetalclip_nb.errors import FetalClipError, ProfileError, listing, refuse
 from fetalclip_nb.experiments.pretraining import command as pretraining
 from fetalclip_nb.paths import models_folder, project_root, shown
 from fetalclip_nb.profiles import DataSource, Profile, load_profile
@@ -193,13 +193,13 @@ def doctor(options: argparse.Namespace) -> int:
 
 def _sources(profile: Profile, names: Sequence[str] | None) -> dict[str, DataSource]:
     unknown = [name for name in names or () if name not in profile.data]
-    if unknown:
-        raise ProfileError(
-            "The profile has no such data set",
-            where=profile.path,
-            expected=listing(profile.data),
-            found=listing(unknown),
-        )
+    refuse(
+        unknown,
+        "The profile has no such data set",
+        error=ProfileError,
+        where=profile.path,
+        expected=listing(profile.data),
+    )
     return {name: profile.data[name] for name in names or profile.data}
 
 

@@ -161,12 +161,8 @@ def require_one(image: object, text: str | None) -> None:
     """Refuse a search for nothing, for an empty sentence, or for two things at once."""
     both = image is not None and text is not None
     if both or (image is None and not (text or "").strip()):
-        raise ParameterError(
-            "Search needs one thing to look for",
-            where="image, text",
-            expected="an image file, or a sentence",
-            found="both" if both else "none" if text is None else "an empty sentence",
-        )
+        found = "both" if both else "none" if text is None else "an empty sentence"
+        raise ParameterError("Search needs one thing: an image file or a sentence", found=found)
 
 
 def wanted(k: int | None, available: int, *, where: str = "k") -> int:
@@ -184,19 +180,9 @@ def wanted(k: int | None, available: int, *, where: str = "k") -> int:
     (4, 9, 2)
     """
     if available < 1:
-        raise ParameterError(
-            "There is no image to find",
-            where=where,
-            expected="images beside the query itself",
-            found="none",
-            fix="search a folder that holds more images",
-        )
+        raise ParameterError("There is no image to find beside the query itself", where=where)
     if k is not None and not 1 <= k <= available:
         raise ParameterError(
-            "Cannot find that many images",
-            where=where,
-            expected=f"a whole number from 1 to {available}: the images there are, "
-            "without those of the query",
-            found=repr(k),
+            "Cannot find that many images", where=where, expected=f"1 to {available}", found=k
         )
     return k or min(ANSWERS, available)

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from fetalclip_nb import __version__
-from fetalclip_nb.errors import ResultError
+from fetalclip_nb.errors import ResultError, refuse
 from fetalclip_nb.files import slug, whole
 from fetalclip_nb.paths import project_root
 from fetalclip_nb.results.formats import format_interval, format_value
@@ -185,14 +185,8 @@ def _read(path: Path) -> Row:
         raise ResultError("Result file is no JSON", where=path, found=str(error)) from None
     names = [each.name for each in fields(Row)]
     missing = [name for name in names if name not in content]
-    if missing:
-        raise ResultError(
-            "Result file is of another version or damaged",
-            where=path,
-            expected=", ".join(names),
-            found=f"no {', '.join(missing)}",
-            fix="run the notebook again",
-        )
+    what = "Result file is of another version or damaged: it lacks entries"
+    refuse(missing, what, error=ResultError, where=path, fix="run the notebook again")
     scores = {
         metric: {unit: Score(**score) for unit, score in units.items()}
         for metric, units in content["scores"].items()

@@ -30,13 +30,8 @@ def build_book(profile: Profile) -> Path:
         NotebookError: A notebook may not be published, or the build gave warnings.
     """
     root = project_root()
-    check_notebooks(
-        notebook_pages(root / "book" / "_toc.yml"),
-        sources=root / "notebooks",
-        executed=profile.folder / "notebooks",
-        results=profile.folder / "results",
-        repository=root,
-    )
+    names = notebook_pages(root / "book" / "_toc.yml")
+    check_notebooks(names, repository=root, built=profile.folder)
     output = profile.folder / "book"
     output.mkdir(parents=True, exist_ok=True)
     with FileLock(output / ".lock"):

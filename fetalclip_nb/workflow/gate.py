@@ -7,6 +7,7 @@ checked here, and all problems of all notebooks are reported together.
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 import nbformat
@@ -16,43 +17,31 @@ from fetalclip_nb.errors import NotebookError, ResultError, listing
 from fetalclip_nb.results.result_files import RECORD, record_of, render_glue
 
 
-def check_notebooks(
-    names: Iterable[str],
-    *,
-    sources: Path,
-    executed: Path,
-    results: Path,
-    repository: Path,
-) -> None:
+def check_notebooks(names: Iterable[str], *, repository: Path, built: Path) -> None:
     """Refuse a book whose notebooks are missing, stale, broken or at odds with their results.
 
     Args:
         names: Notebooks, without folder and suffix.
-        sources: Folder of the source notebooks.
-        executed: Folder of the executed copies.
-        results: Folder that holds one result folder a notebook.
-        repository: Root of the checkout, whose path must not be shown.
+        repository: Root of the checkout, with the sources; its path must not be shown.
+        built: Folder of the executed copies and the results: build/PROFILE.
 
     Raises:
         NotebookError: Naming every problem of every notebook.
     """
     problems = [
-        f"{name}: {problem}"
-        for name in names
-        for problem in _problems(
-            executed / f"{name}.ipynb", sources / f"{name}.ipynb", results / name, repository
-        )
+        f"{name}: {problem}" for name in names for problem in _problems(name, repository, built)
     ]
     if problems:
         raise NotebookError(
             f"The book cannot be built: {len(problems)} problem{'s' * (len(problems) > 1)}",
-            where=executed,
+            where=built / "notebooks",
             found="; ".join(problems),
             fix="mend the notebooks and execute them again (`make book`, or `fetalclip-nb run`)",
         )
 
 
-def _problems(path: Path, source: Path, results: Path, repository: Path) -> list[str]:
+def _problems(name: str, repository: Path, built: Path) -> list[str]:
+    path, source = (root / "notebooks" / f"{name}.ipynb" for root in (built, repository))
     if not path.is_file():
         return ["has not been executed"]
     try:
@@ -65,7 +54,7 @@ def _problems(path: Path, source: Path, results: Path, repository: Path) -> list
         *_path_problems(notebook, repository),
         *_figure_problems(notebook),
     ]
-    return problems or [*_text_problems(notebook, results)]
+    return problems or [*_text_problems(notebook, built / "results" / name)]
 
 
 def _execution_problems(notebook: NotebookNode) -> Iterator[str]:
@@ -86,11 +75,8 @@ def _staleness(notebook: NotebookNode, source: NotebookNode) -> Iterator[str]:
         [(cell.cell_type, cell.source) for cell in each.cells if not _is_injected(cell)]
         for each in (notebook, source)
     )
-    if len(shown) != len(now):
-        yield f"is stale: executed with {len(shown)} cells, the source has {len(now)}"
-    elif shown != now:
-        pairs = enumerate(zip(shown, now, strict=True), 1)
-        changed = [number for number, (old, new) in pairs if old != new]
+    pairs = enumerate(zip_longest(shown, now), 1)
+    if changed := [number for number, (old, new) in pairs if old != new]:
         yield f"is stale: the source has another text in cell {listing(changed)}"
 
 

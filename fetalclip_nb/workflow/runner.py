@@ -15,7 +15,7 @@ import nbformat
 import papermill
 from papermill.exceptions import PapermillExecutionError
 
-from fetalclip_nb.errors import NotebookError, ProfileError, listing
+from fetalclip_nb.errors import NotebookError, ProfileError, listing, refuse
 from fetalclip_nb.files import key, lock
 from fetalclip_nb.paths import project_root, resolve, shown
 from fetalclip_nb.profiles import DEMO, Profile, named_data
@@ -120,14 +120,14 @@ def require_data(
         ProfileError: The notebook reads a data set and the profile does not say which.
     """
     missing = [n for n, entry in declared.items() if entry.default == DEMO and n not in values]
-    if missing:
-        raise ProfileError(
-            "Profile does not say which data a notebook reads",
-            where=f"{profile.path}, notebooks {name}",
-            expected=f"data: one of {listing(profile.data)}, or data: {{PARAMETER: one of them}}; "
-            'or the parameter itself: a folder, or "" for none',
-            found=f"no {listing(missing)}",
-        )
+    refuse(
+        missing,
+        "Profile does not say which data a notebook reads",
+        error=ProfileError,
+        where=f"{profile.path}, notebooks {name}",
+        expected=f"data: one of {listing(profile.data)}, or data: {{PARAMETER: one of them}}; "
+        'or the parameter itself: a folder, or "" for none',
+    )
 
 
 def outside_state(

@@ -19,7 +19,7 @@ from filelock import FileLock
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.data.kinds import load_dataset
 from fetalclip_nb.data.sources import data_folder
-from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.errors import ParameterError, refuse
 from fetalclip_nb.files import slug
 from fetalclip_nb.models.model import Model, load_model, pick_device, pick_precision
 from fetalclip_nb.models.names import model_name, parse_models
@@ -188,9 +188,7 @@ def start(notebook: str, namespace: Mapping[str, object]) -> Session:
     parameters = checked_parameters(notebook, namespace)
     device = pick_device(parameters["device"])
     if parameters["seed"] < 0:
-        raise ParameterError(
-            "Seed is negative", where="seed", expected="0 or more", found=parameters["seed"]
-        )
+        raise ParameterError("Seed is negative", where="seed", found=parameters["seed"])
     # A folder a process: two runs of one notebook must not fill each other's tables.
     folder = _made(parameters["results_dir"]) / f"{notebook}.{os.getpid()}.partial"
     shutil.rmtree(folder, ignore_errors=True)
@@ -221,15 +219,15 @@ def _require_names(names: list[str]) -> None:
         for name, short in zip(names, slugs, strict=True)
         if not _NAME.fullmatch(name) or name == PixelEncoder.name or slugs.count(short) > 1
     ]
-    if wrong:
-        raise ParameterError(
-            "Model names are repeated or cannot be used",
-            where="models",
-            expected="one distinct name a model, of letters, digits and the signs . _ - , and not "
-            f"{PixelEncoder.name!r}",
-            found=", ".join(wrong),
-            fix="choose names: NAME=MODEL, NAME2=MODEL2",
-        )
+    refuse(
+        wrong,
+        "Model names are repeated or cannot be used",
+        error=ParameterError,
+        where="models",
+        expected="one distinct name a model, of letters, digits and the signs . _ - , and not "
+        f"{PixelEncoder.name!r}",
+        fix="choose names: NAME=MODEL, NAME2=MODEL2",
+    )
 
 
 def checked_parameters(notebook: str, namespace: Mapping[str, object]) -> dict:
@@ -239,8 +237,7 @@ def checked_parameters(notebook: str, namespace: Mapping[str, object]) -> dict:
         ParameterError: All wrong types at once, or a common parameter that is missing.
     """
     missing = [name for name in COMMON if name not in namespace]
-    if missing:
-        raise ParameterError("Notebook lacks parameters", expected=", ".join(COMMON), found=missing)
+    refuse(missing, "Notebook lacks parameters", error=ParameterError, where=notebook)
     annotations = namespace.get("__annotations__", {})
     declared = {name: Parameter(kind.__name__) for name, kind in annotations.items()}
     check_parameters(notebook, declared, {name: namespace[name] for name in declared})

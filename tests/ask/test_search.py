@@ -103,7 +103,7 @@ def test_patient_of_the_query_may_be_left_out(model, phantoms, cache, tmp_path):
     options = {"image": image, "cache_dir": cache, "other_patients": True}
     found = search_images(model, phantoms, k=rest, **options)
     assert set(found["id"]) == set(phantoms.table.loc[~rows, "id"])
-    with pytest.raises(ParameterError, match=f"from 1 to {rest}:"):
+    with pytest.raises(ParameterError, match=f"1 to {rest}. Found"):
         search_images(model, phantoms, k=rest + 1, **options)
 
 
@@ -138,7 +138,7 @@ def test_nothing_is_encoded_for_a_search_that_cannot_be_made(tmp_path, monkeypat
         ({"text": "a head", "image": "a.png"}, "both"),
         ({"text": "a head", "image": ""}, "both"),
     ):
-        with pytest.raises(ParameterError, match=rf"image, text.*Found: {found}"):
+        with pytest.raises(ParameterError, match=f"one thing.*Found: {found}"):
             search_images(None, planes, cache_dir=tmp_path, **wrong)
 
 

@@ -250,13 +250,7 @@ def test_notebook_runs_and_its_injected_parameters_took_effect(executed, name):
 
 
 def test_gate_accepts_the_clean_runs(executed, repository):
-    gate.check_notebooks(
-        NAMES,
-        sources=repository / "notebooks",
-        executed=executed[0] / "notebooks",
-        results=executed[0] / "results",
-        repository=repository,
-    )
+    gate.check_notebooks(NAMES, repository=repository, built=executed[0])
 
 
 def test_quickstart_says_what_its_picture_has_for_a_map(executed):
@@ -279,11 +273,10 @@ def again(executed, repository, tmp_path):
             **LITTLE[name],
             **values,
         }
-        source, target = repository / "notebooks" / f"{name}.ipynb", tmp_path / f"{name}.ipynb"
+        source, target = (root / f"notebooks/{name}.ipynb" for root in (repository, tmp_path))
         outcome = runner.run_notebook(source, target, values)
         assert outcome.status == "done", outcome.error
-        folders = {"executed": tmp_path, "results": tmp_path / "results"}
-        gate.check_notebooks([name], sources=source.parent, **folders, repository=repository)
+        gate.check_notebooks([name], repository=repository, built=tmp_path)
         texts = result_files.render_glue(tmp_path / "results" / name)
         return texts, {cell.id: json.dumps(cell.outputs) for cell in cells_of(target)}
 

@@ -97,7 +97,7 @@ def test_missing_damaged_and_old_files(tmp_path):
         result_files.load_results(tmp_path)
     old = {"notebook": "02", "model": "m (CHD)", "order": 0, "kind": "model", "scores": {}}
     (tmp_path / "a.json").write_text(json.dumps(old))
-    with pytest.raises(ResultError, match=r"another version.*no subject, reader.*run .* again"):
+    with pytest.raises(ResultError, match=r"another version.*Found: subject, reader.*run .* again"):
         result_files.load_results(tmp_path)
 
 

@@ -98,7 +98,7 @@ def faithfulness_curves(
     if steps < 1:
         raise ParameterError("No step to take", where="steps", expected="1 or more", found=steps)
     if not np.isfinite(maps).all():
-        raise ShapeError("Maps are not finite", where="maps", expected="numbers", found="NaN")
+        raise ShapeError("Maps are not finite", where="maps")
     draws = maps if np.ndim(maps) == 4 else [np.broadcast_to(maps, pixels[:, 0].shape)]
     ranks = [torch.from_numpy(pixel_ranks(each, seed=seed)) for each in draws]
     counts = torch.linspace(0, ranks[0][0].numel(), steps + 1).round().int()

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fetalclip_nb.experiments.cam.overlays import WEIGHT, Shown, overlay
-from fetalclip_nb.experiments.cam.scores import Units, mean_curve
+from fetalclip_nb.experiments.cam.scores import Units, mean_curve, of_measure
 from fetalclip_nb.results.figures import COLOURS, STYLES, WIDTH, colours, structure_bars
 from fetalclip_nb.results.formats import readable
 from fetalclip_nb.stats.scores import Score
@@ -151,12 +151,4 @@ def region_bars(scores: Mapping[str, Units], *, measure: str = "energy") -> Figu
 
 def _picked(scores: Mapping[str, Units], measure: str) -> dict[str, dict[str, Score]]:
     """Scores of a measure by kind of map and by what follows its name."""
-    start = f"{measure}/"
-    return {
-        kind: {
-            name.removeprefix(start): units["patient"]
-            for name, units in group.items()
-            if name.startswith(start)
-        }
-        for kind, group in scores.items()
-    }
+    return {kind: of_measure(group, measure) for kind, group in scores.items()}

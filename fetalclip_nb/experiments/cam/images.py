@@ -14,7 +14,7 @@ from fetalclip_nb.data.fetal_planes import (
     brain_subplanes,
     five_planes,
 )
-from fetalclip_nb.errors import DataError, ParameterError, listing
+from fetalclip_nb.errors import ParameterError, refuse
 from fetalclip_nb.models.embed import PreparedImages
 from fetalclip_nb.models.model import Model
 
@@ -87,14 +87,8 @@ def class_numbers(prompts: Mapping[str, object], labels: Sequence[str]) -> list[
     [1, 1, 0]
     """
     absent = [label for label in dict.fromkeys(labels) if label not in prompts]
-    if absent:
-        raise DataError(
-            "Prompts lack classes that images have",
-            where="prompts",
-            expected=f"sentences for {listing(dict.fromkeys(labels))}",
-            found=f"{listing(prompts)}; none for {listing(absent)}",
-            fix="add sentences for these classes",
-        )
+    fix = "add sentences for these classes"
+    refuse(absent, "Prompts lack classes that images have", where="prompts", fix=fix)
     names = list(prompts)
     return [names.index(label) for label in labels]
 
@@ -126,14 +120,10 @@ def some_per_class(dataset: Dataset, labels: Sequence[str], count: int, seed: in
         ParameterError: If nothing is to be drawn, or a class has no image.
     """
     table = dataset.table
+    if count < 1:
+        raise ParameterError("No images to map", where="images of each class", found=count)
     absent = [label for label in labels if not (table["label"] == label).any()]
-    if count < 1 or absent:
-        raise ParameterError(
-            "No images to map",
-            where="images of each class",
-            expected="at least one image of each class",
-            found=f"{count} of each; none of {', '.join(absent) or 'no class'}",
-        )
+    refuse(absent, "No images to map of classes", error=ParameterError)
     order = np.random.default_rng(seed).permutation(len(table))
     mixed = table.reset_index(drop=True).iloc[order]
     repeats = mixed.groupby(["label", "patient"]).cumcount().sort_values(kind="stable")

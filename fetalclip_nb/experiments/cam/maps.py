@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from fetalclip_nb.data.dataset import Dataset
-from fetalclip_nb.errors import ModelError, ParameterError
+from fetalclip_nb.errors import ModelError, ParameterError, refuse
 from fetalclip_nb.experiments.cam.probabilities import Classifier, LogOdds
 from fetalclip_nb.files import key
 from fetalclip_nb.models.embed import PreparedImages, image_meta
@@ -120,9 +120,7 @@ def _maker(model: Model, class_vectors: np.ndarray, method: str, batch_size: int
     parse_methods(method)
     size = (32 if model.device == "cpu" else 256) if batch_size is None else batch_size
     if size < 1:
-        raise ParameterError(
-            "Batches are empty", where="batch_size", expected="1 or more", found=size
-        )
+        raise ParameterError("Batch size is below 1", where="batch_size", found=size)
     tower = vision_tower(model)
     layer = input_norm(tower)
     classify = Classifier(model, class_vectors).eval()
@@ -147,13 +145,7 @@ def input_norm(tower: Tower) -> nn.Module:
     for name in ("ln_1", "norm1"):
         if hasattr(last, name):
             return getattr(last, name)
-    raise ModelError(
-        "Last block has no input norm",
-        where=tower.name,
-        expected="ln_1 or norm1",
-        found=", ".join(name for name, _ in last.named_children()),
-        fix="use a vision transformer whose blocks begin with a norm",
-    )
+    raise ModelError("Last block has no input norm", where=tower.name, expected="ln_1 or norm1")
 
 
 def parse_methods(*texts: str) -> list[str]:
@@ -164,12 +156,6 @@ def parse_methods(*texts: str) -> list[str]:
     """
     words = [word.strip() for text in texts for word in text.split(",")]
     methods = [word for word in dict.fromkeys(words) if word]
-    unknown = [name for name in methods if name not in TITLES]
-    if unknown or not methods:
-        raise ParameterError(
-            "No such method to make maps",
-            where="method",
-            expected=", ".join(TITLES),
-            found=", ".join(unknown) or "nothing",
-        )
+    unknown = [name for name in methods or ["nothing"] if name not in TITLES]
+    refuse(unknown, "No such method to make maps", error=ParameterError, expected=", ".join(TITLES))
     return methods

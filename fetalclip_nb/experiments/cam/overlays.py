@@ -78,9 +78,7 @@ def overlay(image: np.ndarray, importance: np.ndarray, weight: float = WEIGHT) -
     [[[0.2, 0.2, 0.2], [0.6, 0.6, 0.6]]]
     """
     if not 0 <= weight <= 1:
-        raise ParameterError(
-            "Weight of the map is out of range", where="weight", expected="0 to 1", found=weight
-        )
+        raise ParameterError("Weight of the map is not from 0 to 1", where="weight", found=weight)
     colours = mpl.colormaps[COLOUR_MAP](np.asarray(importance, dtype=np.float64))[..., :3]
     mixed = weight * colours + (1 - weight) * np.asarray(image, dtype=np.float64)[..., None]
     return mixed.clip(0, 1)

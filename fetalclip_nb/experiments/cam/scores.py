@@ -69,6 +69,12 @@ def similarity_scores(maps: np.ndarray, others: np.ndarray, patients: np.ndarray
     return {name: {"patient": each["patient"].in_unit("")} for name, each in found.items()}
 
 
+def of_measure(scores: Units, measure: str) -> dict[str, Score]:
+    """Scores of a measure by what follows its name: classes, "all" images first, or structures."""
+    parts = {name.partition("/"): units["patient"] for name, units in scores.items()}
+    return {place: score for (name, _, place), score in parts.items() if name == measure}
+
+
 def mean_curve(curves: np.ndarray, patients: np.ndarray) -> np.ndarray:
     """Mean of curves (N, K + 1) at each step, with its 95 % interval over patients.
 

@@ -13,7 +13,7 @@ from fetalclip_nb.experiments.cam.images import PLANES
 from fetalclip_nb.experiments.cam.maps import TITLES
 from fetalclip_nb.experiments.cam.overlays import WEIGHT
 from fetalclip_nb.experiments.cam.regions import Outlined
-from fetalclip_nb.experiments.cam.scores import Units
+from fetalclip_nb.experiments.cam.scores import Units, of_measure
 from fetalclip_nb.experiments.cam.trial import Trial
 from fetalclip_nb.models.embed import black_embedding
 from fetalclip_nb.models.similarity import zero_shot_logits
@@ -60,7 +60,7 @@ def class_texts(scores: Mapping[str, Units], measure: str) -> pd.DataFrame:
         scores: Kind of map to scores named MEASURE/CLASS.
         measure: "difference" or "ahead".
     """
-    table = pd.DataFrame({kind: _classes(units, measure) for kind, units in scores.items()})
+    table = pd.DataFrame({kind: of_measure(units, measure) for kind, units in scores.items()})
     return table.map(with_interval, na_action="ignore", between=" to ")
 
 
@@ -144,15 +144,9 @@ def facts(
     }
 
 
-def _classes(scores: Units, measure: str) -> dict[str, Score]:
-    """Scores of a measure by class, "all" images first."""
-    parts = {name.partition("/"): units["patient"] for name, units in scores.items()}
-    return {place: score for (name, _, place), score in parts.items() if name == measure}
-
-
 def clearly_ahead(one: Units, other: Units) -> list[str]:
     """Classes in which one kind of map is ahead of another with intervals that do not touch."""
-    ours, theirs = (_classes(scores, "difference") for scores in (one, other))
+    ours, theirs = (of_measure(scores, "difference") for scores in (one, other))
     return [
         name
         for name, score in ours.items()
@@ -162,7 +156,7 @@ def clearly_ahead(one: Units, other: Units) -> list[str]:
 
 def ahead_text(one: Units, others: Mapping[str, Units]) -> str:
     """In how many classes one kind of map is clearly ahead of each other kind, as a sentence."""
-    classes = _counted(_classes(one, "difference"))
+    classes = _counted(of_measure(one, "difference"))
     if not classes:
         return _TOO_FEW
     parts = []
@@ -176,7 +170,7 @@ def paired_text(gains: Mapping[str, Units]) -> str:
     """By how much one kind of map is ahead of each other kind, image by image, as a sentence."""
     parts, end = [], ""
     for kind, found in gains.items():
-        by_class = _classes(found, "ahead")
+        by_class = of_measure(found, "ahead")
         overall, classes = by_class["all"], _counted(by_class)
         ahead = [name for name in classes if by_class[name].low > 0]
         parts.append(

@@ -79,9 +79,7 @@ class Atlas:
         seed: int = 0,
     ) -> None:
         if limit < 1:
-            raise ParameterError(
-                "Atlas needs images", where="limit", expected="at least 1", found=limit
-            )
+            raise ParameterError("Atlas needs at least one image", where="limit", found=limit)
         rows = evenly(points["label"].astype(str).to_numpy(), limit, seed)
         # Drawn in a random order: no class lies on top because it comes last in a table.
         rows = np.random.default_rng(seed).permutation(rows)

@@ -72,11 +72,8 @@ def cluster_scores(
     labels = codes(labels)
     kinds = int(labels.max()) + 1
     if not 2 <= kinds < len(labels):
-        raise DataError(
-            "Labels do not make clusters",
-            expected="at least two labels, and fewer than images",
-            found=f"{kinds} labels of {len(labels)} images",
-        )
+        found = f"{kinds} labels of {len(labels)} images"
+        raise DataError("Labels do not make clusters", expected="at least two labels", found=found)
     groupings = {"purity": None} | ({} if within is None else {"purity_within": within})
     parts, sizes = [], {}
     for name, group in groupings.items():

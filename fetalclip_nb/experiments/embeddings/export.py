@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fetalclip_nb.data.dataset import Dataset
-from fetalclip_nb.errors import DataError, listing
+from fetalclip_nb.errors import DataError, refuse
 from fetalclip_nb.files import DAMAGE, whole
 from fetalclip_nb.models.store import Embeddings
 
@@ -51,13 +51,8 @@ def export_embeddings(stem: Path, embedded: Embeddings, dataset: Dataset) -> Non
         DataError: If a column of the table has a name that the files or NumPy need.
     """
     table = dataset.table
-    if taken := [name for name in _RESERVED if name in table]:
-        raise DataError(
-            "Column names are reserved",
-            where=dataset.root,
-            found=listing(taken),
-            fix="rename these columns",
-        )
+    taken = [name for name in _RESERVED if name in table]
+    refuse(taken, "Column names are reserved", where=dataset.root, fix="rename these columns")
     vectors = embedded.of(dataset)
     meta = json.dumps(embedded.meta, sort_keys=True)
     arrays = {name: _plain(table[name]) for name in table} | {_META: np.array(meta)}
@@ -77,9 +72,7 @@ def load_export(path: Path | str) -> Export:
     """
     path = Path(path)
     if path.suffix not in SUFFIXES or not path.is_file():
-        raise DataError(
-            "No file of exported embeddings", where=path, expected=f"a {' or '.join(SUFFIXES)} file"
-        )
+        raise DataError("No .parquet or .npz file of exported embeddings", where=path)
     try:
         export = _read_parquet(path) if path.suffix == ".parquet" else _read_npz(path)
         if export.vectors.ndim != 2 or not np.isfinite(export.vectors).all():
@@ -90,8 +83,7 @@ def load_export(path: Path | str) -> Export:
         raise DataError(
             "Exported embeddings cannot be read",
             where=path,
-            expected="a file that export_embeddings has written",
-            found=f"{type(error).__name__}: {error}",
+            found=repr(error),
             fix="export them again",
         ) from None
     return export

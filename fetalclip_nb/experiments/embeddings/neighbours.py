@@ -49,12 +49,8 @@ def neighbours(
     """
     vectors = comparable(vectors, metric)
     if not 1 <= k < len(vectors):
-        raise ParameterError(
-            "Impossible number of neighbours",
-            where="k",
-            expected=f"1 to {len(vectors) - 1} for {len(vectors)} images",
-            found=k,
-        )
+        possible = f"1 to {len(vectors) - 1}"
+        raise ParameterError("Impossible number of neighbours", expected=possible, found=k)
     owner, group = codes(patients), _groups(within, len(vectors))
     if owner.max() == 0:
         raise DataError("Images of at least two patients are needed", found=f"{len(owner)} of one")

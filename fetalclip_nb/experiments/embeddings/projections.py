@@ -111,15 +111,10 @@ def umap(vectors: np.ndarray, *, seed: int, neighbours: int, min_dist: float) ->
     Source: McInnes, Healy and Melville, UMAP (arXiv 1802.03426); library umap-learn.
     """
     if len(vectors) < _FEWEST:
-        raise DataError(
-            "Too few images for a map", expected=f"at least {_FEWEST}", found=len(vectors)
-        )
+        raise DataError(f"A map needs {_FEWEST} images or more", found=len(vectors))
     if neighbours < 2 or not 0 <= min_dist <= 1:
-        raise ParameterError(
-            "Impossible settings of UMAP",
-            expected="at least 2 neighbours, min_dist from 0 to 1",
-            found=f"neighbours {neighbours}, min_dist {min_dist}",
-        )
+        found = f"neighbours {neighbours}, min_dist {min_dist}"
+        raise ParameterError("UMAP needs 2 neighbours or more, min_dist from 0 to 1", found=found)
     import torch
     from umap import UMAP
 

@@ -82,11 +82,8 @@ def draw_pool(recipe: Recipe, workers: int = 1) -> Pool:
     others = [OTHERS[i % len(OTHERS)] for i in range(recipe.others)]
     planes = ["brain"] * recipe.heads + others + [CLIP] * recipe.hearts
     jobs = [(recipe.seed, index, plane) for index, plane in enumerate(planes)]
-    if workers == 1:
-        rows = [_draw_row(job) for job in jobs]
-    else:
-        with ProcessPoolExecutor(workers) as executor:
-            rows = list(executor.map(_draw_row, jobs, chunksize=50))
+    with ProcessPoolExecutor(workers) as executor:
+        rows = list(executor.map(_draw_row, jobs, chunksize=50))
     return Pool(*map(np.array, zip(*rows, strict=True)))
 
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from fetalclip_nb.errors import CacheError
 from fetalclip_nb.experiments.pretraining import captions
 from fetalclip_nb.experiments.pretraining.loss import age_targets, contrastive_loss, plane_targets
 from fetalclip_nb.experiments.pretraining.pool import BRAIN, PARTS, PLANES, Pool, augment
@@ -124,7 +122,6 @@ class Trainer:
     def save(self, path: Path) -> None:
         """Write all that a resumed run needs."""
         state = {
-            "recipe": asdict(self.recipe),
             "done": self.done,
             "seconds": self.seconds,
             "model": self.model.state_dict(),
@@ -134,16 +131,8 @@ class Trainer:
             torch.save(state, made)
 
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint of the same recipe."""
+        """Go on from a checkpoint, whose name says the recipe."""
         state = torch.load(path, weights_only=True)
-        if state["recipe"] != asdict(self.recipe):
-            raise CacheError(
-                "The checkpoint belongs to another recipe",
-                where=path,
-                expected=asdict(self.recipe),
-                found=state["recipe"],
-                fix="delete the checkpoint, or use the recipe that it was made with",
-            )
         self.done, self.seconds = state["done"], state["seconds"]
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):

@@ -171,7 +171,10 @@ def test_a_block_without_input_norm_is_refused():
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"method": "magic"}, "scorecam, gradcam, layercam"), ({"batch_size": 0}, "1 or more")],
+    [
+        ({"method": "magic"}, "scorecam, gradcam, layercam"),
+        ({"batch_size": 0}, "Batch size is below 1"),
+    ],
     ids=str,
 )
 def test_what_cannot_be_mapped(model, classes, pixels, options, words):

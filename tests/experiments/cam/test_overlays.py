@@ -36,7 +36,7 @@ def test_overlay_blends_each_pixel_by_the_weight():
 
 
 def test_overlay_refuses_other_weights():
-    with pytest.raises(ParameterError, match="weight. Expected: 0 to 1. Found: 1.5"):
+    with pytest.raises(ParameterError, match="not from 0 to 1. Where: weight. Found: 1.5"):
         overlays.overlay(np.zeros((2, 2)), np.zeros((2, 2)), 1.5)
 
 

@@ -222,7 +222,7 @@ def test_object_is_shown_by_notebooks_and_named_by_terminals(points, paths):
 
 
 def test_an_atlas_of_nothing_is_refused(points, paths):
-    with pytest.raises(ParameterError, match=r"limit.*at least 1.*0"):
+    with pytest.raises(ParameterError, match="at least one image.*limit.*0"):
         fragment(points, paths, limit=0)
 
 

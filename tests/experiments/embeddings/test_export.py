@@ -93,7 +93,7 @@ def test_damaged_and_foreign_files_are_one_clear_error(tmp_path, suffix):
         path.write_bytes(damaged)
         with pytest.raises(DataError, match=r"cannot be read.*m\..*export them again"):
             load_export(path)
-    with pytest.raises(DataError, match="No file of exported"):
+    with pytest.raises(DataError, match="file of exported"):
         load_export(tmp_path / f"absent{suffix}")
     (tmp_path / "m.csv").touch()
     with pytest.raises(DataError, match=r"No file.*a \.parquet or \.npz"):

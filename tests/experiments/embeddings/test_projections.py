@@ -101,7 +101,7 @@ def test_maps_are_given_by_model_and_part(tmp_path, monkeypatch):
 
 def test_wrong_input_is_refused():
     vectors, _ = blobs()
-    with pytest.raises(DataError, match="Too few images.*at least 4.*3"):
+    with pytest.raises(DataError, match="needs 4 images or more.*3"):
         projections.umap(vectors[:3], **SETTINGS)
     for settings in ({"neighbours": 1}, {"min_dist": 1.5}):
         with pytest.raises(ParameterError, match="settings of UMAP"):
