@@ -104,5 +104,5 @@ def test_wrong_input_is_refused():
     with pytest.raises(DataError, match="needs 4 images or more.*3"):
         projections.umap(vectors[:3], **SETTINGS)
     for settings in ({"neighbours": 1}, {"min_dist": 1.5}):
-        with pytest.raises(ParameterError, match="settings of UMAP"):
+        with pytest.raises(ParameterError, match="UMAP needs"):
             projections.umap(vectors, **SETTINGS | settings)
