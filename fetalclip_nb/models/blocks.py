@@ -130,7 +130,6 @@ def block_features(
     augmentation: Augmentation | None = None,
     copy: int = 0,
     batch_size: int = 64,
-    workers: int | None = None,
 ) -> Store:
     """Features of every image of a data set, computed once and read from the disk.
 
@@ -141,13 +140,12 @@ def block_features(
         augmentation: How far images are changed; None for not at all.
         copy: Number of the augmented copy, from 0.
         batch_size: Images a forward pass; it changes results by rounding at most.
-        workers: Decoding processes; None for none on a CPU and up to 8 beside a GPU.
 
     Returns:
         A store of one array, "blocks": float16 of shape (N, 4, grid, grid, width) in table order.
     """
     images = PreparedImages(dataset, encoder.preprocess, augmentation, copy)
-    return stored_features(encoder, images, "blocks", cache_dir, batch_size, workers)
+    return stored_features(encoder, images, "blocks", cache_dir, batch_size)
 
 
 def on_grid(blocks: np.ndarray, grid: int, device: str = "cpu") -> torch.Tensor:

@@ -16,7 +16,6 @@ from fetalclip_nb import __version__
 from fetalclip_nb.data.augmentation import Augmentation, augmented, use_one_thread
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.data.images import read_square
-from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.files import cached, key, slug
 from fetalclip_nb.models.model import Model
 from fetalclip_nb.models.pixels import PixelEncoder
@@ -35,7 +34,6 @@ def image_embeddings(
     *,
     cache_dir: Path,
     batch_size: int = 64,
-    workers: int | None = None,
 ) -> Embeddings:
     """Embed every image of a data set, or read what an earlier run has computed.
 
@@ -44,13 +42,12 @@ def image_embeddings(
         dataset: A data set or a subset of it; each has an entry of its own.
         cache_dir: Folder that all notebooks share.
         batch_size: Images a forward pass; the result does not depend on it.
-        workers: Decoding processes; None for none on a CPU and up to 8 beside a GPU.
 
     Returns:
         Embeddings in table order.
     """
     images = PreparedImages(dataset, model.preprocess)
-    store = stored_features(model, images, "embeddings", cache_dir, batch_size, workers)
+    store = stored_features(model, images, "embeddings", cache_dir, batch_size)
     vectors = np.array(store.arrays["embeddings"])
     return Embeddings(vectors, tuple(dataset.table["id"]), store.meta)
 
@@ -63,7 +60,6 @@ def augmented_embeddings(
     copies: int,
     cache_dir: Path,
     batch_size: int = 64,
-    workers: int | None = None,
 ) -> np.ndarray:
     """Embed several randomly changed copies of every image, or read them from the cache.
 
@@ -78,20 +74,16 @@ def augmented_embeddings(
         copies: Copies of each image, at least 1.
         cache_dir: Folder that all notebooks share.
         batch_size: Images a forward pass; the result does not depend on it.
-        workers: Decoding processes; None for none on a CPU and up to 8 beside a GPU.
 
     Returns:
         Un-normalised embeddings in table order, float32 of shape (copies, len(dataset), D).
 
     Source: Protocol of the paper's probing experiments (5 copies; few-data: 10).
     """
-    if copies < 1 or dataset.table.empty:
-        found = f"{copies} copies of {len(dataset)} images"
-        raise ParameterError("Nothing to augment", expected="at least one copy", found=found)
     vectors = []
     for copy in range(copies):
         images = PreparedImages(dataset, model.preprocess, augmentation, copy)
-        store = stored_features(model, images, "embeddings", cache_dir, batch_size, workers)
+        store = stored_features(model, images, "embeddings", cache_dir, batch_size)
         vectors.append(store.arrays["embeddings"])
     return np.stack(vectors)
 
@@ -159,7 +151,6 @@ def stored_features(
     group: str,
     cache_dir: Path,
     batch_size: int,
-    workers: int | None,
 ) -> Store:
     """What an encoder makes of images, computed once and read from the disk.
 
@@ -172,11 +163,9 @@ def stored_features(
         group: Kind of features; name of the store's only array, whose rows are in table order.
         cache_dir: Folder that all notebooks share.
         batch_size: Images a forward pass.
-        workers: Decoding processes; None for none on a CPU and up to 8 beside a GPU.
     """
     on_gpu = encoder.device.startswith("cuda")
-    if workers is None:
-        workers = min(8, os.cpu_count() or 1) if on_gpu else 0
+    workers = min(8, os.cpu_count() or 1) if on_gpu else 0
     batches = None
 
     def compute(rows: range) -> dict[str, np.ndarray]:

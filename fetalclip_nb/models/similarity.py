@@ -8,8 +8,6 @@ from fetalclip_nb.errors import ShapeError
 
 SCALE = 100.0
 
-_UNIT_TOLERANCE = 1e-3
-
 
 def normalise(vectors: np.ndarray) -> np.ndarray:
     """Scale rows to unit length (the last axis), float32.
@@ -55,12 +53,11 @@ def zero_shot_logits(image_embeddings: np.ndarray, class_vectors: np.ndarray) ->
 
     Source: CLIP (arXiv 2103.00020), section 3.1.2.
     """
-    for name, rows in (("image", image_embeddings), ("class", class_vectors)):
-        length = np.linalg.norm(rows, axis=-1)
-        if not np.allclose(length, 1, atol=_UNIT_TOLERANCE):
-            raise ShapeError(
-                f"Rows of the {name} embeddings are not unit norm",
-                found=f"{length.min():.4f} to {length.max():.4f}",
-                fix="pass them through models.similarity.normalise",
-            )
+    lengths = np.linalg.norm(np.concatenate([image_embeddings, class_vectors]), axis=-1)
+    if not np.allclose(lengths, 1, atol=1e-3):
+        raise ShapeError(
+            "Embeddings are not unit norm",
+            found=f"{lengths.min():.4f} to {lengths.max():.4f}",
+            fix="pass them through models.similarity.normalise; are the model's weights whole?",
+        )
     return SCALE * image_embeddings @ class_vectors.T

@@ -3,13 +3,12 @@
 Config and checkpoint files of open_clip models, checked before they are used.
 """
 
-import contextlib
 import hashlib
 import json
 import logging
 import pickle
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import open_clip
@@ -19,7 +18,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from fetalclip_nb.downloads.fetch import require_not_lfs_pointer
-from fetalclip_nb.errors import ModelError, listing
+from fetalclip_nb.errors import ModelError, listing, refuse
 from fetalclip_nb.models.names import UNTRAINED
 from fetalclip_nb.paths import SHIPPED, models_folder, resolve
 
@@ -73,6 +72,8 @@ def _create_from_config(config: Path, weights: Path):
 
 def _build(config: dict, *, seed: int | None = None):
     """An open_clip model from a config's content, with random weights."""
+    names = ("mean", "std", "interpolation", "resize_mode")
+    options = {f"image_{k}": v for k, v in config["preprocess_cfg"].items() if k in names}
     text = json.dumps(config["model_cfg"], sort_keys=True)
     name = f"fetalclip-nb-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     with tempfile.TemporaryDirectory() as folder:
@@ -82,24 +83,13 @@ def _build(config: dict, *, seed: int | None = None):
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        with _without_warnings():
-            return _with_tokenizer(name, **_preprocess_options(config))
-
-
-@contextlib.contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Silence open_clip's warning that weights are random: here that is meant, or passing."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
-def _preprocess_options(config: dict) -> dict:
-    names = ("mean", "std", "interpolation", "resize_mode")
-    return {f"image_{k}": v for k, v in config["preprocess_cfg"].items() if k in names}
+        # open_clip's warning that weights are random: here that is meant, or passing.
+        before = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        try:
+            return _with_tokenizer(name, **options)
+        finally:
+            logging.disable(before)
 
 
 def _create_from_open_clip(source: str):
@@ -180,9 +170,8 @@ def read_config(path: Path) -> dict:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ModelError("Config is no JSON", where=path, found=str(error)) from None
     model = content.get("model_cfg", content) if isinstance(content, dict) else {}
-    missing = [key for key in _CONFIG_KEYS if key not in model]
-    if missing:
-        raise ModelError("Config lacks keys", where=path, found=f"no {', '.join(missing)}")
+    missing = [f"no {key}" for key in _CONFIG_KEYS if key not in model]
+    refuse(missing, "Config lacks keys", error=ModelError, where=path)
     return {"model_cfg": model, "preprocess_cfg": content.get("preprocess_cfg", {})}
 
 
@@ -197,7 +186,9 @@ def load_weights(network: nn.Module, path: Path) -> None:
     require_not_lfs_pointer(path)
     state = _unwrapped(_read(path))
     expected = network.state_dict()
-    state = {key: tensor for key, tensor in state.items() if not _is_derived(key, expected)}
+    # Older checkpoints store tensors that follow from the config.
+    for name in {"attn_mask", "input_resolution", "context_length"} - expected.keys():
+        state.pop(name, None)
     missing = sorted(expected.keys() - state.keys())
     unexpected = sorted(state.keys() - expected.keys())
     shapes = [
@@ -250,8 +241,3 @@ def _unwrapped(content: object) -> dict[str, torch.Tensor]:
     if not isinstance(content, dict) or not content:
         raise ModelError("Checkpoint holds no state dict", found=type(content).__name__)
     return {str(key).removeprefix("module."): value for key, value in content.items()}
-
-
-def _is_derived(key: str, expected: dict) -> bool:
-    """Tensors that older checkpoints store although they follow from the config."""
-    return key not in expected and key in ("attn_mask", "input_resolution", "context_length")

@@ -15,7 +15,7 @@ from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
 from fetalclip_nb.data.dataset import Dataset
-from fetalclip_nb.errors import CacheError, listing
+from fetalclip_nb.errors import CacheError, refuse
 from fetalclip_nb.files import key, lock, slug, whole
 
 _UNKEYED = ("package", "model", "task")
@@ -63,15 +63,8 @@ class Embeddings:
     meta: dict
 
     def of(self, dataset: Dataset) -> np.ndarray:
-        """Rows of a data set or of any subset of it, float32 of shape (len(dataset), D).
-
-        Raises:
-            CacheError: If an image was not embedded.
-        """
+        """Rows of a data set or of any subset of it, float32 of shape (len(dataset), D)."""
         index = {name: row for row, name in enumerate(self.ids)}
-        absent = [name for name in dataset.table["id"] if name not in index]
-        if absent:
-            raise CacheError("Images without embedding", found=listing(absent))
         return self.vectors[[index[name] for name in dataset.table["id"]]]
 
 
@@ -187,18 +180,18 @@ def _read(folder: Path, rows: int) -> Store:
     try:
         journal = json.loads((folder / "journal.json").read_text("utf-8"))
         wrong = _misshapen(folder, journal, rows) or [
-            f"content of {name}, rows {part['start']} to {part['stop'] - 1}"
+            f"another content of {name}, rows {part['start']} to {part['stop'] - 1}"
             for name, part in _damaged(folder, journal)
         ]
     except (OSError, ValueError) as error:
-        wrong = [f"state: {type(error).__name__}, {error}"]
-    if wrong:
-        raise CacheError(
-            "Stored arrays are not what their key promises",
-            where=folder,
-            found=f"another {listing(wrong)}",
-            fix=f"delete the folder {folder.name} and run again",
-        )
+        wrong = [f"another state: {type(error).__name__}, {error}"]
+    refuse(
+        wrong,
+        "Stored arrays are not what their key promises",
+        error=CacheError,
+        where=folder,
+        fix=f"delete the folder {folder.name} and run again",
+    )
     return _opened(folder, journal["meta"], tuple(journal["arrays"]))
 
 
@@ -210,7 +203,7 @@ def _misshapen(folder: Path, journal: dict, rows: int) -> list[str]:
     """Files that are not the arrays of the journal; opening a cut one raises ValueError."""
     opened = _opened(folder, {}, tuple(journal["arrays"])).arrays
     return [
-        f"shape or type of {name}"
+        f"another shape or type of {name}"
         for name, array in journal["arrays"].items()
         if [*opened[name].shape] != [rows, *array["shape"][1:]]
         or opened[name].dtype.str != array["dtype"]

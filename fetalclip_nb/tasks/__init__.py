@@ -5,7 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "choice": ["choose_folds", "choose_supports", "official_head"],
+        "choice": ["choose_folds", "choose_supports"],
         "items": [
             "CHD_CLASSES",
             "Task",

@@ -86,17 +86,6 @@ def choose_supports(
     return supports
 
 
-def official_head(items: Items, dataset: Dataset, released_root: Path) -> tuple[Split, Split]:
-    """The authors' folds of the head task as released, and without test patients that leak.
-
-    Both have the same folds, so one set of decoders can be scored on either test set: train with
-    the first one and pick `Items.tested` of the second among the tested images. Of the released
-    161 test patients 18 are trained or validated on as well. Arguments as for `choose_folds`.
-    """
-    free = choose_folds("official", items, dataset, released_root, seed=0)
-    return official_folds(released_root, items.name), free
-
-
 def never_trained(tasks: Collection[Task]) -> list[str]:
     """Patients of a data set whom no task trains on: their images need no augmented copies.
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from fetalclip_nb.data.dataset import Dataset, require_known
 from fetalclip_nb.data.fetal_planes import BRAIN_SUBPLANES, SIX_PLANES, brain_subplanes, six_planes
-from fetalclip_nb.errors import DataError, ParameterError, listing
+from fetalclip_nb.errors import DataError, ParameterError, refuse
 from fetalclip_nb.tasks.splits import Split, named, require_range, rows_of
 
 CHD_CLASSES = ("normal", "CHD")
@@ -66,15 +66,6 @@ class Items:
         """Class of each item, int64 of shape (N,)."""
         return pd.Index(self.classes).get_indexer(self.table["label"]).astype(np.int64)
 
-    def tested(self, split: Split) -> np.ndarray:
-        """Which items are of test patients, boolean of shape (N,)."""
-        return rows_of(self.table, split.test)
-
-    def truth(self, split: Split) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-        """Classes and patients of the tested items, and the class names, as scores take them."""
-        rows = self.tested(split)
-        return self.targets[rows], self.table["patient"].to_numpy()[rows], self.classes
-
 
 @dataclass(frozen=True)
 class Task:
@@ -98,7 +89,7 @@ class Task:
     @property
     def tested(self) -> np.ndarray:
         """Which items are of test patients, boolean of shape (N,)."""
-        return self.items.tested(self.split)
+        return rows_of(self.items.table, self.split.test)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -108,7 +99,8 @@ class Task:
     @property
     def truth(self) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
         """Classes and patients of the tested items, and the class names, as scores take them."""
-        return self.items.truth(self.split)
+        patients = self.table["patient"].to_numpy()
+        return self.items.targets[self.tested], patients, self.items.classes
 
     def by_split(self, values: np.ndarray) -> dict[str | int, np.ndarray]:
         """Cut what was fitted to all folds by split.
@@ -190,17 +182,17 @@ def require_enough_rows(
     for name, task in tasks.items():
         for part, split in task.splits.items():
             part = f", {part} patients" if isinstance(part, int) else ""
-            items = [rows_of(task.items.table, fold.train).sum() for fold in split.folds]
-            rows = [max(copies, 1) * n for n in items]
-            short = [f"set {i}: {n} training rows" for i, n in enumerate(rows) if n < batch]
-            few += [f"{name}{part}: {listing(short)}"] * bool(short)
-    if few:
-        raise ParameterError(
-            "Training sets are smaller than a batch",
-            expected=f"{batch} rows or more ({parameter}), counting augmented copies",
-            found="; ".join(few),
-            fix=f"more copies, a smaller {parameter}, or larger sets",
-        )
+            for i, fold in enumerate(split.folds):
+                rows = max(copies, 1) * rows_of(task.items.table, fold.train).sum()
+                if rows < batch:
+                    few.append(f"{name}{part}, set {i}: {rows} training rows")
+    refuse(
+        few,
+        "Training sets are smaller than a batch",
+        error=ParameterError,
+        expected=f"{batch} rows or more ({parameter}), counting augmented copies",
+        fix=f"more copies, a smaller {parameter}, or larger sets",
+    )
 
 
 def gather_clips(dataset: Dataset, *, frames: int) -> Clips:
@@ -233,20 +225,18 @@ def gather_clips(dataset: Dataset, *, frames: int) -> Clips:
         named(f"fewer than {frames} frames", short),
         *(named(f"more than one {name}", several.index[several[name]]) for name in _SHARED),
     ]
-    problems = "; ".join(filter(None, problems))
-    if problems:
-        raise DataError(
-            "Clips cannot be used",
-            where=f"{dataset.root}, columns clip and frame",
-            expected=f"clips of one patient, label and split, {frames} or more numbered frames",
-            found=problems,
-            fix="correct the table (without a column clip each image is a clip of its own), leave "
-            "these clips out or ask for fewer frames",
-        )
+    refuse(
+        filter(None, problems),
+        "Clips cannot be used",
+        where=f"{dataset.root}, columns clip and frame",
+        expected=f"clips of one patient, label and split, {frames} or more numbered frames",
+        fix="correct the table (without a column clip each image is a clip of its own), leave "
+        "these clips out or ask for fewer frames",
+    )
     rows = [part.sort_values("number")["row"].to_numpy() for _, part in clips]
-    picked = np.stack([part[_middles(len(part), frames)] for part in rows])
-    found = clips[[*_SHARED]].first().reset_index()
-    return Clips(found, picked.astype(np.int64))
+    middles = 2 * np.arange(frames) + 1  # of equal stretches, in halves of a stretch
+    picked = np.stack([part[middles * len(part) // (2 * frames)] for part in rows])
+    return Clips(clips[[*_SHARED]].first().reset_index(), picked.astype(np.int64))
 
 
 def clip_features(vectors: np.ndarray, clips: Clips) -> np.ndarray:
@@ -286,8 +276,3 @@ def _frame_table(dataset: Dataset) -> pd.DataFrame:
     text = table["frame"].astype(str)
     number = text.where(text.str.fullmatch(r"[0-9]{1,18}"), "-1").astype(np.int64)
     return table[["id", "clip", *_SHARED]].assign(number=number, row=np.arange(len(table)))
-
-
-def _middles(n: int, frames: int) -> np.ndarray:
-    """Middles of equal stretches of n frames, integers of shape (frames,)."""
-    return (2 * np.arange(frames) + 1) * n // (2 * frames)

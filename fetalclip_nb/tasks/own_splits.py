@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
-from fetalclip_nb.errors import DataError, listing
+from fetalclip_nb.errors import DataError, refuse
 from fetalclip_nb.tasks.splits import Fold, Split, require_range, rows_of
 
 DRAWS = 30
@@ -178,15 +178,14 @@ def own_supports(
         require_range("sizes", n, 1)
     test, rest = _test_and_rest(table, seed, where)
     patients = rest["patient"].nunique()
-    large = [n for n in sizes if 2 * n > patients]
-    if large:
-        raise DataError(
-            "Too few patients for support sets",
-            where=f"support sizes {listing(large)}",
-            expected=f"{2 * max(large)} patients outside of the test set (n train, n validation)",
-            found=f"{patients} patients",
-            fix="leave these sizes out or add patients",
-        )
+    refuse(
+        [n for n in sizes if 2 * n > patients],
+        "Too few patients for support sets",
+        where="support sizes",
+        expected=f"{patients // 2} or less: {patients} patients are not tested (n train, n "
+        "validation)",
+        fix="leave these sizes out or add patients",
+    )
 
     def drawn(n: int) -> tuple[Fold, ...]:
         return tuple(support_patients(rest, n, (seed, _SUPPORTS, n, i)) for i in range(sets))
@@ -199,14 +198,6 @@ def _test_and_rest(
 ) -> tuple[tuple[str, ...], pd.DataFrame]:
     """Test patients, and the rows of all others."""
     table = table[["patient", "label", "split"]].astype(str)
-    _require_splits(table, where)
-    test = _patients(table[table["split"] == "test"])
-    if not test:
-        test = stratified_parts(table, _TEST_PARTS, (seed, _TEST))[0]
-    return test, table[~rows_of(table, test)]
-
-
-def _require_splits(table: pd.DataFrame, where: object) -> None:
     found, empty = set(table["split"]), (table["split"] == "").sum()
     alone = "validation" in found and not {"train", "test"} <= found
     problems = [
@@ -214,15 +205,17 @@ def _require_splits(table: pd.DataFrame, where: object) -> None:
         "validation without train or test" if alone else "",
         "test alone" if found == {"test"} else "",
     ]
-    problems = "; ".join(filter(None, problems))
-    if problems:
-        raise DataError(
-            "Splits in the table cannot be used",
-            where=where,
-            expected="train and test; or train, validation and test; or empty for every item",
-            found=problems,
-            fix="name a split for every image or clip, or for none to have patients drawn",
-        )
+    refuse(
+        filter(None, problems),
+        "Splits in the table cannot be used",
+        where=where,
+        expected="train and test; or train, validation and test; or empty for every item",
+        fix="name a split for every image or clip, or for none to have patients drawn",
+    )
+    test = _patients(table[table["split"] == "test"])
+    if not test:
+        test = stratified_parts(table, _TEST_PARTS, (seed, _TEST))[0]
+    return test, table[~rows_of(table, test)]
 
 
 def _patients(table: pd.DataFrame) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from fetalclip_nb.data.dataset import Dataset
-from fetalclip_nb.errors import DataError, ParameterError, listing
+from fetalclip_nb.errors import DataError, ParameterError, listing, refuse
 
 
 @dataclass(frozen=True)
@@ -133,17 +133,15 @@ def require_usable(
         named("patients of the split without images", sorted(members - known)),
         *_absences(split, table, classes, complete),
     ]
-    problems = "; ".join(filter(None, problems))
-    if problems:
-        sides = "on every side" if complete else "in test and of any class on the other sides"
-        raise DataError(
-            "Split cannot be used",
-            where=dataset.root,
-            expected=f"images of {', '.join(classes)} {sides}",
-            found=problems,
-            fix="correct patients, labels or split of the data set; take fewer folds if a class "
-            "has few patients",
-        )
+    sides = "on every side" if complete else "in test and of any class on the other sides"
+    refuse(
+        filter(None, problems),
+        "Split cannot be used",
+        where=dataset.root,
+        expected=f"images of {', '.join(classes)} {sides}",
+        fix="correct patients, labels or split of the data set; take fewer folds if a class has "
+        "few patients",
+    )
 
 
 def _sides(split: Split) -> Iterator[tuple[str, tuple[str, ...]]]:

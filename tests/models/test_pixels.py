@@ -36,7 +36,7 @@ def test_encoding_flattens_row_by_row():
 
 def test_cached_like_a_model(heads, tmp_path):
     encoder = PixelEncoder()
-    found = embed.image_embeddings(encoder, heads, cache_dir=tmp_path, workers=2)
+    found = embed.image_embeddings(encoder, heads, cache_dir=tmp_path)
     assert found.vectors.shape == (6, 32 * 32)
     for path, vector in zip(heads.paths, found.vectors, strict=True):
         small = read_square(path).resize((32, 32), Image.Resampling.BICUBIC)

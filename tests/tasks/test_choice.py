@@ -20,13 +20,12 @@ from fetalclip_nb.tasks.choice import (
     choose_supports,
     is_official,
     never_trained,
-    official_head,
 )
 from fetalclip_nb.tasks.items import CHD_CLASSES, Task, clip_items, image_items
 from fetalclip_nb.tasks.masks import head_task
-from fetalclip_nb.tasks.official_splits import splits_available
+from fetalclip_nb.tasks.official_splits import official_folds, splits_available
 from fetalclip_nb.tasks.own_splits import own_folds, own_supports
-from fetalclip_nb.tasks.splits import Fold, Split
+from fetalclip_nb.tasks.splits import Fold, Split, rows_of
 from helpers import write_image
 
 
@@ -67,7 +66,7 @@ def test_real_planes_take_the_official_folds(choice, official_patients, released
     assert len(split.test) == 896
     assert len(split.folds) == 5
     assert [len(side) for side in vars(split.folds[0]).values()] == [716, 180]
-    assert task.tested(split).sum() == 896 * 6
+    assert rows_of(task.table, split.test).sum() == 896 * 6
     assert not {p for fold in split.folds for p in fold.train + fold.validation} & {*split.test}
 
 
@@ -91,7 +90,7 @@ def test_brain_task_tests_patients_without_a_brain_image(official_patients, rele
     task = image_items("brain_subplanes", part, ("brain", "heart"))
     split = choose_folds("auto", task, data, released, seed=0)
     assert len(split.test) == 896
-    assert task.tested(split).sum() == 300 * 2
+    assert rows_of(task.table, split.test).sum() == 300 * 2
 
 
 @pytest.fixture
@@ -157,7 +156,7 @@ def test_real_heads_take_the_official_folds_without_the_leak(head_patients, rele
         split = choose_folds(choice, task, data, released, seed=0)
         assert (split.source, len(split.folds)) == ("official, leak-free", 5)
         assert {*split.test} == {*test} - {*rest}
-        assert task.tested(split).sum() == 143 * 2
+        assert rows_of(task.table, split.test).sum() == 143 * 2
     supports = choose_supports("auto", task, data, released, sizes=[1, 32], seed=0)
     assert {(s.source, len(s.test)) for s in supports.values()} == {("official, leak-free", 148)}
 
@@ -165,14 +164,15 @@ def test_real_heads_take_the_official_folds_without_the_leak(head_patients, rele
 def test_both_test_sets_of_the_official_head_split_have_the_same_folds(head_patients, released):
     test, rest = head_patients
     data, task = heads_of(sorted({*test, *rest}))
-    given, free = official_head(task, data, released)
+    free = choose_folds("official", task, data, released, seed=0)
+    given = official_folds(released, "head")
     assert (given.source, free.source) == ("official", "official, leak-free")
     assert (list(given.test), len(free.test)) == (test, 143)
     assert given.folds == free.folds
-    assert not task.tested(free)[~task.tested(given)].any()
+    assert not rows_of(task.table, free.test)[~rows_of(task.table, given.test)].any()
     data, task = heads_of(test[:100] + rest)
     with pytest.raises(DataError, match="patients of the split without images"):
-        official_head(task, data, released)
+        choose_folds("official", task, data, released, seed=0)
 
 
 def test_real_part_of_hc18_takes_own_folds(shared_data, released):
@@ -306,7 +306,7 @@ def test_usable_manifest_is_split_by_patient(tmp_path):
     task, split = hearts_of(write_manifest(tmp_path, [*rows, *rows[:4]]))
     assert (len(task), split.source, len(split.folds)) == (34, "own", 5)
     assert task.targets.tolist() == [0, 1] * 17
-    tested = task.table[task.tested(split)]
+    tested = task.table[rows_of(task.table, split.test)]
     assert set(tested["label"]) == set(CHD_CLASSES)
     seen = {p for fold in split.folds for p in fold.train + fold.validation}
     assert seen == set(task.table["patient"]) - set(tested["patient"])

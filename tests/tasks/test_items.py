@@ -123,7 +123,7 @@ def test_features_equal_a_loop_over_clips(seed, copies):
         (clip("a", [0, 1]) + clip("", [1], "2"), r"Found: rows without a clip's name: i2\. What"),
         (
             clip("a", [0, 0, "x"]) + clip("b", [1], label="CHD") + clip("a", [2], label="CHD"),
-            r"no whole number: i2; .*twice.*: i1; .*b \(1\).*label: a",
+            r"no whole number: i2, .*twice.*: i1, .*b \(1\).*label: a",
         ),
     ],
 )
@@ -162,8 +162,9 @@ def test_targets_follow_the_order_of_the_classes_not_of_the_labels():
     items = image_items("letters", images("abcba", "qpqrp"), ["c", "a", "b"])
     assert items.targets.tolist() == [1, 2, 0, 2, 1] and items.targets.dtype == np.int64
     assert items.classes == ("c", "a", "b")
-    assert items.tested(SPLIT).tolist() == [True, False, True, False, False]
-    targets, patients, classes = items.truth(SPLIT)
+    task = Task(None, items, {"folds": SPLIT})
+    assert task.tested.tolist() == [True, False, True, False, False]
+    targets, patients, classes = task.truth
     assert (targets.tolist(), patients.tolist(), classes) == ([1, 0], ["q", "q"], ("c", "a", "b"))
 
 
@@ -189,7 +190,6 @@ def test_clips_are_items_with_the_columns_of_their_first_frame():
         "machine": ["m3", "m2"],
         "frame": ["1", "0"],
     }
-    assert items.truth(SPLIT)[0].tolist() == [0]
 
 
 def test_phantom_clips_are_labelled_as_the_task_expects():
@@ -238,7 +238,7 @@ def test_sets_that_do_not_fill_a_batch_are_named_with_their_rows():
     with pytest.raises(ParameterError) as caught:
         require_enough_rows(tasks, copies=2, batch=6, parameter="probe_batch")
     assert (
-        "Found: letters, 4 patients: set 0: 4 training rows, set 2: 2 training rows; more: set 0: "
-        "2 training rows; split, 4 patients: set 0: 0 training rows. What to do: more copies, a "
-        "smaller probe_batch, or larger sets."
+        "Found: letters, 4 patients, set 0: 4 training rows; letters, 4 patients, set 2: 2 "
+        "training rows; more, set 0: 2 training rows; split, 4 patients, set 0: 0 training rows. "
+        "What to do: more copies, a smaller probe_batch, or larger sets."
     ) in str(caught.value)

@@ -15,9 +15,10 @@ from fetalclip_nb.experiments.segmentation.recipe import (
 )
 from fetalclip_nb.models.blocks import BlockEncoder, NoFeatures
 from fetalclip_nb.models.model import Model
-from fetalclip_nb.tasks.choice import choose_folds, official_head
+from fetalclip_nb.tasks.choice import choose_folds
 from fetalclip_nb.tasks.items import Task, require_enough_rows
 from fetalclip_nb.tasks.masks import MaskTask
+from fetalclip_nb.tasks.official_splits import official_folds
 from fetalclip_nb.tasks.splits import Split, first_folds, fit_seed, rows_of
 
 
@@ -72,10 +73,10 @@ def split_patients(
     studies = {}
     for name, task in tasks.items():
         rule, used = (choice, head_folds) if name == "head" else ("own", organ_folds)
-        data = (task.items, task.dataset, released_root)
-        split = choose_folds(rule, *data, seed=seed, folds=folds)
+        split = choose_folds(rule, task.items, task.dataset, released_root, seed=seed, folds=folds)
         official = name == "head" and split.source.startswith("official")
-        tested = official_head(*data)[0].test if official else split.test
+        # As released: 18 of these 161 patients are trained or validated on as well.
+        tested = official_folds(released_root, name).test if official else split.test
         split = first_folds(split, used, name="head_folds, organ_folds")
         studies[name] = Study(task, {name: split}, tested)
     return studies

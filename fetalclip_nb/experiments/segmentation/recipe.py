@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from fetalclip_nb.errors import DataError, ParameterError, listing
+from fetalclip_nb.errors import ParameterError, refuse
 from fetalclip_nb.experiments.segmentation.decoder import UPSCALING
 from fetalclip_nb.tasks.masks import MaskTask
 from fetalclip_nb.tasks.splits import Split, rows_of
@@ -65,12 +65,7 @@ class DecoderRecipe:
             wrong.append(f"filters = {self.filters}, not an even number from 2 up")
         if not 0 < self.learning_rate < 1:
             wrong.append(f"learning rate = {self.learning_rate}, not between 0 and 1")
-        if wrong:
-            raise ParameterError(
-                "Decoders cannot be trained with these parameters",
-                expected="numbers that a decoder can be trained with",
-                found="; ".join(wrong),
-            )
+        refuse(wrong, "Decoders cannot be trained with these parameters", error=ParameterError)
 
     @property
     def training(self) -> dict[str, object]:
@@ -127,11 +122,10 @@ def require_shown(task: MaskTask, split: Split) -> None:
         for structure, areas in zip(task.structures, task.areas.T, strict=True)
         if not areas[rows_of(task.items.table, patients)].any()
     ]
-    if missing:
-        raise DataError(
-            "Structures are shown by no image of a side",
-            where=f"{task.dataset.root}, {task.name}",
-            expected="each structure in an image of test and of each fold's training",
-            found=listing(missing),
-            fix="name other patients in the column split, or leave these masks out",
-        )
+    refuse(
+        missing,
+        "Structures are shown by no image of a side",
+        where=f"{task.dataset.root}, {task.name}",
+        expected="each structure in an image of test and of each fold's training",
+        fix="name other patients in the column split, or leave these masks out",
+    )

@@ -118,7 +118,12 @@ def train_decoder(
     Raises:
         ParameterError: If no epoch has a finite validation loss.
     """
-    run = _begun(checkpoint, setup, job)
+    run = _Run(setup, job)
+    if checkpoint and checkpoint.is_file():
+        try:
+            run.load(torch.load(checkpoint, map_location="cpu", weights_only=True))
+        except Exception:  # a damaged file raises whatever its bytes say: begin again
+            run = _Run(setup, job)
     saved = time.monotonic()
     while not run.finished:
         run.epoch()
@@ -230,18 +235,6 @@ class _Run:
         batches = self.setup.batches(as_they_are(self.job.validation))
         total = sum(float(self._loss(*items)) * len(places) for places, items in batches)
         return total / len(self.job.validation)
-
-
-def _begun(checkpoint: Path | None, *run: Setup | DecoderJob) -> _Run:
-    """A training at its start, or after the last saved epoch."""
-    begun = _Run(*run)
-    if checkpoint is None or not checkpoint.is_file():
-        return begun
-    try:
-        begun.load(torch.load(checkpoint, map_location="cpu", weights_only=True))
-    except Exception:  # a damaged file raises whatever its bytes say: begin again
-        return _Run(*run)
-    return begun
 
 
 def _copy(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

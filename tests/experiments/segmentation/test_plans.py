@@ -34,7 +34,7 @@ def test_the_official_split_of_heads_is_tested_whole_and_scored_without_leaks(
         return replace(official, source=source, test=("b",))
 
     monkeypatch.setattr(module, "choose_folds", chosen)
-    monkeypatch.setattr(module, "official_head", lambda *_: (official, {}))
+    monkeypatch.setattr(module, "official_folds", lambda *_: official)
     folds = {"folds": 5, "head_folds": 2, "organ_folds": 1}
     tasks = {"head": heads, "abdomen": trunks}
     found = split_patients(tasks, "auto", Path("released"), **folds, seed=0)
@@ -74,7 +74,7 @@ def refused(studies, recipe, tmp_path):
 
 
 def test_sets_smaller_than_a_batch_are_refused_in_one_message(studies, tmp_path):
-    with pytest.raises(ParameterError, match=r"decoder_batch.*head: set 0.*; abdomen: set 0"):
+    with pytest.raises(ParameterError, match=r"decoder_batch.*head, set 0.*; abdomen, set 0"):
         refused(studies, replace(RECIPE, batch_size=99), tmp_path)
 
 
