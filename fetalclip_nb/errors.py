@@ -73,7 +73,7 @@ class NotebookError(FetalClipError):
 
 
 def listing(items: Iterable[object], limit: int = 10) -> str:
-    """Join the first few items, by semicolons if some have commas, and say how many there are.
+    """Join the first few items and say how many there are.
 
     >>> listing(["a", "b", "c"], limit=2)
     'a, b (first 2 of 3)'
@@ -81,7 +81,7 @@ def listing(items: Iterable[object], limit: int = 10) -> str:
     'a, b'
     """
     names = [str(item) for item in items]
-    head = ("; " if any(", " in name for name in names) else ", ").join(names[:limit])
+    head = ", ".join(names[:limit])
     return head if len(names) <= limit else f"{head} (first {limit} of {len(names)})"
 
 

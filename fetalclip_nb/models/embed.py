@@ -16,6 +16,7 @@ from fetalclip_nb import __version__
 from fetalclip_nb.data.augmentation import Augmentation, augmented, use_one_thread
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.data.images import read_square
+from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.files import cached, key, slug
 from fetalclip_nb.models.model import Model
 from fetalclip_nb.models.pixels import PixelEncoder
@@ -80,6 +81,9 @@ def augmented_embeddings(
 
     Source: Protocol of the paper's probing experiments (5 copies; few-data: 10).
     """
+    if copies < 1 or dataset.table.empty:
+        found = f"{copies} copies of {len(dataset)} images"
+        raise ParameterError("Nothing to augment", expected="at least one copy", found=found)
     vectors = []
     for copy in range(copies):
         images = PreparedImages(dataset, model.preprocess, augmentation, copy)

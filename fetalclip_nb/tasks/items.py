@@ -181,11 +181,11 @@ def require_enough_rows(
     few = []
     for name, task in tasks.items():
         for part, split in task.splits.items():
-            part = f", {part} patients" if isinstance(part, int) else ""
+            part = f" ({part} patients)" if isinstance(part, int) else ""
             for i, fold in enumerate(split.folds):
                 rows = max(copies, 1) * rows_of(task.items.table, fold.train).sum()
                 if rows < batch:
-                    few.append(f"{name}{part}, set {i}: {rows} training rows")
+                    few.append(f"set {i} of {name}{part}: {rows} training rows")
     refuse(
         few,
         "Training sets are smaller than a batch",

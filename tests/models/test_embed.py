@@ -6,7 +6,7 @@ import torch
 from fetalclip_nb.data import augmentation, hc18
 from fetalclip_nb.data.augmentation import Augmentation, augmented
 from fetalclip_nb.data.images import read_square
-from fetalclip_nb.errors import ImageError
+from fetalclip_nb.errors import ImageError, ParameterError
 from fetalclip_nb.models import embed
 from fetalclip_nb.models.model import load_model
 from fetalclip_nb.models.pixels import PixelEncoder
@@ -206,3 +206,12 @@ def test_another_seed_setting_or_version_is_another_entry(pixels, heads, tmp_pat
     monkeypatch.setattr(augmentation, "VERSION", augmentation.VERSION + 1)
     copies_of(pixels, heads, tmp_path)
     assert len(entries(tmp_path)) == len(found) + 1
+
+
+@pytest.mark.parametrize("copies", [0, -1])
+def test_nothing_to_augment_is_refused(pixels, heads, tmp_path, copies):
+    with pytest.raises(ParameterError, match=f"at least one copy.*{copies} copies of 6 images"):
+        copies_of(pixels, heads, tmp_path, copies=copies)
+    nobody = heads.where(np.zeros(len(heads), dtype=bool))
+    with pytest.raises(ParameterError, match="1 copies of 0 images"):
+        copies_of(pixels, nobody, tmp_path)

@@ -238,7 +238,7 @@ def test_sets_that_do_not_fill_a_batch_are_named_with_their_rows():
     with pytest.raises(ParameterError) as caught:
         require_enough_rows(tasks, copies=2, batch=6, parameter="probe_batch")
     assert (
-        "Found: letters, 4 patients, set 0: 4 training rows; letters, 4 patients, set 2: 2 "
-        "training rows; more, set 0: 2 training rows; split, 4 patients, set 0: 0 training rows. "
-        "What to do: more copies, a smaller probe_batch, or larger sets."
+        "Found: set 0 of letters (4 patients): 4 training rows, set 2 of letters (4 patients): 2 "
+        "training rows, set 0 of more: 2 training rows, set 0 of split (4 patients): 0 training "
+        "rows. What to do: more copies, a smaller probe_batch, or larger sets."
     ) in str(caught.value)

@@ -66,7 +66,7 @@ def test_support_sets_may_lack_classes_but_not_images():
     check(split, ROWS, complete=False)
     rows = [row for row in ROWS if row[0] not in ("1", "t2")]
     cohort = patient_table(ROWS)
-    message = "no image of b in test; no image in train of fold 0"
+    message = "no image of b in test, no image in train of fold 0"
     text = refused(split, rows, message, complete=False, cohort=cohort)
     assert "images of a, b in test and of any class on the other sides. Found" in text
     assert "images of a, b on every side. Found" in refused(split, rows, message, cohort=cohort)

@@ -65,7 +65,12 @@ class DecoderRecipe:
             wrong.append(f"filters = {self.filters}, not an even number from 2 up")
         if not 0 < self.learning_rate < 1:
             wrong.append(f"learning rate = {self.learning_rate}, not between 0 and 1")
-        refuse(wrong, "Decoders cannot be trained with these parameters", error=ParameterError)
+        if wrong:
+            raise ParameterError(
+                "Decoders cannot be trained with these parameters",
+                expected="numbers that a decoder can be trained with",
+                found="; ".join(wrong),
+            )
 
     @property
     def training(self) -> dict[str, object]:

@@ -74,7 +74,7 @@ def refused(studies, recipe, tmp_path):
 
 
 def test_sets_smaller_than_a_batch_are_refused_in_one_message(studies, tmp_path):
-    with pytest.raises(ParameterError, match=r"decoder_batch.*head, set 0.*; abdomen, set 0"):
+    with pytest.raises(ParameterError, match=r"decoder_batch.*set 0 of head.*, set 0 of abdomen"):
         refused(studies, replace(RECIPE, batch_size=99), tmp_path)
 
 
