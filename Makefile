@@ -1,7 +1,7 @@
 # make book   everything from a fresh clone: environment, phantoms, notebooks, book
 # make test   everything that must pass before a change goes in
 #
-# Needs Python 3.11 or newer, make and git; the rest comes from the package registry into .venv.
+# Needs Python 3.11.4 or newer, make and git; the rest comes from the package registry into .venv.
 
 PROFILE ?= demo
 CORES ?= all
@@ -56,7 +56,7 @@ $(READY): pyproject.toml
 	    fi; \
 	  done; \
 	  if ! $(BIN)/python -c "import pip" 2> /dev/null; then \
-	    echo "error: no Python 3.11 or newer with venv found. Give one: make PYTHON=/path/to/python"; \
+	    echo "error: no Python 3.11.4 or newer with venv found. Give one: make PYTHON=/path/to/python"; \
 	    exit 1; \
 	  fi; \
 	fi
