@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_profile(_add(commands, "book", says, make_book))
 
     download = _add(commands, "download", "fetch a registered file set", download_files)
-    download.add_argument("name", metavar="NAME", help="name in fetalclip_nb/registry.yaml")
+    download.add_argument("name", metavar="NAME", help="name in downloads/registry.yaml")
     download.add_argument("--folder", type=Path, help="where to (default: where models look)")
     download.add_argument("--accept-hash-mismatch", action="store_true", help="trust another file")
     download.add_argument("--base-url", help="mirror, in place of the registered host")

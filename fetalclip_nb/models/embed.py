@@ -30,11 +30,7 @@ ImageEncoder = Model | PixelEncoder
 
 
 def image_embeddings(
-    model: ImageEncoder,
-    dataset: Dataset,
-    *,
-    cache_dir: Path,
-    batch_size: int = 64,
+    model: ImageEncoder, dataset: Dataset, *, cache_dir: Path, batch_size: int = 64
 ) -> Embeddings:
     """Embed every image of a data set, or read what an earlier run has computed.
 
@@ -150,11 +146,7 @@ class PreparedImages(torch.utils.data.Dataset):
 
 
 def stored_features(
-    encoder: ImageEncoder,
-    images: PreparedImages,
-    group: str,
-    cache_dir: Path,
-    batch_size: int,
+    encoder: ImageEncoder, images: PreparedImages, group: str, cache_dir: Path, batch_size: int
 ) -> Store:
     """What an encoder makes of images, computed once and read from the disk.
 

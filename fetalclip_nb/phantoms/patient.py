@@ -77,10 +77,7 @@ def perimeter(a: float, b: float) -> float:
 
 
 def draw_patient(
-    rng: np.random.Generator,
-    *,
-    age_days: int | None = None,
-    hc_mm: float | None = None,
+    rng: np.random.Generator, *, age_days: int | None = None, hc_mm: float | None = None
 ) -> Patient:
     """Draw what is absent of a patient.
 

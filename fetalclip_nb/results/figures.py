@@ -126,11 +126,7 @@ def score_bars(scores: Mapping[str, Mapping[str, Score]], *, label: str) -> Figu
 
 
 def forest(
-    scores: Mapping[str, Score],
-    *,
-    label: str,
-    reference: float | None = None,
-    counts: bool = False,
+    scores: Mapping[str, Score], *, label: str, reference: float | None = None, counts: bool = False
 ) -> Figure:
     """One line a predictor: value and interval in percent, with a dashed reference.
 

@@ -24,11 +24,7 @@ _UNKNOWN = "–"
 
 
 def comparison_table(
-    results: Mapping[str, Row],
-    metric: str,
-    task: str | None = None,
-    *,
-    deviation: str = "",
+    results: Mapping[str, Row], metric: str, task: str | None = None, *, deviation: str = ""
 ) -> pd.DataFrame:
     """Ours, intervals, published value and difference, one row a model.
 

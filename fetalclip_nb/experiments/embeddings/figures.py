@@ -14,11 +14,7 @@ from fetalclip_nb.growth import DAYS_PER_WEEK
 from fetalclip_nb.results.figures import COLOURS, WIDTH, draw_rows
 from fetalclip_nb.stats.scores import Score
 
-PANELS = {
-    "purity": "purity (0 to 1)",
-    "silhouette": "silhouette",
-    "ari": "adjusted Rand index",
-}
+PANELS = {"purity": "purity (0 to 1)", "silhouette": "silhouette", "ari": "adjusted Rand index"}
 """Scores of `cluster_panels` and the names of their axes."""
 
 _INK = 800  # area of all points of a map, in square points per square inch

@@ -14,6 +14,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "score_zero_shot",
             "support_tasks",
             "zero_shot_logits",
-        ],
+        ]
     },
 )

@@ -8,11 +8,7 @@ import numpy as np
 
 from fetalclip_nb.experiments.segmentation.decoder import UPSCALING
 from fetalclip_nb.experiments.segmentation.material import Material, gather, trained_rows
-from fetalclip_nb.experiments.segmentation.recipe import (
-    DecoderJob,
-    DecoderRecipe,
-    require_shown,
-)
+from fetalclip_nb.experiments.segmentation.recipe import DecoderJob, DecoderRecipe, require_shown
 from fetalclip_nb.models.blocks import BlockEncoder, NoFeatures
 from fetalclip_nb.models.model import Model
 from fetalclip_nb.tasks.choice import choose_folds
