@@ -119,9 +119,8 @@ def require_data(
     Raises:
         ProfileError: The notebook reads a data set and the profile does not say which.
     """
-    missing = [n for n, entry in declared.items() if entry.default == DEMO and n not in values]
     refuse(
-        missing,
+        [f"no {n}" for n, entry in declared.items() if entry.default == DEMO and n not in values],
         "Profile does not say which data a notebook reads",
         error=ProfileError,
         where=f"{profile.path}, notebooks {name}",

@@ -182,8 +182,8 @@ def test_the_cohort_is_read_as_clips(cohort):
     dataset = read_manifest(cohort)
     assert dataset.synthetic
     found = gather_clips(dataset, frames=chd.FRAMES)
-    assert len(found) * chd.FRAMES == len(dataset) and found.frames.shape[1] == chd.FRAMES
-    assert found.table["patient"].nunique() == 24 < len(found)
+    assert len(found.table) * chd.FRAMES == len(dataset) and found.frames.shape[1] == chd.FRAMES
+    assert found.table["patient"].nunique() == 24 < len(found.table)
     groups = found.table.groupby("split")["label"]
     assert {split: set(labels) for split, labels in groups} == {
         side: {chd.NORMAL, chd.DEFECT} for side in ("train", "test")
