@@ -48,7 +48,7 @@ try:
     os.environ["LOKY_MAX_CPU_COUNT"] = str(CORES)
 except WorkflowError:  # on a cluster each job has cores of its own
     CORES = 1
-# The longest first: it must not run alone at the end. (05 reads what 03 and 04 have computed.)
+# The longest first: it must not run alone at the end. (05 may read embeddings that 03 has made.)
 LONGEST = (
     *("04_segmentation", "03_linear_probing", "05_few_data", "06_cam"),
     *("02_gestational_age", "07_embeddings", "01_zero_shot", "00_quickstart"),

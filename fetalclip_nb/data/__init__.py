@@ -5,7 +5,6 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "augmentation": ["Augmentation", "augmented"],
         "dataset": ["Dataset", "kind_of_images", "unprompted_sentence"],
         "fetal_planes": [
             "BRAIN_SUBPLANES",

@@ -5,11 +5,9 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "blocks": ["NoFeatures", "BlockEncoder"],
-        "embed": ["black_embedding", "image_embeddings", "text_encoder"],
+        "embed": ["image_embeddings", "text_encoder"],
         "model": ["Model", "load_model"],
         "shipped": ["shipped_scores"],
         "similarity": ["class_embeddings", "normalise", "zero_shot_logits"],
-        "tower": ["vision_tower"],
     },
 )

@@ -5,9 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "classification": ["as_table", "predict"],
         "patients": ["patient_means"],
-        "runs": ["ensemble", "run_scores"],
-        "scores": ["RunScores", "Score"],
+        "scores": ["Score"],
     },
 )

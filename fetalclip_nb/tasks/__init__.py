@@ -5,7 +5,6 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "choice": ["choose_folds", "choose_supports"],
         "items": [
             "CHD_CLASSES",
             "Task",
@@ -14,8 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "plane_items",
             "require_enough_rows",
         ],
-        "masks": ["STRUCTURES", "head_task", "open_tasks", "structure_task"],
+        "masks": ["head_task", "open_tasks", "structure_task"],
         "official_splits": ["leak_table", "splits_available"],
-        "splits": ["first_folds"],
     },
 )

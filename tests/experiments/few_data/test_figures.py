@@ -13,6 +13,8 @@ from fetalclip_nb.experiments.few_data.figures import (
 from fetalclip_nb.stats.scores import RunScores, Score
 from helpers import legend_of, line_of
 
+pytestmark = pytest.mark.usefixtures("figure_style")
+
 
 def score(value, low, high):
     return Score(value, low, high, value, 9, 9)

@@ -13,6 +13,8 @@ from fetalclip_nb.tasks.items import Task, clip_items
 from fetalclip_nb.tasks.splits import Split
 from helpers import legend_of, line_of, write_image
 
+pytestmark = pytest.mark.usefixtures("figure_style")
+
 MANY = [f"m{i}" for i in range(25)]
 SCORE = Score(0.75, 0.5, 1.0, 0.75, 4, 4)
 

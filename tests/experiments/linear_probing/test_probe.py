@@ -225,6 +225,26 @@ def test_items_without_augmented_copies_are_refused_in_training(tmp_path):
     assert not list(tmp_path.rglob("*.npz"))
 
 
+def test_clips_of_test_patients_are_not_trained_on(asked):
+    patients = np.repeat([f"p{i}" for i in range(10)], 4)
+    clips = [f"{patient}-{i // 2 % 2}" for i, patient in enumerate(patients)]
+    data = images_of(patients, ["a", "a", "b", "b"] * 10, clip=clips, frame=list("10" * 20))
+    items = clip_items("clips", data, ("a", "b"), frames=2)
+    split = own_folds(items.table, seed=0, folds=4)
+    rows = np.stack([np.arange(40.0)] * 2, 1).astype(np.float32)
+    copies = np.where(np.isin(patients, split.test)[:, None], np.nan, 100 + rows)
+    encoded = Encoded(rows, copies[None].astype(np.float32)).of(items)
+    fit_probes(encoded, task_of(items, [split]), RECIPE, seed=0, cache_dir=Path(), device="cpu")
+    (problem,) = asked
+    for fold, group in zip(split.folds, problem.groups, strict=True):
+        # A clip is its second row, then its first: they are numbered backwards.
+        frames = problem.features[group.train][:, [2, 0]] - 100
+        assert (frames[:, 1] - frames[:, 0] == 1).all()
+        assert set(patients[frames[:, 0].astype(int)]) == set(fold.train)
+        validated = problem.features[group.validation][:, 0].astype(int)
+        assert set(patients[validated]) == set(fold.validation)
+
+
 # Probe and rivals
 
 

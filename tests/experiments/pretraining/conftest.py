@@ -5,21 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import open_clip
 import pytest
-import torch
 
 from fetalclip_nb.experiments.pretraining import pool as pools
 from fetalclip_nb.experiments.pretraining.recipe import Recipe, Stage
 from fetalclip_nb.growth import head_circumference
 from fetalclip_nb.paths import SHIPPED
 from fetalclip_nb.phantoms import DEFECTS
-
-
-@pytest.fixture(scope="package", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="package")

@@ -263,15 +263,6 @@ def test_joined_takes_decoders_in_the_order_given():
 SEED = 11
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Sums over several threads are rounded otherwise: here, equal means equal."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def plan(squares):
     """Two splits, of two folds and one: with two runs, six decoders."""

@@ -16,14 +16,6 @@ SHAPE = (4, 2)
 RECIPE = DecoderRecipe(filters=2, learning_rate=1e-2, batch_size=4, epochs=4)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def toy():
     """Twenty images whose second half is the one structure, whose rest is the other."""
