@@ -1,6 +1,8 @@
 """One family of errors, one form of message: what, where, expected, found, what to do."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 
 class FetalClipError(Exception):
@@ -105,3 +107,47 @@ def refuse(
     names = listing(wrong)
     if names:
         raise error(what, found=names, **details)
+
+
+@contextlib.contextmanager
+def reading(
+    path: Path | str,
+    what: str,
+    *,
+    error: type[FetalClipError] = DataError,
+    **details: object,
+) -> Iterator[None]:
+    """Turn whatever a library raises over somebody's file into one error that names the file.
+
+    It stands around the parsing of what comes from outside, and around nothing else: there a
+    parser may raise anything, and our own mistakes must not look like those of a file.
+
+    Args:
+        path: The file.
+        what: What cannot be done with it.
+        error: Kind of error.
+        **details: Its ``expected`` and ``fix``.
+
+    >>> with reading("a.json", "Table cannot be read"):
+    ...     raise ValueError("no number")
+    Traceback (most recent call last):
+    fetalclip_nb.errors.DataError: Table cannot be read. Where: a.json. Found: no number.
+    """
+    try:
+        yield
+    except FetalClipError:
+        raise
+    except Exception as problem:
+        raise error(what, where=path, found=reason(problem), **details) from problem
+
+
+def reason(problem: BaseException) -> str:
+    """What another library says is wrong, as part of a sentence.
+
+    >>> reason(KeyError("state_dict"))
+    "KeyError 'state_dict'"
+    >>> reason(FileNotFoundError(2, "No such file or directory", "a.png"))
+    'No such file or directory'
+    """
+    text = getattr(problem, "strerror", None) or " ".join(str(problem).split())
+    return text if " " in text else f"{type(problem).__name__} {text}".strip()

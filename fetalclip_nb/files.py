@@ -1,18 +1,24 @@
 """Files that are whole or not there, one lock and one recipe for keys, names for files."""
 
 import contextlib
+import glob
 import hashlib
+import io
 import json
+import os
+import platform
 import re
+import shutil
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import filelock
 import numpy as np
+import psutil
 from safetensors import SafetensorError
 
 DAMAGE = (
@@ -21,14 +27,17 @@ DAMAGE = (
 )
 """What a reader raises that is given a cut or altered file."""
 
+_SEAL = hashlib.sha256().digest_size
+
 T = TypeVar("T")
 
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Where to write a file or folder that gets its own name once it is written.
+    """Where to write a file or folder that gets its own name once it is written, and on the disk.
 
-    A run that is killed leaves the old file or none, and at most a folder that ends in .tmp.
+    A run that is killed leaves the old file or none, and at most a folder that ends in .tmp: the
+    next writer of the same name removes it.
 
     Args:
         path: The file or folder; folders above it are made.
@@ -38,10 +47,29 @@ def whole(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(".tmp", f"{path.name}.", path.parent) as folder:
+    owner = f"{path.name}.{platform.node()}-"
+    _sweep(path.parent, owner)
+    with tempfile.TemporaryDirectory(".tmp", f"{owner}{os.getpid()}.", path.parent) as folder:
         made = Path(folder) / path.name
         yield made
+        for file in [made] if made.is_file() else made.rglob("*"):
+            if file.is_file():
+                _flush(file)
         made.replace(path)
+
+
+def _sweep(folder: Path, owner: str) -> None:
+    """Remove what processes of this machine have left that are no more."""
+    for left in folder.glob(f"{glob.escape(owner)}*.tmp"):
+        process = left.name.removeprefix(owner).split(".")[0]
+        if process.isdecimal() and not psutil.pid_exists(int(process)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _flush(file: Path) -> None:
+    """Bring a file to the disk: a power cut after its renaming must not leave it empty."""
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
 
 
 def lock(path: Path) -> filelock.FileLock:
@@ -50,27 +78,57 @@ def lock(path: Path) -> filelock.FileLock:
     return filelock.FileLock(f"{path}.lock")
 
 
+def keep(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file, whole or not at all, with the SHA-256 of its content behind the content.
+
+    Args:
+        path: The file; `numpy.load` and `zipfile` read it as if nothing followed.
+        write: Writes the content to an open file.
+    """
+    with whole(path) as made, made.open("w+b") as file:
+        write(file)
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").digest()
+        file.seek(0, io.SEEK_END)
+        file.write(digest)
+
+
+def kept(path: Path) -> BinaryIO:
+    """What `keep` has written.
+
+    Raises:
+        ValueError: If the file has been cut or altered.
+    """
+    data = memoryview(path.read_bytes())
+    content, digest = data[:-_SEAL], data[-_SEAL:]
+    if hashlib.sha256(content).digest() != digest:
+        raise ValueError(f"{path.name} is cut or altered")
+    return io.BytesIO(content)
+
+
 def cached(
     path: Path,
     compute: Callable[[], T],
-    read: Callable[[Path], T] = np.load,
-    write: Callable[[Path, T], object] = np.save,
+    read: Callable[[BinaryIO], T] = np.load,
+    write: Callable[[BinaryIO, T], object] = np.save,
 ) -> T:
     """Read a file, or compute and keep what it holds; a damaged file is made again.
+
+    Nothing is written where the file is there and whole, not even a lock.
 
     Args:
         path: The file; its name must cover all that its content depends on (see `key`).
         compute: Gives the content where there is no whole file.
-        read: Path to content; raises one of `DAMAGE` if the file is not whole.
-        write: Writes the content to a path.
+        read: Open file to content; raises one of `DAMAGE` if it is of another form.
+        write: Writes the content to an open file.
     """
+    with contextlib.suppress(*DAMAGE):
+        return read(kept(path))
     with lock(path):
-        if path.is_file():
-            with contextlib.suppress(*DAMAGE):
-                return read(path)
+        with contextlib.suppress(*DAMAGE):  # made by another process meanwhile
+            return read(kept(path))
         content = compute()
-        with whole(path) as made:
-            write(made, content)
+        keep(path, lambda file: write(file, content))
     return content
 
 

@@ -1,11 +1,16 @@
 """Files are whole or not there, computed once by one of many, and keyed by all they depend on."""
 
+import os
+import platform
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors import numpy as safetensors
+from safetensors.numpy import save
 
 from fetalclip_nb.files import cached, key, whole
 
@@ -56,29 +61,59 @@ def test_a_file_is_computed_once_by_one_of_many(tmp_path):
     assert all(np.array_equal(array, NUMBERS) for array in found)
 
 
-def savez(path, arrays):
-    np.savez_compressed(path, **arrays)
+def savez(file, arrays):
+    np.savez(file, **arrays)
 
 
-def load(path):
-    with np.load(path) as file:
-        return {"a": file["a"]}
+def load(file):
+    return dict(np.load(file))
 
 
 @pytest.mark.parametrize(
-    ("name", "read", "write"),
-    [("a.npz", load, savez), ("a.safetensors", load_file, lambda path, a: save_file(a, path))],
+    ("read", "write"),
+    [(load, savez), (lambda file: safetensors.load(file.read()), lambda f, a: f.write(save(a)))],
+    ids=["npz", "safetensors"],
 )
-@pytest.mark.parametrize("share", [0, 0.3, 0.9])
-def test_a_damaged_file_is_made_again(tmp_path, name, read, write, share):
-    path = tmp_path / name
+@pytest.mark.parametrize("damage", ["empty", "cut", "one bit", "zeros", "longer"])
+def test_a_damaged_file_is_made_again(tmp_path, read, write, damage):
+    path = tmp_path / "a"
     content = {"a": np.random.default_rng(0).normal(size=(8, 8))}
     cached(path, lambda: content, read, write)
     assert np.array_equal(cached(path, never, read, write)["a"], content["a"])
     data = path.read_bytes()
-    path.write_bytes(data[: int(share * len(data))])
+    middle = len(data) // 2
+    flipped = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+    zeros, longer = bytes(len(data)), data + b"0"
+    changed = {"empty": b"", "cut": data[:-1], "one bit": flipped, "zeros": zeros, "longer": longer}
+    path.write_bytes(changed[damage])
     cached(path, lambda: content, read, write)
     assert np.array_equal(cached(path, never, read, write)["a"], content["a"])
+
+
+def test_a_kept_file_is_what_numpy_reads(tmp_path):
+    cached(tmp_path / "a.npy", lambda: NUMBERS)
+    assert np.array_equal(np.load(tmp_path / "a.npy"), NUMBERS)
+    cached(tmp_path / "a.npz", lambda: {"a": NUMBERS}, load, savez)
+    assert np.array_equal(np.load(tmp_path / "a.npz")["a"], NUMBERS)
+
+
+def test_what_is_there_is_read_without_writing(tmp_path):
+    cached(tmp_path / "a.npy", lambda: NUMBERS)
+    for path in tmp_path.glob("*.lock"):
+        path.unlink()
+    assert np.array_equal(cached(tmp_path / "a.npy", never), NUMBERS)
+    assert names(tmp_path) == ["a.npy"]
+
+
+def test_what_a_dead_process_left_is_removed_and_what_a_live_one_writes_stays(tmp_path):
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=-1)
+    for pid in (int(dead.stdout), os.getppid()):
+        (tmp_path / f"a.npy.{platform.node()}-{pid}.x.tmp").mkdir()
+    (tmp_path / f"a.npy.elsewhere-{int(dead.stdout)}.x.tmp").mkdir()
+    with whole(tmp_path / "a.npy") as made:
+        np.save(made, NUMBERS)
+    left = [f"a.npy.{platform.node()}-{os.getppid()}.x.tmp", "a.npy"]
+    assert names(tmp_path) == sorted([*left, f"a.npy.elsewhere-{int(dead.stdout)}.x.tmp"])
 
 
 def test_nothing_is_kept_of_a_computation_that_fails(tmp_path):

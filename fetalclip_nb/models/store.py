@@ -92,10 +92,11 @@ def stored_arrays(
     label = " ".join(meta[name] for name in ("model", "dataset", "task") if name in meta) or group
     keyed = {name: value for name, value in meta.items() if name not in _UNKEYED}
     folder = Path(cache_dir) / group / f"{slug(label)}-{key(keyed)}"
-    with lock(folder):
-        if not folder.is_dir():
-            _compute(folder, meta, rows, compute, chunk, f"{label}, {group}")
-        return _read(folder, rows)
+    if not folder.is_dir():  # what is there is read without a lock: its place may be read-only
+        with lock(folder):
+            if not folder.is_dir():
+                _compute(folder, meta, rows, compute, chunk, f"{label}, {group}")
+    return _read(folder, rows)
 
 
 def _compute(folder: Path, meta: dict, rows: int, compute: Compute, chunk: int, label: str) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -93,7 +94,7 @@ def cached_probes(problem: Problem, *, cache_dir: Path, device: str = "cpu") -> 
         Path(cache_dir) / "probes" / f"{problem_key(problem)}.npz",
         lambda: train_probes(problem, device),
         _read,
-        lambda path, probes: np.savez(path, **vars(probes)),
+        lambda file, probes: np.savez(file, **vars(probes)),
     )
 
 
@@ -106,6 +107,5 @@ def problem_key(problem: Problem) -> str:
     return key([TRAINING, problem.n_classes, how, seeds], problem.features, problem.targets, *rows)
 
 
-def _read(path: Path) -> LinearProbes:
-    with np.load(path, allow_pickle=False) as file:
-        return LinearProbes(**{name: file[name] for name in LinearProbes.__dataclass_fields__})
+def _read(file: BinaryIO) -> LinearProbes:
+    return LinearProbes(**np.load(file))

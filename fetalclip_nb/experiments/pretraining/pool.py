@@ -67,8 +67,8 @@ def cached_pool(folder: Path, recipe: Recipe, workers: int) -> Pool:
     return cached(
         Path(folder) / name,
         lambda: draw_pool(recipe, workers),
-        lambda path: Pool(**np.load(path)),
-        lambda path, pool: np.savez(path, **vars(pool)),
+        lambda file: Pool(**np.load(file)),
+        lambda file, pool: np.savez(file, **vars(pool)),
     )
 
 

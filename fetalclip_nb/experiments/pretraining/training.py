@@ -1,5 +1,6 @@
 """The training loop: batches from a pool, Muon and AdamW, checkpoints that a run resumes from."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from fetalclip_nb.experiments.pretraining import captions
 from fetalclip_nb.experiments.pretraining.loss import age_targets, contrastive_loss, plane_targets
 from fetalclip_nb.experiments.pretraining.pool import BRAIN, PARTS, PLANES, Pool, augment
 from fetalclip_nb.experiments.pretraining.recipe import Recipe, Stage
-from fetalclip_nb.files import whole
+from fetalclip_nb.files import DAMAGE, keep, kept
 from fetalclip_nb.growth import gestational_age, head_circumference
 from fetalclip_nb.models.model import trimmed_text
 
@@ -127,12 +128,11 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
-        with whole(path) as made:
-            torch.save(state, made)
+        keep(path, lambda file: torch.save(state, file))
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint, whose name says the recipe."""
-        state = torch.load(path, weights_only=True)
+        state = torch.load(kept(path), weights_only=True)
         self.done, self.seconds = state["done"], state["seconds"]
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
@@ -144,7 +144,7 @@ def train(trainer: Trainer, checkpoint: Path, *, every: int = 200) -> None:
 
     The checkpoint is written ``every`` so many steps and at the end.
     """
-    if checkpoint.is_file():
+    with contextlib.suppress(*DAMAGE):  # missing, or cut and altered: begin
         trainer.load(checkpoint)
     trainer.model.train()
     while trainer.done < trainer.recipe.steps:

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import joblib
 import numpy as np
@@ -132,8 +133,8 @@ class DecoderFit:
 def finished(fit: DecoderFit) -> dict[str, np.ndarray]:
     """`FIELDS` of one decoder: read, or trained, tested and kept. Damaged files are made again."""
 
-    def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-        np.savez(path, **arrays)
+    def write(file: BinaryIO, arrays: dict[str, np.ndarray]) -> None:
+        np.savez(file, **arrays)
 
     return cached(fit.path, lambda: _computed(fit), _read, write)
 
@@ -193,7 +194,6 @@ def _computed(fit: DecoderFit) -> dict[str, np.ndarray]:
     return fields | {"losses": losses} | weights
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path) as file:
-        arrays = dict(file)  # all of them: reading an array checks it
+def _read(file: BinaryIO) -> dict[str, np.ndarray]:
+    arrays = np.load(file)
     return {name: arrays[name] for name in FIELDS}

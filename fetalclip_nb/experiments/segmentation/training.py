@@ -19,7 +19,7 @@ from fetalclip_nb.experiments.segmentation.recipe import (
     DecoderRecipe,
     as_they_are,
 )
-from fetalclip_nb.files import whole
+from fetalclip_nb.files import keep, kept
 
 SAVE_EVERY = 30.0
 """Seconds after which an epoch's end is written to disk, so that a killed run goes on there."""
@@ -121,7 +121,7 @@ def train_decoder(
     run = _Run(setup, job)
     if checkpoint and checkpoint.is_file():
         try:
-            run.load(torch.load(checkpoint, map_location="cpu", weights_only=True))
+            run.load(torch.load(kept(checkpoint), map_location="cpu", weights_only=True))
         except Exception:  # a damaged file raises whatever its bytes say: begin again
             run = _Run(setup, job)
     saved = time.monotonic()
@@ -219,8 +219,7 @@ class _Run:
             "losses": torch.from_numpy(self.losses[: self.done].copy()),
             "best": self.best,
         }
-        with whole(checkpoint) as made:
-            torch.save(state, made)
+        keep(checkpoint, lambda file: torch.save(state, file))
 
     def _loss(
         self, blocks: torch.Tensor, images: torch.Tensor, masks: torch.Tensor
