@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from fetalclip_nb.errors import ParameterError
-from fetalclip_nb.models.names import model_name
+from fetalclip_nb.models.names import model_name, split_spec
 from fetalclip_nb.models.sources import create
 
 PRECISIONS = ("auto", "fp32", "tf32", "bf16")
@@ -131,7 +131,7 @@ def load_model(spec: str, *, device: str = "auto", precision: str = "auto") -> M
         device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:1".
         precision: "auto" (fp32 on CPU, tf32 on GPU), "fp32", "tf32" or "bf16".
     """
-    source = spec.strip().rpartition("=")[2].strip()
+    source = split_spec(spec)[1]
     device = pick_device(device)
     precision = pick_precision(precision, device)
     network, preprocess, tokenizer, config = create(source)

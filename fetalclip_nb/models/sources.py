@@ -19,8 +19,8 @@ from torch import nn
 
 from fetalclip_nb.downloads.fetch import require_not_lfs_pointer
 from fetalclip_nb.errors import ModelError, listing, refuse
-from fetalclip_nb.models.names import UNTRAINED
-from fetalclip_nb.paths import SHIPPED, models_folder, resolve
+from fetalclip_nb.models.names import UNTRAINED, parts
+from fetalclip_nb.paths import SHIPPED, resolve
 
 _UNTRAINED_SEED = 0
 
@@ -30,8 +30,6 @@ _PAIRS = {
     "clip": "ViT-L-14-quickgelu/openai",
     "biomedclip": "hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
 }
-
-_CHECKPOINTS = {"fetalclip": ("FetalCLIP_config.json", "FetalCLIP_weights.pt")}
 
 _WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
@@ -50,17 +48,11 @@ def create(source: str) -> Parts:
         settings that the network was built with.
     """
     base = source.removesuffix(UNTRAINED)
-    if source != base:
-        configs = {"phantomclip": SHIPPED / "open_clip_config.json"}
-        configs |= {name: models_folder() / name / files[0] for name, files in _CHECKPOINTS.items()}
-        if base in configs or base.endswith(".json"):
-            return _build(read_config(resolve(configs.get(base, base))), seed=_UNTRAINED_SEED)
-    if source in _CHECKPOINTS:
-        config, weights = (models_folder() / source / part for part in _CHECKPOINTS[source])
+    config, weights = parts(base)
+    if config and source != base:
+        return _build(read_config(config), seed=_UNTRAINED_SEED)
+    if config and weights:
         return _create_from_config(config, weights)
-    if "+" in source and source.split("+")[0].endswith(".json"):
-        config, _, weights = source.partition("+")
-        return _create_from_config(resolve(config), resolve(weights))
     return _create_from_open_clip(_PAIRS.get(source, source))
 
 
