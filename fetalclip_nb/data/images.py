@@ -9,6 +9,17 @@ from PIL import Image, UnidentifiedImageError
 from fetalclip_nb.data.dicom import dicom_size, is_dicom, read_dicom
 from fetalclip_nb.errors import ImageError
 
+Image.init()
+_PICTURES = {
+    *("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM"),
+    *("SGI", "SUN", "TGA", "TIFF", "WEBP"),
+}
+FORMATS = tuple(sorted(_PICTURES & set(Image.OPEN)))
+"""What Pillow may open: pixels alone, nothing that asks another program such as EPS."""
+
+ENDINGS = tuple(end for end, kind in Image.registered_extensions().items() if kind in _PICTURES)
+"""Endings of files of these formats, in lower case."""
+
 _WHOLE = "a whole PNG, JPEG or DICOM file"
 
 DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
@@ -33,7 +44,7 @@ def read_image(path: Path) -> Image.Image:
     if is_dicom(path):
         return read_dicom(path)
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             image.load()
             return _grey_or_rgb(image)
     except FileNotFoundError:
@@ -66,7 +77,7 @@ def verify_image(data: bytes, path: Path) -> None:
         read_dicom(path, data=data)
         return
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             image.verify() if image.format == "PNG" else image.load()
     except DAMAGE as error:
         # Short, and without advice: whoever checks many files lists these and adds it once.
@@ -109,7 +120,7 @@ def image_size(path: Path) -> tuple[int, int]:
     if is_dicom(path):
         return dicom_size(path)
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             return image.size
     except DAMAGE as error:
         raise ImageError(
