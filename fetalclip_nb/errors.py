@@ -104,9 +104,9 @@ def refuse(
 
     >>> refuse([], "Names occur twice")
     """
-    names = listing(wrong)
+    names = [str(each) or "''" for each in wrong]  # an empty name is wrong, too
     if names:
-        raise error(what, found=names, **details)
+        raise error(what, found=listing(names), **details)
 
 
 @contextlib.contextmanager

@@ -1,3 +1,5 @@
+import pytest
+
 from fetalclip_nb import errors
 
 
@@ -12,3 +14,8 @@ def test_empty_parts_are_left_out():
 
 def test_listing_counts_what_it_does_not_name():
     assert errors.listing(range(12)).endswith("9 (first 10 of 12)")
+
+
+def test_one_empty_name_is_refused_like_any_other():
+    with pytest.raises(errors.DataError, match=r"Found: ''\."):
+        errors.refuse([""], "Names are empty")
