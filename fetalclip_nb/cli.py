@@ -5,6 +5,7 @@ Whatever is heavy is imported by the subcommand that needs it: ``--help`` takes 
 
 import argparse
 import importlib.util
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0, 1 when a notebook failed, 2 when something could not be used.
     """
     options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # nothing begun is left behind
     try:
         return options.run(options)
     except FetalClipError as error:

@@ -10,8 +10,6 @@ import platform
 import re
 import shutil
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -19,13 +17,8 @@ from typing import BinaryIO, TypeVar
 import filelock
 import numpy as np
 import psutil
-from safetensors import SafetensorError
 
-DAMAGE = (
-    *(ValueError, LookupError, EOFError, OSError),
-    *(zipfile.BadZipFile, zlib.error, SafetensorError),
-)
-"""What a reader raises that is given a cut or altered file."""
+from fetalclip_nb.errors import CacheError
 
 _SEAL = hashlib.sha256().digest_size
 
@@ -46,30 +39,39 @@ def whole(path: Path) -> Iterator[Path]:
         A path of the same name in a temporary folder beside it.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(".tmp", own_name(path), path.parent) as folder:
+            made = Path(folder) / path.name
+            yield made
+            for file in [made] if made.is_file() else made.rglob("*"):
+                if file.is_file():
+                    with file.open("rb") as opened:
+                        os.fsync(opened.fileno())  # or a power cut could leave it empty
+            made.replace(path)
+    except OSError as error:
+        if error.errno and not error.filename:  # a full disk does not say what it refused
+            error.filename = str(path)
+        raise
+
+
+def own_name(path: Path) -> str:
+    """How names begin that this process gives to what becomes a path, and that end in .tmp.
+
+    What processes of this machine have left under such names, and are no more, is removed.
+    """
     owner = f"{path.name}.{platform.node()}-"
-    _sweep(path.parent, owner)
-    with tempfile.TemporaryDirectory(".tmp", f"{owner}{os.getpid()}.", path.parent) as folder:
-        made = Path(folder) / path.name
-        yield made
-        for file in [made] if made.is_file() else made.rglob("*"):
-            if file.is_file():
-                _flush(file)
-        made.replace(path)
-
-
-def _sweep(folder: Path, owner: str) -> None:
-    """Remove what processes of this machine have left that are no more."""
-    for left in folder.glob(f"{glob.escape(owner)}*.tmp"):
+    for left in path.parent.glob(f"{glob.escape(owner)}*.tmp"):
         process = left.name.removeprefix(owner).split(".")[0]
         if process.isdecimal() and not psutil.pid_exists(int(process)):
             shutil.rmtree(left, ignore_errors=True)
+    return f"{owner}{os.getpid()}."
 
 
-def _flush(file: Path) -> None:
-    """Bring a file to the disk: a power cut after its renaming must not leave it empty."""
-    with file.open("rb") as opened:
-        os.fsync(opened.fileno())
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8, whole or not at all."""
+    with whole(path) as made:
+        made.write_text(text, "utf-8")
 
 
 def lock(path: Path) -> filelock.FileLock:
@@ -79,31 +81,33 @@ def lock(path: Path) -> filelock.FileLock:
 
 
 def keep(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file, whole or not at all, with the SHA-256 of its content behind the content.
+    """Write a file, whole or not at all, with a SHA-256 of its name and content behind the content.
 
     Args:
         path: The file; `numpy.load` and `zipfile` read it as if nothing followed.
         write: Writes the content to an open file.
     """
-    with whole(path) as made, made.open("w+b") as file:
-        write(file)
-        file.seek(0)
-        digest = hashlib.file_digest(file, "sha256").digest()
-        file.seek(0, io.SEEK_END)
-        file.write(digest)
+    file = io.BytesIO()  # not the disk: torch would hide that it is full
+    write(file)
+    with whole(path) as made:
+        made.write_bytes(file.getvalue() + _seal(path, file.getvalue()))
 
 
 def kept(path: Path) -> BinaryIO:
     """What `keep` has written.
 
     Raises:
-        ValueError: If the file has been cut or altered.
+        CacheError: If the file has been cut, altered or given the name of another.
     """
     data = memoryview(path.read_bytes())
-    content, digest = data[:-_SEAL], data[-_SEAL:]
-    if hashlib.sha256(content).digest() != digest:
-        raise ValueError(f"{path.name} is cut or altered")
+    content, seal = data[:-_SEAL], data[-_SEAL:]
+    if _seal(path, content) != seal:
+        raise CacheError("File is cut or altered", where=path, fix="delete it and run again")
     return io.BytesIO(content)
+
+
+def _seal(path: Path, content: bytes | memoryview) -> bytes:
+    return hashlib.sha256(hashlib.sha256(content).digest() + path.name.encode()).digest()
 
 
 def cached(
@@ -119,13 +123,13 @@ def cached(
     Args:
         path: The file; its name must cover all that its content depends on (see `key`).
         compute: Gives the content where there is no whole file.
-        read: Open file to content; raises one of `DAMAGE` if it is of another form.
+        read: Open file to content.
         write: Writes the content to an open file.
     """
-    with contextlib.suppress(*DAMAGE):
+    with contextlib.suppress(OSError, CacheError):
         return read(kept(path))
     with lock(path):
-        with contextlib.suppress(*DAMAGE):  # made by another process meanwhile
+        with contextlib.suppress(OSError, CacheError):  # made by another process meanwhile
             return read(kept(path))
         content = compute()
         keep(path, lambda file: write(file, content))

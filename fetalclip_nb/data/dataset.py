@@ -89,7 +89,7 @@ def require_root(root: Path | str, layout: str) -> Path:
             where=path,
             expected=f"a folder with {layout}",
             fix="name the folder that holds the data set, or run `fetalclip-nb data --profile "
-            "demo` for phantoms",
+            "NAME` with the profile that names it (demo draws phantoms)",
         )
     return path.resolve()
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.errors import CacheError, refuse
-from fetalclip_nb.files import key, lock, slug, whole
+from fetalclip_nb.files import key, lock, slug, write_text
 
 _UNKEYED = ("package", "model", "task")
 """Recorded but not part of the key: fingerprints stand for the named things."""
@@ -92,9 +92,9 @@ def stored_arrays(
     label = " ".join(meta[name] for name in ("model", "dataset", "task") if name in meta) or group
     keyed = {name: value for name, value in meta.items() if name not in _UNKEYED}
     folder = Path(cache_dir) / group / f"{slug(label)}-{key(keyed)}"
-    if not folder.is_dir():  # what is there is read without a lock: its place may be read-only
+    if not folder.exists():  # what is there is read without a lock: its place may be read-only
         with lock(folder):
-            if not folder.is_dir():
+            if not folder.exists():
                 _compute(folder, meta, rows, compute, chunk, f"{label}, {group}")
     return _read(folder, rows)
 
@@ -119,8 +119,8 @@ def _compute(folder: Path, meta: dict, rows: int, compute: Compute, chunk: int, 
             mapped.flush()
         sums = {name: _crc32(array) for name, array in arrays.items()}
         journal["chunks"].append({"start": start, "stop": stop, "crc32": sums})
-        with whole(parts / "journal.json") as made:
-            made.write_text(json.dumps(journal, indent=1) + "\n", "utf-8")
+        sealed = journal | {"sum": key(journal)}
+        write_text(parts / "journal.json", json.dumps(sealed, indent=1) + "\n")
     parts.rename(folder)
 
 
@@ -130,9 +130,9 @@ def _begun(parts: Path, rows: int) -> dict | None:
         journal = json.loads((parts / "journal.json").read_text("utf-8"))
         if _misshapen(parts, journal, rows):
             return None
-    except (OSError, ValueError):
+        wrong = next(_damaged(parts, journal), None)
+    except Exception:  # whatever its damaged bytes say
         return None
-    wrong = next(_damaged(parts, journal), None)
     chunks = journal["chunks"]
     return {**journal, "chunks": chunks[: chunks.index(wrong[1])] if wrong else chunks}
 
@@ -184,7 +184,9 @@ def _read(folder: Path, rows: int) -> Store:
             f"another content of {name}, rows {part['start']} to {part['stop'] - 1}"
             for name, part in _damaged(folder, journal)
         ]
-    except (OSError, ValueError) as error:
+        if sum(part["stop"] - part["start"] for part in journal["chunks"]) != rows:
+            wrong.append("rows that the journal does not tell of")
+    except Exception as error:  # whatever its damaged bytes say
         wrong = [f"another state: {type(error).__name__}, {error}"]
     refuse(
         wrong,
@@ -201,7 +203,9 @@ def _opened(folder: Path, meta: dict, names: tuple[str, ...]) -> Store:
 
 
 def _misshapen(folder: Path, journal: dict, rows: int) -> list[str]:
-    """Files that are not the arrays of the journal; opening a cut one raises ValueError."""
+    """What is not as it was written; opening a cut array raises ValueError."""
+    if journal.pop("sum", None) not in (None, key(journal)):  # none in those of earlier releases
+        return ["another content of journal.json"]
     opened = _opened(folder, {}, tuple(journal["arrays"])).arrays
     return [
         f"another shape or type of {name}"

@@ -1,10 +1,13 @@
 """Draw many pictures in several processes, and put a finished folder in place in one step."""
 
 import json
+import os
 import shutil
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import TypeVar
 
@@ -47,6 +50,9 @@ def draw_all(
 
     Returns:
         What the task returned, in the order of the jobs.
+
+    Raises:
+        DataError: If the system ends a process.
     """
     seeds = np.random.SeedSequence(seed, spawn_key=(1,)).spawn(len(jobs))
     streams = map(np.random.default_rng, seeds)
@@ -54,8 +60,21 @@ def draw_all(
     if workers == 1 or len(jobs) * pictures < FEW:
         return list(map(task, streams, jobs))
     share = max(1, min(16, len(jobs) // (4 * workers)))
-    with ProcessPoolExecutor(workers, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
-        return list(pool.map(task, streams, jobs, chunksize=share))
+    try:
+        with ProcessPoolExecutor(workers, get_context("spawn"), _begin) as pool:
+            return list(pool.map(task, streams, jobs, chunksize=share))
+    except BrokenProcessPool:
+        raise DataError(
+            "A drawing process was ended by the system, mostly for lack of memory",
+            fix="close other programs or set LOKY_MAX_CPU_COUNT=1 (pretrain: --threads 1)",
+        ) from None
+
+
+def _begin() -> None:
+    """Draw in one thread, and end with the parent: killed, it leaves its workers waiting."""
+    cv2.setNumThreads(1)
+    ends = parent_process().join
+    threading.Thread(target=lambda: os._exit(ends() or 1), daemon=True).start()
 
 
 def write_png(path: Path, image: np.ndarray) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fetalclip_nb import __version__
 from fetalclip_nb.errors import ResultError, refuse
-from fetalclip_nb.files import slug, whole
+from fetalclip_nb.files import slug, write_text
 from fetalclip_nb.paths import project_root
 from fetalclip_nb.results.formats import format_interval, format_value
 from fetalclip_nb.stats.scores import Score
@@ -173,8 +173,7 @@ def provenance(**details: object) -> dict:
 
 def write_json(path: Path, content: object) -> Path:
     """Write a JSON file that is whole or not there."""
-    with whole(path) as made:
-        made.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return path
 
 

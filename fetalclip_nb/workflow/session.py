@@ -1,6 +1,5 @@
 """What a notebook starts with: checked parameters, seeds, models, and where results go."""
 
-import os
 import random
 import re
 import shutil
@@ -14,13 +13,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock
 
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.data.kinds import load_dataset
 from fetalclip_nb.data.sources import data_folder
 from fetalclip_nb.errors import ParameterError, refuse
-from fetalclip_nb.files import slug
+from fetalclip_nb.files import lock, own_name, slug
 from fetalclip_nb.models.model import Model, load_model, pick_device, pick_precision
 from fetalclip_nb.models.names import model_name, parse_models
 from fetalclip_nb.models.pixels import PixelEncoder
@@ -42,7 +40,7 @@ class Session:
         notebook: Name without suffix.
         parameters: Name to value, as the notebook was run.
         cache_dir: Folder of cached embeddings.
-        folder: Folder of this notebook's result files: NOTEBOOK.PID.partial until `finish`, so
+        folder: Folder of this notebook's result files: NOTEBOOK.HOST-PID.tmp until `finish`, so
             that an interrupted run leaves the last whole results alone.
         models: Model names, the headline first.
         device: Resolved device.
@@ -168,7 +166,7 @@ class Session:
         texts = result_files.render_glue(self.folder)
         result_files.write_json(self.folder / "glue.json", texts)
         final = self.folder.with_name(self.notebook)
-        with FileLock(f"{final}.lock"):
+        with lock(final):
             shutil.rmtree(final, ignore_errors=True)
             self.folder = self.folder.rename(final)
         result_files.show_record(texts)
@@ -190,14 +188,15 @@ def start(notebook: str, namespace: Mapping[str, object]) -> Session:
     if parameters["seed"] < 0:
         raise ParameterError("Seed is negative", where="seed", found=parameters["seed"])
     # A folder a process: two runs of one notebook must not fill each other's tables.
-    folder = _made(parameters["results_dir"]) / f"{notebook}.{os.getpid()}.partial"
+    results = _made(parameters["results_dir"])
+    folder = results / f"{own_name(results / notebook)}tmp"
     shutil.rmtree(folder, ignore_errors=True)
     models = parse_models(parameters["models"])
     _require_names([model_name(spec) for spec in models])
     session = Session(
         notebook,
         parameters,
-        cache_dir=_made(parameters["cache_dir"]),
+        cache_dir=_made(parameters["cache_dir"], filled=False),
         folder=folder,
         models=models,
         device=device,
@@ -244,13 +243,13 @@ def checked_parameters(notebook: str, namespace: Mapping[str, object]) -> dict:
     return {name: namespace[name] for name in dict.fromkeys([*declared, *COMMON])}
 
 
-def _made(folder: str) -> Path:
-    """Folders that a notebook writes to: relative ones lie in the checkout."""
+def _made(folder: str, *, filled: bool = True) -> Path:
+    """Folders that a notebook writes to; read-only where all may be in it that is to fill it."""
     path = project_root() / Path(folder).expanduser()
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
+        if filled:
+            tempfile.TemporaryFile(dir=path).close()
     except OSError as error:
         raise ParameterError(
             "Folder cannot be written to",

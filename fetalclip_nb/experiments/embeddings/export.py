@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from fetalclip_nb.data.dataset import Dataset
-from fetalclip_nb.errors import DataError, refuse
-from fetalclip_nb.files import DAMAGE, whole
+from fetalclip_nb.errors import DataError, reading, refuse
+from fetalclip_nb.files import key, whole
 from fetalclip_nb.models.store import Embeddings
 
 SUFFIXES = (".parquet", ".npz")
@@ -54,10 +54,10 @@ def export_embeddings(stem: Path, embedded: Embeddings, dataset: Dataset) -> Non
     taken = [name for name in _RESERVED if name in table]
     refuse(taken, "Column names are reserved", where=dataset.root, fix="rename these columns")
     vectors = embedded.of(dataset)
-    meta = json.dumps(embedded.meta, sort_keys=True)
-    arrays = {name: _plain(table[name]) for name in table} | {_META: np.array(meta)}
+    columns = {name: _plain(table[name]) for name in table}
+    arrays = columns | {_META: _made_with(embedded.meta, vectors, pd.DataFrame(columns))}
     rows = table.assign(embedding=list(vectors))
-    rows.attrs[_META] = meta
+    rows.attrs[_META] = _made_with(embedded.meta, vectors, table)
     parquet, npz = (Path(f"{stem}{suffix}") for suffix in SUFFIXES)
     with whole(parquet) as table_file, whole(npz) as array_file:
         rows.to_parquet(table_file, index=False)
@@ -73,20 +73,23 @@ def load_export(path: Path | str) -> Export:
     path = Path(path)
     if path.suffix not in SUFFIXES or not path.is_file():
         raise DataError("No .parquet or .npz file of exported embeddings", where=path)
-    try:
+    with reading(path, "Exported embeddings cannot be read", fix="export them again"):
         export = _read_parquet(path) if path.suffix == ".parquet" else _read_npz(path)
         if export.vectors.ndim != 2 or not np.isfinite(export.vectors).all():
             raise ValueError(f"vectors of shape {export.vectors.shape}, or not finite")
         if export.table[["id", "path", "patient"]]["id"].duplicated().any():
             raise ValueError("ids that occur twice")
-    except DAMAGE as error:
-        raise DataError(
-            "Exported embeddings cannot be read",
-            where=path,
-            found=repr(error),
-            fix="export them again",
-        ) from None
+        if export.meta.pop("sum", None) not in (None, _sum(**vars(export))):  # None: old files
+            raise ValueError("another content than was written")
     return export
+
+
+def _sum(vectors: np.ndarray, table: pd.DataFrame, meta: dict) -> str:
+    return key([meta, table.to_csv(index=False)], vectors)
+
+
+def _made_with(meta: dict, vectors: np.ndarray, table: pd.DataFrame) -> str:
+    return json.dumps({**meta, "sum": _sum(vectors, table, meta)}, sort_keys=True)
 
 
 def _read_parquet(path: Path) -> Export:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -93,7 +92,7 @@ def cached_probes(problem: Problem, *, cache_dir: Path, device: str = "cpu") -> 
     return cached(
         Path(cache_dir) / "probes" / f"{problem_key(problem)}.npz",
         lambda: train_probes(problem, device),
-        _read,
+        lambda file: LinearProbes(**np.load(file)),
         lambda file, probes: np.savez(file, **vars(probes)),
     )
 
@@ -105,7 +104,3 @@ def problem_key(problem: Problem) -> str:
     seeds = [rows.seeds for rows in problem.groups]
     rows = [side for rows in problem.groups for side in (rows.train, rows.validation)]
     return key([TRAINING, problem.n_classes, how, seeds], problem.features, problem.targets, *rows)
-
-
-def _read(file: BinaryIO) -> LinearProbes:
-    return LinearProbes(**np.load(file))

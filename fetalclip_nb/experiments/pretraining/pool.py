@@ -1,6 +1,5 @@
 """Phantom images for pretraining: drawn once, kept as one array, drawn on in augmented batches."""
 
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from fetalclip_nb.phantoms.clips import draw_clip
 from fetalclip_nb.phantoms.cohorts import VERSION
 from fetalclip_nb.phantoms.heart import DEFECTS
 from fetalclip_nb.phantoms.picture import draw
+from fetalclip_nb.phantoms.writer import draw_all
 
 STORED_PIXELS = 128
 """Side of a stored picture; twice the model's input, so that zooming in stays sharp."""
@@ -82,13 +82,12 @@ def draw_pool(recipe: Recipe, workers: int = 1) -> Pool:
     others = [OTHERS[i % len(OTHERS)] for i in range(recipe.others)]
     planes = ["brain"] * recipe.heads + others + [CLIP] * recipe.hearts
     jobs = [(recipe.seed, index, plane) for index, plane in enumerate(planes)]
-    with ProcessPoolExecutor(workers) as executor:
-        rows = list(executor.map(_draw_row, jobs, chunksize=50))
+    rows = draw_all(_draw_row, jobs, recipe.seed, workers)
     return Pool(*map(np.array, zip(*rows, strict=True)))
 
 
-def _draw_row(job: tuple) -> tuple:
-    """Draw one phantom; its randomness depends on seed and index only.
+def _draw_row(_: np.random.Generator, job: tuple) -> tuple:
+    """Draw one phantom; its randomness depends on the job's seed and index only.
 
     Brains show their sub-planes in turn, one in ten shows none of them.
     """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import open_clip
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from fetalclip_nb.data.kinds import load_dataset
@@ -16,7 +16,7 @@ from fetalclip_nb.experiments.pretraining.pool import cached_pool
 from fetalclip_nb.experiments.pretraining.recipe import Recipe
 from fetalclip_nb.experiments.pretraining.scores import HELD_OUT, age_scores, held_out_scores
 from fetalclip_nb.experiments.pretraining.training import Trainer, train
-from fetalclip_nb.files import key, whole
+from fetalclip_nb.files import key, whole, write_text
 from fetalclip_nb.models.model import load_model
 from fetalclip_nb.models.sources import read_config
 from fetalclip_nb.paths import SHIPPED
@@ -57,8 +57,8 @@ def run(
     if real is not None:
         scores["real_hc18"] = age_scores(model, load_dataset("hc18", real), cache)
     text = json.dumps(scores, indent=1) + "\n"
-    (out / "scores.json").write_text(text, "utf-8")
-    (out / "README.md").write_text(model_card(json.loads(text)), "utf-8")
+    write_text(out / "scores.json", text)
+    write_text(out / "README.md", model_card(json.loads(text)))
     return scores
 
 
@@ -97,10 +97,9 @@ def trained(recipe: Recipe, *, cache: Path, threads: int) -> Trainer:
 
 def export(model: nn.Module, config: dict, folder: Path) -> Path:
     """Write config and half-precision weights for open_clip's ``local-dir:``; the weights file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+    write_text(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
     path = folder / WEIGHTS_FILE
     state = {name: value.half().contiguous() for name, value in model.state_dict().items()}
     with whole(path) as made:
-        save_file(state, made, metadata={"format": "pt"})
+        made.write_bytes(save(state, metadata={"format": "pt"}))
     return path

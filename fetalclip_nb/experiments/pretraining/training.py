@@ -10,11 +10,12 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from fetalclip_nb.errors import CacheError
 from fetalclip_nb.experiments.pretraining import captions
 from fetalclip_nb.experiments.pretraining.loss import age_targets, contrastive_loss, plane_targets
 from fetalclip_nb.experiments.pretraining.pool import BRAIN, PARTS, PLANES, Pool, augment
 from fetalclip_nb.experiments.pretraining.recipe import Recipe, Stage
-from fetalclip_nb.files import DAMAGE, keep, kept
+from fetalclip_nb.files import keep, kept
 from fetalclip_nb.growth import gestational_age, head_circumference
 from fetalclip_nb.models.model import trimmed_text
 
@@ -144,7 +145,7 @@ def train(trainer: Trainer, checkpoint: Path, *, every: int = 200) -> None:
 
     The checkpoint is written ``every`` so many steps and at the end.
     """
-    with contextlib.suppress(*DAMAGE):  # missing, or cut and altered: begin
+    with contextlib.suppress(OSError, CacheError):  # none, or a damaged one: begin
         trainer.load(checkpoint)
     trainer.model.train()
     while trainer.done < trainer.recipe.steps:

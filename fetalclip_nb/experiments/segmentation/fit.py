@@ -132,11 +132,7 @@ class DecoderFit:
 
 def finished(fit: DecoderFit) -> dict[str, np.ndarray]:
     """`FIELDS` of one decoder: read, or trained, tested and kept. Damaged files are made again."""
-
-    def write(file: BinaryIO, arrays: dict[str, np.ndarray]) -> None:
-        np.savez(file, **arrays)
-
-    return cached(fit.path, lambda: _computed(fit), _read, write)
+    return cached(fit.path, lambda: _computed(fit), _read, lambda f, made: np.savez(f, **made))
 
 
 def outlined(material: Material, rows: np.ndarray, logits: np.ndarray) -> dict[str, np.ndarray]:

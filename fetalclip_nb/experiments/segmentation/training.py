@@ -1,5 +1,6 @@
 """Training one segmentation decoder: Dice loss, best epoch on validation, resumable."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.errors import CacheError, ParameterError
 from fetalclip_nb.experiments.segmentation.decoder import Decoder
 from fetalclip_nb.experiments.segmentation.recipe import (
     Batch,
@@ -119,11 +120,9 @@ def train_decoder(
         ParameterError: If no epoch has a finite validation loss.
     """
     run = _Run(setup, job)
-    if checkpoint and checkpoint.is_file():
-        try:
+    if checkpoint:
+        with contextlib.suppress(OSError, CacheError):  # none, or a damaged one: begin
             run.load(torch.load(kept(checkpoint), map_location="cpu", weights_only=True))
-        except Exception:  # a damaged file raises whatever its bytes say: begin again
-            run = _Run(setup, job)
     saved = time.monotonic()
     while not run.finished:
         run.epoch()

@@ -16,10 +16,11 @@ from fetalclip_nb.experiments.pretraining.pool import (
     draw_pool,
     stored_picture,
 )
-from fetalclip_nb.phantoms import DEFECTS
+from fetalclip_nb.phantoms import DEFECTS, writer
 
 
-def test_pool_does_not_depend_on_the_number_of_processes(recipe):
+def test_pool_does_not_depend_on_the_number_of_processes(recipe, monkeypatch):
+    monkeypatch.setattr(writer, "FEW", 0)
     few = replace(recipe, heads=3, others=3, hearts=2, seed=4)
     alone, together = draw_pool(few, workers=1), draw_pool(few, workers=2)
     for name, values in vars(alone).items():
