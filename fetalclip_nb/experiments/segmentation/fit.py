@@ -1,5 +1,6 @@
 """The decoders of some plans: each is trained, tested and kept in a file of its own, or read."""
 
+import contextlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -132,7 +133,10 @@ class DecoderFit:
 
 def finished(fit: DecoderFit) -> dict[str, np.ndarray]:
     """`FIELDS` of one decoder: read, or trained, tested and kept. Damaged files are made again."""
-    return cached(fit.path, lambda: _computed(fit), _read, lambda f, made: np.savez(f, **made))
+    made = cached(fit.path, lambda: _computed(fit), _read, lambda f, new: np.savez(f, **new))
+    with contextlib.suppress(OSError):  # not earlier: a kill would lose what is trained
+        fit.path.with_suffix(".part").unlink()
+    return made
 
 
 def outlined(material: Material, rows: np.ndarray, logits: np.ndarray) -> dict[str, np.ndarray]:

@@ -113,8 +113,7 @@ def train_decoder(
     Args:
         setup: How.
         job: What it learns from.
-        checkpoint: File that an interrupted training goes on from; removed at the end. It must
-            belong to exactly this job. None for none.
+        checkpoint: File of exactly this job that an interrupted training goes on from, or None.
 
     Raises:
         ParameterError: If no epoch has a finite validation loss.
@@ -136,8 +135,6 @@ def train_decoder(
             expected="a finite validation loss after one epoch at least",
             fix="lower the learning rate",
         )
-    if checkpoint:
-        checkpoint.unlink(missing_ok=True)
     return TrainedDecoder(run.best, run.losses)
 
 
