@@ -4,11 +4,12 @@
 #   snakemake --cores all --config profile=paper   the paper's data and models
 #   snakemake -n                                   what would run, and why
 #
-# Each rule runs one `fetalclip-nb` command and lists as inputs the package files behind it, and
-# as parameters its part of the profile: a change reruns what depends on it and nothing else.
-import json
+# Each rule runs one `fetalclip-nb` command, and depends on its part of the profile and on the
+# package files behind it: a change reruns what depends on it and nothing else. What files hold
+# decides, whatever their dates say, and what was made must be as it was left (see "Marks").
 import os
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -22,8 +23,8 @@ from fetalclip_nb.paths import shown
 from fetalclip_nb.profiles import load_profile
 from fetalclip_nb.workflow.build import notebook_pages
 from fetalclip_nb.workflow.dependencies import PACKAGE, data_files, module_files, notebook_files
-from fetalclip_nb.workflow.parameters import declared_parameters
-from fetalclip_nb.workflow.runner import notebook_parameters, outside_state
+from fetalclip_nb.workflow.runner import is_current, plan
+from fetalclip_nb.workflow.states import outside_state, state
 
 # The commands of this very environment, whether or not it is activated.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -34,7 +35,8 @@ except FetalClipError as error:
     raise WorkflowError(str(error))
 
 ROOT = Path(workflow.basedir)
-ABSENT = [n for n in notebook_pages(ROOT / "book" / "_toc.yml") if n not in PROFILE.notebooks]
+PAGES = notebook_pages(ROOT / "book" / "_toc.yml")
+ABSENT = [name for name in PAGES if name not in PROFILE.notebooks]
 if ABSENT:
     raise WorkflowError(
         f"The book has chapters that the profile {PROFILE.name} does not run: {', '.join(ABSENT)}. "
@@ -71,23 +73,34 @@ def modules(*names):
     return relative(module_files(f"fetalclip_nb.{name}" for name in names))
 
 
-MADE = [source.root for source in PROFILE.data.values() if source.phantoms or source.download]
-
-
-def outside(name):
-    """State of the files that a notebook reads and that no rule makes."""
-    declared = declared_parameters(ROOT / "notebooks" / f"{name}.ipynb")
-    return outside_state(declared, notebook_parameters(PROFILE, name), made=MADE)
-
-
 BUILD = shown(PROFILE.folder, ROOT)
 GIVEN = shown(PROFILE.path, ROOT)
 IMAGES = [n for n, source in PROFILE.data.items() if source.kind != "released" and source.embed]
 MODELS = {slug(model): model for model in PROFILE.models}
 READY = f"{BUILD}/data-{{name}}.ready"
 EMBEDDED = f"{BUILD}/embeddings-{{model}}-on-{{name}}.ready"
+NOTEBOOK = f"{BUILD}/notebooks/{{notebook}}.ipynb"
+GLUE = f"{BUILD}/results/{{notebook}}/glue.json"
+EXECUTED = f"{BUILD}/notebook-{{notebook}}.ready"
+# What is made of data and models: package files, whose content is a parameter of the rules.
+DRAWN = [*modules("data.sources"), *relative([PACKAGE / "downloads" / "registry.yaml"])]
+EMBEDDING = [
+    *modules("models.embed"),
+    *relative(path for path in data_files() if "weights" in path.parts),
+]
 INDEX = f"{BUILD}/book/_build/html/index.html"
-WATCHED = ("*.md", "*.bib", "*.yml", "_ext/*.py", "_static/*")
+SHOWN = f"{BUILD}/book.ready"
+BOOK = [f"{BUILD}/book/_build/html", *expand(NOTEBOOK, notebook=PAGES)]
+WATCHED = [
+    "_config.yml",
+    *relative(
+        path
+        for pattern in ("*.md", "*.bib", "*.yml", "_ext/*.py", "_static/*")
+        for path in sorted((ROOT / "book").glob(pattern))
+    ),
+    # The API page shows every module.
+    *relative(sorted(PACKAGE.rglob("*.py"))),
+]
 
 
 wildcard_constraints:
@@ -107,6 +120,39 @@ if workflow.is_main_process and not workflow.dryrun:
         raise WorkflowError(f"Another run is working on the profile {PROFILE.name}: wait for it.")
 
 
+# Marks, files that end in .ready: Snakemake looks at dates, and at what it remembers itself. So a
+# mark is taken away where what it stands for is out of date, or no longer as it was left, and it
+# is put back where that is undone.
+def uphold(mark, holds):
+    """Leave a mark where it holds, and only there."""
+    if not holds:
+        Path(mark).unlink(missing_ok=True)
+    elif not Path(mark).exists():
+        Path(mark).touch()
+
+
+def as_left(mark, *products):
+    """Whether the products that a mark stands for are in the state that was noted beside it."""
+    note = Path(f"{mark}.state")
+    return note.is_file() and note.read_text("utf-8").strip() == state(*map(Path, products))
+
+
+# Notes that state behind a rule's command, given the products.
+NOTE = "import sys; from fetalclip_nb.workflow import states as s; " \
+    "print(s.state(*map(s.Path, sys.argv[1:])))"
+NOTE = f"{shlex.quote(sys.executable)} -c {shlex.quote(NOTE)}"
+
+if workflow.is_main_process:
+    try:
+        for name, source in PROFILE.data.items():
+            uphold(READY.format(name=name), as_left(READY.format(name=name), source.root))
+        for name in PAGES:  # here their parameters are checked as well, before any rule runs
+            uphold(EXECUTED.format(notebook=name), is_current(*plan(PROFILE, name)))
+        uphold(SHOWN, as_left(SHOWN, *BOOK))
+    except FetalClipError as error:
+        raise WorkflowError(str(error))
+
+
 localrules:
     all,
     book,
@@ -115,18 +161,22 @@ localrules:
 rule all:
     input:
         INDEX,
+        SHOWN,
+        expand(READY, name=PROFILE.data),
+        expand([NOTEBOOK, GLUE, EXECUTED], notebook=PAGES),
 
 
 rule data:
     input:
-        modules("data.sources"),
-        relative([PACKAGE / "downloads" / "registry.yaml"]),
+        DRAWN,
     output:
         touch(READY),
     message:
         "Data set {wildcards.name}"
     params:
         source=lambda wildcards: repr(PROFILE.data[wildcards.name]),
+        root=lambda wildcards: shown(PROFILE.data[wildcards.name].root, ROOT),
+        code=state(*map(Path, DRAWN)),
     log:
         f"{BUILD}/logs/data-{{name}}.log",
     resources:
@@ -134,13 +184,13 @@ rule data:
         runtime=120,
     shell:
         "fetalclip-nb data --profile {GIVEN:q} {wildcards.name:q} > {log:q} 2>&1"
+        " && {NOTE} {params.root:q} > {output:q}.state"
 
 
 rule embeddings:
     input:
         READY,
-        modules("models.embed"),
-        relative(path for path in data_files() if "weights" in path.parts),
+        EMBEDDING,
     output:
         touch(EMBEDDED),
     message:
@@ -149,6 +199,8 @@ rule embeddings:
         model=lambda wildcards: MODELS[wildcards.model],
         device=PROFILE.device,
         precision=PROFILE.precision,
+        code=state(*map(Path, EMBEDDING)),
+        weights=lambda wildcards: repr(outside_state({}, {"models": MODELS[wildcards.model]})),
     log:
         f"{BUILD}/logs/embeddings-{{model}}-on-{{name}}.log",
     threads: share(len(IMAGES) * len(MODELS))
@@ -167,14 +219,11 @@ rule notebook:
         expand(READY, name=PROFILE.data),
         expand(EMBEDDED, name=IMAGES, model=MODELS),
     output:
-        f"{BUILD}/notebooks/{{notebook}}.ipynb",
-        f"{BUILD}/results/{{notebook}}/glue.json",
+        NOTEBOOK,
+        GLUE,
+        touch(EXECUTED),
     message:
         "Notebook {wildcards.notebook}"
-    params:
-        parameters=lambda wildcards: json.dumps(notebook_parameters(PROFILE, wildcards.notebook)),
-        # What the user changes behind the workflow's back: own folders, prompt files, downloads.
-        outside=lambda wildcards: json.dumps(outside(wildcards.notebook)),
     log:
         f"{BUILD}/logs/{{notebook}}.log",
     threads: share(len(PROFILE.notebooks))
@@ -189,18 +238,18 @@ rule notebook:
 
 rule book:
     input:
-        expand(rules.notebook.output, notebook=notebook_pages(ROOT / "book" / "_toc.yml")),
-        "_config.yml",
-        [path for pattern in WATCHED for path in relative(sorted((ROOT / "book").glob(pattern)))],
-        # The API page shows every module.
-        relative(sorted(PACKAGE.rglob("*.py"))),
+        expand([NOTEBOOK, GLUE, EXECUTED], notebook=PAGES),
+        WATCHED,
     output:
         INDEX,
+        touch(SHOWN),
     message:
         "The book"
     params:
         description=PROFILE.description,
+        pages=state(*map(Path, WATCHED)),
     log:
         f"{BUILD}/logs/book.log",
     shell:
         "fetalclip-nb book --profile {GIVEN:q} > {log:q} 2>&1"
+        " && {NOTE} {BOOK:q} > {SHOWN:q}.state"

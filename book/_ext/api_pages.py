@@ -6,6 +6,7 @@ The pages are build products (book/api, ignored by git): what is in the house is
 from collections.abc import Iterator
 from pathlib import Path
 
+from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
@@ -17,6 +18,7 @@ PACKAGE = Path(fetalclip_nb.__file__).parent
 def setup(app: Sphinx) -> dict:
     """Write the pages before Sphinx looks for them."""
     app.connect("config-inited", write_pages)
+    app.connect("doctree-read", hide_machine)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -35,6 +37,13 @@ def write_pages(app: Sphinx, config: Config) -> None:
         # Sphinx reads a page again when its file is newer.
         if not path.is_file() or path.read_text("utf-8") != text:
             path.write_text(text, "utf-8")
+
+
+def hide_machine(app: Sphinx, doctree: nodes.document) -> None:
+    """Show values and defaults that are paths from the checkout, not from this machine's root."""
+    for text in list(doctree.findall(nodes.Text)):
+        if (root := f"{PACKAGE.parent}/") in text:
+            text.parent.replace(text, nodes.Text(text.replace(root, "")))
 
 
 def folders() -> Iterator[Path]:

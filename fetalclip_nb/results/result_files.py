@@ -1,16 +1,17 @@
 """Result files: what was measured, with what, and the texts that the book shows."""
 
 import json
+import math
 import os
 import platform
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, astuple, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
 
 from fetalclip_nb import __version__
-from fetalclip_nb.errors import ResultError, refuse
+from fetalclip_nb.errors import ResultError, reading
 from fetalclip_nb.files import slug, write_text
 from fetalclip_nb.paths import project_root
 from fetalclip_nb.results.formats import format_interval, format_value
@@ -25,6 +26,12 @@ RECORD = "application/vnd.fetalclip-nb.texts+json"
 _VERSIONS = ("torch", "open_clip_torch", "numpy", "scikit-learn", "pandas")
 
 _SIDE_FILES = ("facts", "glue")
+
+_DAMAGED = {
+    "what": "Result file is damaged or of another version",
+    "error": ResultError,
+    "fix": "run the notebook again",
+}
 
 Scores = Mapping[str, Mapping[str, Score]]
 """Metric name to {"patient": score, "image": score}: the unit that was resampled."""
@@ -115,8 +122,9 @@ def render_glue(folder: Path) -> dict[str, str]:
                 texts |= _score_texts(f"{key}/{metric}", row, metric)
     facts = folder / "facts.json"
     if facts.is_file():
-        content = json.loads(facts.read_text("utf-8"))
-        texts |= {f"facts/{key}": _fact_text(value) for key, value in content.items()}
+        with reading(facts, **_DAMAGED):
+            content = json.loads(facts.read_text("utf-8"))
+            texts |= {f"facts/{key}": _fact_text(value) for key, value in content.items()}
     return texts
 
 
@@ -178,19 +186,22 @@ def write_json(path: Path, content: object) -> Path:
 
 
 def _read(path: Path) -> Row:
-    try:
+    plain = Row("", {})
+    with reading(path, **_DAMAGED):
         content = json.loads(path.read_text("utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ResultError("Result file is no JSON", where=path, found=str(error)) from None
-    names = [each.name for each in fields(Row)]
-    missing = [name for name in names if name not in content]
-    what = "Result file is of another version or damaged: it lacks entries"
-    refuse(missing, what, error=ResultError, where=path, fix="run the notebook again")
-    scores = {
-        metric: {unit: Score(**score) for unit, score in units.items()}
-        for metric, units in content["scores"].items()
-    }
-    return Row(**{name: content[name] for name in names} | {"scores": scores})
+        content["scores"] = {
+            metric: {unit: Score(**score) for unit, score in units.items()}
+            for metric, units in content["scores"].items()
+        }
+        row = Row(**{each.name: content[each.name] for each in fields(Row)})
+        typed = (type(value) is type(getattr(plain, name)) for name, value in vars(row).items())
+        scores = [
+            s for metric, all_ in row.scores.items() for s in (row.score(metric), *all_.values())
+        ]
+        numbers = (n for s in scores for n in (*astuple(s)[:6], s.unit.isascii()))
+        if not all(typed) or not all(map(math.isfinite, numbers)) or row.key != path.stem:
+            raise ValueError("a value of another type, no number, or the name of another row")
+    return row
 
 
 def _commit() -> str:

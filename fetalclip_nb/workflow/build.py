@@ -35,6 +35,8 @@ def build_book(profile: Profile) -> Path:
     output = profile.folder / "book"
     output.mkdir(parents=True, exist_ok=True)
     with FileLock(output / ".lock"):
+        # Whole each time: what Sphinx keeps it trusts by dates, and repeats no warning for.
+        shutil.rmtree(output / "_build", ignore_errors=True)
         _run_jupyter_book(root, output, profile)
     return output / "_build" / "html" / "index.html"
 
@@ -65,8 +67,6 @@ def _run_jupyter_book(root: Path, output: Path, profile: Profile) -> None:
     environment = os.environ | {"FETALCLIP_NB_PROFILE": str(profile.path)}
     run = subprocess.run(command, cwd=root, env=environment, check=False)
     if run.returncode:
-        # Sphinx would not repeat the warnings of a page that it need not read again.
-        shutil.rmtree(output / "_build" / ".doctrees", ignore_errors=True)
         raise NotebookError(
             "The book was not built",
             where=output.relative_to(root),

@@ -10,8 +10,20 @@ from pathlib import Path
 
 import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
+from nbformat.validator import get_validator
+
+from fetalclip_nb.errors import NotebookError, reading
 
 PACKAGE = Path(__file__).parents[1]
+
+
+def read_notebook(path: Path) -> nbformat.NotebookNode:
+    """A notebook, in the very form of the notebook format; else a NotebookError."""
+    with reading(path, "Notebook cannot be read", error=NotebookError, fix="save or run it again"):
+        notebook = nbformat.v4.reads_json(path.read_text("utf-8"))
+        # `nbformat.validate` looks for better words, at times without end. Ids may be absent.
+        get_validator(4, 4, relax_add_props=True).validate(notebook)
+    return notebook
 
 
 def module_files(names: Iterable[str], package: Path = PACKAGE) -> list[Path]:
@@ -41,7 +53,7 @@ def module_files(names: Iterable[str], package: Path = PACKAGE) -> list[Path]:
 
 def notebook_files(notebook: Path, package: Path = PACKAGE) -> list[Path]:
     """Files that a notebook is computed with: itself, modules behind its imports, package data."""
-    cells = nbformat.read(notebook, as_version=4).cells
+    cells = read_notebook(notebook).cells
     # Python cannot parse IPython's own lines (%magic, !shell).
     plain = TransformerManager().transform_cell
     code = "".join(plain(cell.source) for cell in cells if cell.cell_type == "code")

@@ -1,4 +1,4 @@
-"""What an executed notebook must satisfy before a book shows it.
+"""How executed notebooks are published, and what they must satisfy before a book shows them.
 
 Jupyter Book builds a failed, stale or never executed notebook without a word, so all of it is
 checked here, and all problems of all notebooks are reported together.
@@ -7,14 +7,24 @@ checked here, and all problems of all notebooks are reported together.
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
-from itertools import zip_longest
 from pathlib import Path
 
-import nbformat
 from nbformat import NotebookNode
 
-from fetalclip_nb.errors import NotebookError, ResultError, listing
-from fetalclip_nb.results.result_files import RECORD, record_of, render_glue
+from fetalclip_nb.errors import NotebookError, listing
+from fetalclip_nb.files import key
+from fetalclip_nb.results.result_files import RECORD
+from fetalclip_nb.workflow.dependencies import read_notebook
+from fetalclip_nb.workflow.states import state
+
+MARK = "fetalclip_nb"
+"""Key of an executed copy's metadata: {"fingerprint": of its inputs, "made": as by `made`}."""
+
+
+def made(notebook: NotebookNode, results: Path) -> str:
+    """16 hexadecimal digits over what a run has made: cells with all outputs, and result files."""
+    others = {name: value for name, value in notebook.metadata.items() if name != MARK}
+    return key([notebook.cells, others, state(results)])
 
 
 def check_notebooks(names: Iterable[str], *, repository: Path, built: Path) -> None:
@@ -45,43 +55,30 @@ def _problems(name: str, repository: Path, built: Path) -> list[str]:
     if not path.is_file():
         return ["has not been executed"]
     try:
-        notebook, original = (nbformat.read(each, as_version=4) for each in (path, source))
-    except (OSError, nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
-        return [f"cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:200]})"]
-    problems = [
+        notebook, original = map(read_notebook, (path, source))
+    except NotebookError as error:
+        return [str(error)]
+    mark = notebook.metadata.get(MARK)
+    if not isinstance(mark, dict) or mark.get("made") != made(notebook, built / "results" / name):
+        return ["was not run by `fetalclip-nb run`, or changed after it, or its result files were"]
+    return [
         *_execution_problems(notebook),
-        *_staleness(notebook, original),
+        *["is stale: the source has other cells"] * (_texts(notebook) != _texts(original)),
         *_path_problems(notebook, repository),
         *_figure_problems(notebook),
     ]
-    return problems or [*_text_problems(notebook, built / "results" / name)]
 
 
 def _execution_problems(notebook: NotebookNode) -> Iterator[str]:
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
-    counts = [cell.execution_count for cell in cells]
-    if counts != list(range(1, len(cells) + 1)):
-        yield f"cells were not executed once each from top to bottom (counts {listing(counts)})"
-    for number, cell in enumerate(cells, 1):
-        for output in cell.outputs:
-            if output.output_type == "error":
-                yield f"In [{number}] ended in {output.ename}: {output.evalue}"
-    if notebook.metadata.get("papermill", {}).get("exception"):
-        yield "papermill recorded an exception"
+    for number, cell in enumerate(notebook.cells, 1):
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":  # where a cell's tag lets papermill go on
+                yield f"{_label(number, cell)} ended in {output.ename}: {output.evalue}"
 
 
-def _staleness(notebook: NotebookNode, source: NotebookNode) -> Iterator[str]:
-    shown, now = (
-        [(cell.cell_type, cell.source) for cell in each.cells if not _is_injected(cell)]
-        for each in (notebook, source)
-    )
-    pairs = enumerate(zip_longest(shown, now), 1)
-    if changed := [number for number, (old, new) in pairs if old != new]:
-        yield f"is stale: the source has another text in cell {listing(changed)}"
-
-
-def _is_injected(cell: NotebookNode) -> bool:
-    return "injected-parameters" in cell.metadata.get("tags", [])
+def _texts(notebook: NotebookNode) -> list[tuple[str, str]]:
+    tagged = ((cell, cell.metadata.get("tags", [])) for cell in notebook.cells)
+    return [(c.cell_type, c.source) for c, tags in tagged if "injected-parameters" not in tags]
 
 
 def _path_problems(notebook: NotebookNode, repository: Path) -> Iterator[str]:
@@ -130,16 +127,3 @@ def _figure_problems(notebook: NotebookNode) -> Iterator[str]:
         if pictures and not str(image.get("alt", "")).strip():
             where = _label(number, cell)
             yield f"{where} shows a figure without alt text (metadata mystnb.image.alt)"
-
-
-def _text_problems(notebook: NotebookNode, results: Path) -> Iterator[str]:
-    shown = record_of(notebook)
-    try:
-        stored = render_glue(results)
-    except ResultError as error:
-        yield f"its result files cannot be read ({error})"
-        return
-    for key in sorted(shown.keys() | stored.keys()):
-        if shown.get(key) != stored.get(key):
-            page, file = shown.get(key, "absent"), stored.get(key, "absent")
-            yield f"the value {key!r} is {page!r} in the page and {file!r} in the result files"

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.errors import ParameterError, reading
+from fetalclip_nb.workflow.dependencies import read_notebook
 
 _TYPES = {"str": {str}, "int": {int}, "float": {float, int}, "bool": {bool}}
 
@@ -38,19 +39,19 @@ def declared_parameters(notebook: Path) -> dict[str, Parameter]:
     """
     import papermill  # a notebook that checks its own parameters does without it
 
+    read_notebook(notebook)
     declared = {}
-    for name, entry in papermill.inspect_notebook(str(notebook)).items():
-        default = ast.literal_eval(entry["default"])
-        listed = re.search(r"[\w.-]+(?: \| [\w.-]+)+", entry["help"])
-        choices = tuple(listed[0].split(" | ")) if listed else ()
-        kept = choices if default in choices else ()
-        declared[name] = Parameter(entry["inferred_type_name"], default, kept)
+    form = "one cell tagged 'parameters' with lines `name: type = literal  # meaning`"
+    with reading(notebook, "Parameters cannot be read", error=ParameterError, expected=form):
+        for name, entry in papermill.inspect_notebook(str(notebook)).items():
+            default = ast.literal_eval(entry["default"])
+            listed = re.search(r"[\w.-]+(?: \| [\w.-]+)+", entry["help"])
+            choices = tuple(listed[0].split(" | ")) if listed else ()
+            kept = choices if default in choices else ()
+            declared[name] = Parameter(entry["inferred_type_name"], default, kept)
     if not declared:
-        raise ParameterError(
-            "Notebook declares no parameters",
-            where=notebook.name,
-            expected="one cell tagged 'parameters' with lines `name: type = literal  # meaning`",
-        )
+        what = "Notebook declares no parameters"
+        raise ParameterError(what, where=notebook.name, expected=form)
     return declared
 
 

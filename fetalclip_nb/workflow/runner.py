@@ -2,9 +2,7 @@
 
 import contextlib
 import difflib
-import hashlib
 import os
-import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,21 +14,18 @@ import papermill
 from papermill.exceptions import PapermillExecutionError
 
 from fetalclip_nb.errors import NotebookError, ProfileError, listing, refuse
-from fetalclip_nb.files import key, lock
-from fetalclip_nb.paths import project_root, resolve, shown
+from fetalclip_nb.files import key, lock, whole
+from fetalclip_nb.paths import project_root, shown
 from fetalclip_nb.profiles import DEMO, Profile, named_data
-from fetalclip_nb.workflow.dependencies import notebook_files
+from fetalclip_nb.workflow.dependencies import notebook_files, read_notebook
+from fetalclip_nb.workflow.gate import MARK, made
 from fetalclip_nb.workflow.parameters import Parameter, check_parameters, declared_parameters
+from fetalclip_nb.workflow.states import outside_state, state
 
 PATIENCE = 600
-"""Seconds to wait for what a cell shows once it has run: a busy machine needs more than
-papermill's four."""
+"""Seconds to wait for what a cell has shown: on a busy machine, papermill's four are too few."""
 
-_WRITTEN = ("results_dir", "cache_dir")
-
-_TABLES = (".csv", ".json")
-
-_WORDS = re.compile(r"[,+=:\s]+")
+_BUSY = " (the machine is too busy to pass on what the cell shows: run it again with fewer cores)"
 
 
 @dataclass(frozen=True)
@@ -69,23 +64,18 @@ def run_profile(
         NotebookError: A name that the profile does not have, or no such notebook.
         ParameterError: Parameters that a notebook does not take; nothing has run then.
     """
-    runs = []
-    for source in [_source(profile, name) for name in dict.fromkeys(names or profile.notebooks)]:
-        values, declared = notebook_parameters(profile, source.stem), declared_parameters(source)
-        check_parameters(source.name, declared, values)
-        require_data(source.stem, declared, values, profile)
-        runs.append((source, values, outside_state(declared, values)))
-    return [
-        run_notebook(
-            source,
-            profile.folder / "notebooks" / source.name,
-            values,
-            data=state,
-            # An executed copy whose result files were deleted is no use to the book.
-            force=force or not (profile.folder / "results" / source.stem).is_dir(),
-        )
-        for source, values, state in runs
-    ]
+    jobs = [plan(profile, name) for name in dict.fromkeys(names or profile.notebooks)]
+    return [run_notebook(*job, force=force) for job in jobs]
+
+
+def plan(profile: Profile, name: str) -> tuple[Path, Path, dict[str, object], dict[str, str]]:
+    """What `run_notebook` and `is_current` take for a notebook of a profile, checked."""
+    source = _source(profile, name)
+    values, declared = notebook_parameters(profile, name), declared_parameters(source)
+    check_parameters(source.name, declared, values)
+    require_data(name, declared, values, profile)
+    target = profile.folder / "notebooks" / source.name
+    return source, target, values, outside_state(declared, values)
 
 
 def notebook_parameters(profile: Profile, name: str) -> dict[str, object]:
@@ -129,37 +119,12 @@ def require_data(
     )
 
 
-def outside_state(
-    declared: Mapping[str, Parameter], values: Mapping[str, object], *, made: Sequence[Path] = ()
-) -> dict[str, str]:
-    """State of every file and folder that a notebook's parameters name.
-
-    Args:
-        declared: What the notebook declares; its defaults count, too.
-        values: Values that are injected.
-        made: Folders that the workflow makes itself and watches by other means.
-
-    Returns:
-        Path as given to `folder_state`; folders that the notebook writes are left out.
-    """
-    used = {name: entry.default for name, entry in declared.items()} | dict(values)
-    texts = [v for k, v in used.items() if k not in _WRITTEN and isinstance(v, str)]
-    words = {word for text in texts for word in _WORDS.split(text)}
-    paths = {word: resolve(word) for word in words if "/" in word or "." in word}
-    known = {path.resolve() for path in made}
-    return {
-        word: folder_state(path)
-        for word, path in sorted(paths.items())
-        if path.resolve() not in known
-    }
-
-
 def run_notebook(
     source: Path,
     target: Path,
     parameters: Mapping[str, object],
+    data: Mapping[str, str],
     *,
-    data: Mapping[str, str] | None = None,
     force: bool = False,
 ) -> Outcome:
     """Execute one notebook, unless its executed copy is up to date.
@@ -177,45 +142,49 @@ def run_notebook(
     Returns:
         What became of it; a failing cell is an outcome, no exception.
     """
-    name = source.stem
     with lock(target):
-        mark = fingerprint(source, parameters, data or {})
-        if not force and _mark_of(target) == mark:
-            return Outcome(name, "up to date")
-        started = time.monotonic()
-        partial = target.parent / "failed" / f"{name}.ipynb"
-        partial.parent.mkdir(exist_ok=True)
-        partial.unlink(missing_ok=True)
-        # Whatever lies at the target is outdated by now: a failure must not leave it to a book.
-        target.unlink(missing_ok=True)
-        error = _execute(source, partial, parameters)
-        if not error:
-            _publish(partial, target, mark)
-        return Outcome(name, "failed" if error else "done", time.monotonic() - started, error)
+        if not force and is_current(source, target, parameters, data):
+            return Outcome(source.stem, "up to date")
+        started, error = time.monotonic(), ""
+        partial = target.parent / "failed" / source.name
+        mark = fingerprint(source, parameters, data)
+        try:
+            partial.parent.mkdir(exist_ok=True)
+            partial.unlink(missing_ok=True)
+            # Whatever lies at the target is outdated by now: a failure must not leave it to a book.
+            target.unlink(missing_ok=True)
+            _execute(source, partial, parameters)
+            notebook = read_notebook(partial)
+            left = made(notebook, _results(source, parameters))
+            notebook.metadata[MARK] = {"fingerprint": mark, "made": left}
+            with whole(target) as path:
+                nbformat.write(notebook, path)
+            partial.unlink()
+        except Exception as problem:  # a failing cell, a dead kernel, a full disk: the others run
+            error = _blame(partial, problem)
+        seconds = time.monotonic() - started
+        return Outcome(source.stem, "failed" if error else "done", seconds, error)
+
+
+def is_current(
+    source: Path, target: Path, parameters: Mapping[str, object], data: Mapping[str, str]
+) -> bool:
+    """Whether a run would change nothing: copy and result files are as such a run left them."""
+    mark = fingerprint(source, parameters, data)
+    with contextlib.suppress(NotebookError):
+        notebook = read_notebook(target)
+        left = made(notebook, _results(source, parameters))
+        return notebook.metadata.get(MARK) == {"fingerprint": mark, "made": left}
+    return False
 
 
 def fingerprint(source: Path, parameters: Mapping[str, object], data: Mapping[str, str]) -> str:
     """16 hexadecimal digits over all that an executed notebook depends on."""
-    files = [(path.name, _digest(path)) for path in notebook_files(source)]
-    return key([dict(parameters), dict(data), files])
+    return key([dict(parameters), dict(data), state(*notebook_files(source))])
 
 
-def folder_state(root: Path) -> str:
-    """16 hexadecimal digits over the names and sizes in a folder and its tables' content.
-
-    Cheap enough to ask before every run; embeddings are keyed by the images' bytes themselves.
-    """
-    if not root.exists():
-        return "absent"
-    files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
-    names = [str(path.relative_to(root)) for path in files]
-    sizes = [path.stat().st_size for path in files]
-    tables = [path.suffix in _TABLES and _digest(path) for path in files]
-    return key(list(zip(names, sizes, tables, strict=True)))
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _results(source: Path, parameters: Mapping[str, object]) -> Path:
+    return project_root() / str(parameters["results_dir"]) / source.stem
 
 
 def summary(outcomes: list[Outcome]) -> str:
@@ -254,31 +223,17 @@ def _source(profile: Profile, name: str) -> Path:
     )
 
 
-def _mark_of(executed: Path) -> str:
-    with contextlib.suppress(OSError, nbformat.reader.NotJSONError, nbformat.ValidationError):
-        metadata = nbformat.read(executed, as_version=4).metadata
-        return metadata.get("fetalclip_nb", {}).get("fingerprint", "")
-    return ""
-
-
-def _execute(source: Path, partial: Path, parameters: Mapping[str, object]) -> str:
-    """Run papermill; return an empty string, or what went wrong and where."""
-    try:
-        with _job_environment():
-            papermill.execute_notebook(
-                source,
-                partial,
-                dict(parameters),
-                kernel_name="python3",
-                progress_bar=False,
-                cwd=project_root(),
-                iopub_timeout=PATIENCE,
-            )
-    except PapermillExecutionError as error:
-        return _blame(partial, f"{error.ename}: {error.evalue}")
-    except Exception as error:  # a dead kernel, a full disk: the other notebooks still run
-        return _blame(partial, f"{type(error).__name__}: {error}")
-    return ""
+def _execute(source: Path, partial: Path, parameters: Mapping[str, object]) -> None:
+    with _job_environment():
+        papermill.execute_notebook(
+            source,
+            partial,
+            dict(parameters),
+            kernel_name="python3",
+            progress_bar=False,
+            cwd=project_root(),
+            iopub_timeout=PATIENCE,
+        )
 
 
 @contextlib.contextmanager
@@ -295,20 +250,18 @@ def _job_environment() -> Iterator[None]:
             os.environ.update(before)
 
 
-def _publish(partial: Path, target: Path, mark: str) -> None:
-    notebook = nbformat.read(partial, as_version=4)
-    notebook.metadata["fetalclip_nb"] = {"fingerprint": mark}
-    nbformat.write(notebook, partial)
-    partial.replace(target)
-
-
-def _blame(partial: Path, exception: str) -> str:
+def _blame(partial: Path, problem: Exception) -> str:
     """What went wrong, and where: in the last cell that was started."""
-    cells = nbformat.read(partial, as_version=4).cells if partial.is_file() else []
+    cells = []
+    with contextlib.suppress(NotebookError):  # a full disk leaves an empty copy
+        cells = read_notebook(partial).cells
     codes = [cell for cell in cells if cell.cell_type == "code"]
     started = [cell for cell in codes if cell.metadata.get("papermill", {}).get("start_time")]
     where = "before the first cell"
     if started:
         line = next(filter(None, map(str.strip, started[-1].source.splitlines())), "")
         where = f"cell In [{codes.index(started[-1]) + 1}], `{line}`"
-    return f"{where}: {' '.join(exception.split())}"
+    name, said = type(problem).__name__, problem
+    if isinstance(problem, PapermillExecutionError):  # its text is a whole page
+        name, said = problem.ename, problem.evalue
+    return f"{where}: {name}: {' '.join(str(said).split())}{_BUSY * ('IOPub' in str(said))}"

@@ -231,7 +231,7 @@ def executed(tmp_path_factory, repository):
         if "released_root" in papermill.inspect_notebook(str(path)):
             values["released_root"] = "nowhere"
         target = folder / "notebooks" / f"{name}.ipynb"
-        outcomes[name] = runner.run_notebook(path, target, values)
+        outcomes[name] = runner.run_notebook(path, target, values, {})
     return folder, outcomes
 
 
@@ -274,7 +274,7 @@ def again(executed, repository, tmp_path):
             **values,
         }
         source, target = (root / f"notebooks/{name}.ipynb" for root in (repository, tmp_path))
-        outcome = runner.run_notebook(source, target, values)
+        outcome = runner.run_notebook(source, target, values, {})
         assert outcome.status == "done", outcome.error
         gate.check_notebooks([name], repository=repository, built=tmp_path)
         texts = result_files.render_glue(tmp_path / "results" / name)

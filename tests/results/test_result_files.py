@@ -89,16 +89,53 @@ def test_indices_have_two_decimals_and_no_unit(tmp_path):
     assert text == "-0.08 (-0.10–0.01)"
 
 
-def test_missing_damaged_and_old_files(tmp_path):
+def changed(content, *path_and_value):
+    """A row's JSON with one value changed, or taken away where the value is ... ."""
+    *path, last, value = path_and_value
+    content = json.loads(json.dumps(content))
+    inner = content
+    for step in path:
+        inner = inner[step]
+    if value is ...:
+        del inner[last]
+    else:
+        inner[last] = value
+    return json.dumps(content)
+
+
+FIRST = ("scores", "vpr", "patient")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(("subject", ...), ("subject", 3), ("order", "1"), ("synthetic", 0), ("parameters", [])),
+        *(("scores", []), ("scores", "vpr", 9), ("scores", "vpr", {}), (*FIRST, [])),
+        *((*FIRST, name, ...) for name in ("value", "groups")),
+        *((*FIRST, "value", value) for value in ("0.5", None, [1], float("nan"), float("inf"))),
+        *((*FIRST, "unit", value) for value in (["%"], None)),
+        ("scores", "vpr", {"month": {}}),
+        ("model", "another"),
+    ],
+    ids=str,
+)
+def test_a_row_of_another_form_is_refused_by_its_name(tmp_path, change):
+    (path,) = save(tmp_path, row())
+    path.write_text(changed(json.loads(path.read_text()), *change))
+    refusal = "damaged or of another version.*model_fetalclip.json.*run the notebook again"
+    with pytest.raises(ResultError, match=refusal):
+        result_files.render_glue(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"null", b"3", b"\xff", b"[" * 99_999, b""])
+@pytest.mark.parametrize("name", ["model_fetalclip.json", "facts.json"])
+def test_missing_and_damaged_files_are_refused_by_name(tmp_path, name, content):
     with pytest.raises(ResultError, match="No results.*run the notebook"):
         result_files.load_results(tmp_path)
-    (tmp_path / "a.json").write_text("{")
-    with pytest.raises(ResultError, match="no JSON"):
-        result_files.load_results(tmp_path)
-    old = {"notebook": "02", "model": "m (CHD)", "order": 0, "kind": "model", "scores": {}}
-    (tmp_path / "a.json").write_text(json.dumps(old))
-    with pytest.raises(ResultError, match=r"another version.*Found: subject, reader.*run .* again"):
-        result_files.load_results(tmp_path)
+    save(tmp_path, row())
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ResultError, match=f"damaged or of another version.*{name}"):
+        result_files.render_glue(tmp_path)
 
 
 def table(*rows, **options):

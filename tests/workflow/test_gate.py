@@ -1,5 +1,6 @@
 """The gate refuses whatever a book must not show, and says so for every notebook at once."""
 
+import json
 from collections.abc import Callable
 from functools import reduce
 from operator import getitem
@@ -10,7 +11,7 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
-from fetalclip_nb.errors import NotebookError, ResultError
+from fetalclip_nb.errors import NotebookError
 from fetalclip_nb.results.result_files import RECORD
 from fetalclip_nb.workflow import gate
 from tiny import notebook
@@ -42,17 +43,21 @@ def execute(source: NotebookNode) -> NotebookNode:
 
 
 @pytest.fixture
-def check(tmp_path, monkeypatch) -> Callable[..., None]:
-    """Write source and executed notebook (None: not at all), then ask the gate."""
+def check(tmp_path) -> Callable[..., None]:
+    """Write source, results and executed notebook (None: not at all), then ask the gate."""
 
-    def run(executed: NotebookNode | None, render_glue=None, names=("one",)) -> None:
+    def run(executed: NotebookNode | None, change=lambda built: None, names=("one",)) -> None:
         checkout, built = tmp_path / "checkout", tmp_path / "built"
         for folder in (checkout, built):
             (folder / "notebooks").mkdir(parents=True, exist_ok=True)
         nbformat.write(source(), checkout / "notebooks/one.ipynb")
+        results = built / "results/one"
+        results.mkdir(parents=True, exist_ok=True)
+        (results / "glue.json").write_text(json.dumps(TEXTS))
         if executed is not None:
+            executed.metadata[gate.MARK] = {"made": gate.made(executed, results)}
             nbformat.write(executed, built / "notebooks/one.ipynb")
-        monkeypatch.setattr(gate, "render_glue", render_glue or (lambda folder: TEXTS))
+        change(built)
         gate.check_notebooks(names, repository=checkout, built=built)
 
     return run
@@ -73,30 +78,16 @@ def test_a_sound_notebook_passes(check):
 @pytest.mark.parametrize(
     ("where", "value", "message"),
     [
-        (
-            ("cells", 4, "execution_count"),
-            None,
-            "once each from top to bottom (counts 1, 2, 3, None)",
-        ),
-        (("cells", 1, "execution_count"), 9, "counts 9, 2, 3, 4"),
         (("cells", 4, "outputs"), [ERROR], "In [4] ended in ValueError: no"),
-        (("metadata", "papermill", "exception"), True, "papermill recorded an exception"),
-        (("cells", 4, "source"), "print(2)", "is stale: the source has another text in cell 4"),
-        (("cells", 0, "source"), "# Else", "is stale: the source has another text in cell 1"),
-        (("cells", slice(5, 5)), [MORE], "is stale: the source has another text in cell 5"),
+        (("cells", 4, "source"), "print(2)", "is stale: the source has other cells"),
+        (("cells", 0, "source"), "# Else", "is stale: the source has other cells"),
+        (("cells", slice(5, 5)), [MORE], "is stale: the source has other cells"),
         (ALT, {}, "In [3] shows a figure without alt text"),
         (ALT, {"mystnb": {"image": {"alt": " "}}}, "In [3] shows a figure without alt text"),
         (TEXT, f"saved {Path.home()}/x.png", "In [4] shows a path of this machine"),
         (TEXT, "File /opt/site-packages/x.py", "shows a path of this machine (site-packages)"),
         (("cells", 4, "outputs", 0), TEMPORARY, "In [4] shows a path of this machine (/tmp)"),
         ((*GLUE, "vpr"), f"83.4 % in {Path.home()}/x", "In [4] shows a path of this machine"),
-        (
-            (*GLUE, "vpr"),
-            "99.9 %",
-            "'vpr' is '99.9 %' in the page and '83.4 %' in the result files",
-        ),
-        (GLUE, {"n": "814"}, "'vpr' is 'absent' in the page"),
-        ((*GLUE, "extra"), "1", "'extra' is '1' in the page and 'absent' in the result files"),
     ],
 )
 def test_each_fault_is_refused(check, where, value, message):
@@ -109,14 +100,46 @@ def test_each_fault_is_refused(check, where, value, message):
     assert "1 problem" in str(error.value)
 
 
-def test_what_was_never_or_half_executed_is_refused(check, tmp_path):
+def test_what_was_never_executed_is_refused(check):
     with pytest.raises(NotebookError, match="one: has not been executed"):
         check(None)
-    with pytest.raises(NotebookError, match="counts None, None, None"):
-        check(source())
-    (tmp_path / "built/notebooks/one.ipynb").write_text('{"cells": [')
-    with pytest.raises(NotebookError, match="one: cannot be read"):
-        check(None)
+
+
+def edited(path: str, old: str, new: str) -> Callable[[Path], object]:
+    """Replaces a text in a file below the built folder."""
+
+    def change(built: Path) -> None:
+        text = (built / path).read_text()
+        assert old in text
+        (built / path).write_text(text.replace(old, new))
+
+    return change
+
+
+COPY = "notebooks/one.ipynb"
+CHANGED = "changed after it, or its result files were"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (edited(COPY, "1 of build", "2 of build"), CHANGED),
+        (edited(COPY, "aGVsbG8=", "aGVsbG9="), CHANGED),
+        (edited(COPY, '"execution_count": 3', '"execution_count": 4'), CHANGED),
+        (edited(COPY, '"vpr": "83.4 %"', '"vpr": "93.4 %"'), CHANGED),
+        (edited(COPY, "fetalclip_nb", "other"), CHANGED),
+        (edited("results/one/glue.json", "83.4", "93.4"), CHANGED),
+        (lambda built: (built / "results/one/glue.json").unlink(), CHANGED),
+        (lambda built: (built / COPY).write_bytes(b'{"cells": ['), "cannot be read"),
+        (lambda built: (built / COPY).write_bytes(b"\xff"), "cannot be read"),
+        (lambda built: (built / COPY).write_bytes(b"[]"), "cannot be read"),
+        # nbformat's own validation of this one never ends.
+        (edited(COPY, '"output_type": "stream"', '"output_type": "output"'), "cannot be read"),
+    ],
+)
+def test_what_was_damaged_or_changed_after_its_run_is_refused(check, change, message):
+    with pytest.raises(NotebookError, match=message):
+        check(execute(source()), change)
 
 
 def test_path_of_the_checkout_is_refused(check, tmp_path):
@@ -141,14 +164,6 @@ def test_relative_paths_and_warnings_that_no_page_shows_pass(check, repository):
     executed.cells[4].outputs.append(new_output("stream", name="stderr", text=text))
     check(executed)
     assert "stderr_output: remove" in (repository / "_config.yml").read_text()
-
-
-def test_missing_results_are_refused(check):
-    def render_glue(folder):
-        raise ResultError("No results", where=folder)
-
-    with pytest.raises(NotebookError, match="result files cannot be read"):
-        check(execute(source()), render_glue)
 
 
 def test_all_problems_of_all_notebooks_come_together(check):

@@ -85,6 +85,22 @@ def test_wrong_values_are_refused_by_name(tiny, values, message):
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "content", ["", "null", "[]", "\udcff", '{"cells": 3}', "= f()", '{"output_type": "output"}']
+)
+def test_a_source_that_is_no_notebook_or_computes_its_parameters_is_named(tiny, content):
+    path = project(tiny, one=notebook("1")) / "notebooks/one.ipynb"
+    if content == "= f()":
+        content = path.read_text().replace("= 2", content)
+    if "output_type" in content:
+        content = path.read_text().replace('"outputs": []', f'"outputs": [{content}]')
+    path.write_text(content, "utf-8", "surrogateescape")
+    with pytest.raises(
+        (NotebookError, ParameterError), match=r"cannot be read. Where: .*one\.ipynb"
+    ):
+        runner.run_profile(load_profile("demo"))
+
+
 def test_notebooks_without_parameters_or_of_another_name_are_refused(tiny):
     project(tiny, zero_shot=notebook("1", parameters=""))
     with pytest.raises(ParameterError, match="declares no parameters"):
@@ -120,23 +136,28 @@ def test_dead_kernel_is_a_failure_that_names_its_cell(tiny):
 
 def test_resume_runs_only_what_changed(tiny):
     counter = "with open('runs.txt', 'a') as file:\n    file.write(profile)"
-    project(tiny, one=notebook(counter), two=notebook(counter))
-    (tiny / "build/demo/results/one").mkdir(parents=True)
-    (tiny / "build/demo/results/two").mkdir()
+    saving = "from pathlib import Path\nmade = Path(results_dir, {!r})\n"
+    saving += "made.mkdir(parents=True, exist_ok=True)\n(made / 'row.json').write_text(str(count))"
+    one, two = ((counter, saving.format(name)) for name in ("one", "two"))
+    project(tiny, one=notebook(*one), two=notebook(*two))
 
     def statuses(**options) -> list[str]:
         return [o.status for o in runner.run_profile(load_profile("demo"), **options)]
 
     assert statuses() == ["done", "done"]
     assert statuses() == ["up to date", "up to date"]
-    project(tiny, {"two": {"count": 5}}, one=notebook(counter), two=notebook(counter))
+    project(tiny, {"two": {"count": 5}}, one=notebook(*one), two=notebook(*two))
     assert statuses() == ["up to date", "done"]
-    project(tiny, {"two": {"count": 5}}, one=notebook(counter, "2"), two=notebook(counter))
+    project(tiny, {"two": {"count": 5}}, one=notebook(*one, "2"), two=notebook(*two))
     assert statuses() == ["done", "up to date"]
     assert statuses(force=True) == ["done", "done"]
-    (tiny / "build/demo/results/two").rmdir()
+    (tiny / "build/demo/results/two/row.json").unlink()
+    (tiny / "build/demo/results/one/row.json").write_text("3")
+    assert statuses() == ["done", "done"]
+    copy = tiny / "build/demo/notebooks/two.ipynb"
+    copy.write_text(copy.read_text().replace("A tiny", "A big"))
     assert statuses() == ["up to date", "done"]
-    assert (tiny / "runs.txt").read_text() == "demo" * 7
+    assert (tiny / "runs.txt").read_text() == "demo" * 9
 
 
 def test_fingerprint_follows_parameters_data_and_modules(tiny, tmp_path):
@@ -147,16 +168,40 @@ def test_fingerprint_follows_parameters_data_and_modules(tiny, tmp_path):
     assert runner.fingerprint(source, {"count": 1}, {"hc18": "b"}) != first
 
 
-def test_folder_state_follows_names_sizes_and_tables(tmp_path):
-    assert runner.folder_state(tmp_path / "none") == "absent"
-    (tmp_path / "a.csv").write_text("1")
-    (tmp_path / "a.png").write_bytes(b"12")
-    states = {runner.folder_state(tmp_path)}
-    (tmp_path / "a.csv").write_text("2")
-    states.add(runner.folder_state(tmp_path))
-    (tmp_path / "a.png").write_bytes(b"123")
-    states.add(runner.folder_state(tmp_path))
-    assert len(states) == 3
+def test_a_copy_that_was_damaged_is_run_again(tiny, monkeypatch):
+    """What its texts, metadata or validation hold against it: never a traceback, never by hand."""
+    project(tiny, one=notebook("1"))
+    profile = load_profile("demo")
+    assert runner.run_profile(profile)[0].status == "done"
+    job = runner.plan(profile, "one")
+    whole = job[1].read_text()
+    assert runner.is_current(*job)
+    metadata = json.loads(whole) | {"metadata": {"fetalclip_nb": "x", "papermill": "y"}}
+    broken = whole.replace('"outputs": []', '"outputs": [{"output_type": "output"}]', 1)
+    assert broken != whole
+    for content in ("", "[]", "{}", "\udcff", json.dumps(metadata), broken):
+        job[1].write_text(content, "utf-8", "surrogateescape")
+        assert not runner.is_current(*job)
+    execute = runner.papermill.execute_notebook
+
+    def full_disk(source, partial, *rest, **options):
+        Path(partial).write_bytes(b"")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runner.papermill, "execute_notebook", full_disk)
+    project(tiny, one=notebook("1"), two=notebook("2"))
+    outcomes = runner.run_profile(load_profile("demo"))
+    assert [outcome.status for outcome in outcomes] == ["failed", "failed"]
+    assert outcomes[0].error == "before the first cell: OSError: [Errno 28] No space left on device"
+
+    def busy(*given, **options):
+        execute(*given, **options)
+        raise TimeoutError("Timeout waiting for IOPub output")
+
+    monkeypatch.setattr(runner.papermill, "execute_notebook", busy)
+    error = runner.run_profile(load_profile("demo"), ["two"])[0].error
+    assert error.startswith("cell In [3], `2`: TimeoutError: Timeout waiting")
+    assert error.endswith("run it again with fewer cores)")
 
 
 def test_killed_run_leaves_no_copy_and_the_next_one_finishes(tiny):

@@ -1,11 +1,14 @@
 """The workflow runs what is out of date and nothing else."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from fetalclip_nb.workflow.states import state
 from tiny import checkout
 
 pytest.importorskip("snakemake")
@@ -25,9 +28,9 @@ def snakemake(folder: Path, *options: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
-def planned(folder: Path) -> dict[str, int]:
+def planned(folder: Path, *targets: str) -> dict[str, int]:
     """Rules that would run, and how often."""
-    done = snakemake(folder, "--dry-run")
+    done = snakemake(folder, "--dry-run", *targets)
     pairs = (row.split() for row in (done.stdout + done.stderr).splitlines())
     known = {"data", "embeddings", "notebook", "book"}
     return {p[0]: int(p[1]) for p in pairs if len(p) == 2 and p[0] in known and p[1].isdigit()}
@@ -46,16 +49,53 @@ def test_a_second_run_has_nothing_to_do(built):
         ("notebooks/one.ipynb", "6 * 7", "7 * 6", {"notebook": 1, "book": 1}),
         ("book/intro.md", "See", "Read", {"book": 1}),
         ("profiles/demo.yaml", "data: {}", "data:  {}", {}),
+        # What was made is no longer as it was left.
+        ("build/demo/results/one/model_tiny.json", "0.834", "0.934", {"notebook": 1, "book": 1}),
+        ("build/demo/book/_build/html/index.html", "", "<!-- -->", {"book": 1}),
     ],
 )
 def test_a_change_reruns_what_depends_on_it(built, path, old, new, rules):
+    """And no date hides it."""
     content = (built / path).read_text()
     assert old in content
     (built / path).write_text(content.replace(old, new))
+    os.utime(built / path, (1e9, 1e9))
     try:
         assert planned(built) == rules
     finally:
         (built / path).write_text(content)
+
+
+def test_weights_and_images_that_were_replaced_rerun_what_used_them(tmp_path, repository):
+    """Same names, sizes and dates; one model of two and one data set of two."""
+    folder = checkout(tmp_path, repository)
+    sources = {"a": "my data, a=1+b:c", "b": "other"}
+    for path in ("mod 1/open_clip_config.json", "mod 1/w.bin", *sources.values()):
+        replace(folder / path / ("" if path[:3] == "mod" else "1.png"), b"old")
+    profile = yaml.safe_load((folder / "profiles/demo.yaml").read_text())
+    data = {name: {"kind": "manifest", "root": root} for name, root in sources.items()}
+    profile |= {"data": data, "models": ["ours=local-dir:./mod 1", "phantomclip"]}
+    (folder / "profiles/demo.yaml").write_text(yaml.safe_dump(profile))
+    marks = [f"build/demo/data-{name}.ready" for name in sources]
+    targets = [
+        f"build/demo/embeddings-{model}-on-{name}.ready"
+        for model in ("ours-local-dir-.-mod-1", "phantomclip")
+        for name in sources
+    ]
+    for mark in (*marks, *targets):
+        replace(folder / mark, b"")
+    for mark, root in zip(marks, sources.values(), strict=True):
+        (folder / f"{mark}.state").write_text(state(folder / root))
+    assert snakemake(folder, "--touch", *targets).returncode == 0
+    replace(folder / "mod 1/w.bin", b"new")
+    replace(folder / sources["b"] / "1.png", b"new")
+    assert planned(folder, *targets) == {"data": 1, "embeddings": 3}
+
+
+def replace(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    os.utime(path, (1e9, 1e9))
 
 
 def test_an_unknown_profile_is_named(built):

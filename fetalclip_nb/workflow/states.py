@@ -1,0 +1,79 @@
+"""What files and folders hold. Contents count, not dates: these hide changes (`cp -p`, `tar`) and
+show some where nothing changed (a copied checkout). Reading takes about a second a gigabyte, as
+the notebooks' own check of their images does.
+"""
+
+import contextlib
+import glob
+import hashlib
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from fetalclip_nb.files import key
+from fetalclip_nb.models.names import model_files, parse_models
+from fetalclip_nb.paths import project_root
+from fetalclip_nb.workflow.parameters import Parameter
+
+_NO_INPUT = ("profile", "device", "precision", "results_dir", "cache_dir")
+
+_KNOWN: dict[tuple, str] = {}
+
+
+def outside_state(
+    declared: Mapping[str, Parameter], values: Mapping[str, object]
+) -> dict[str, str]:
+    """State of every file and folder that a notebook's parameters name, by the text that does.
+
+    Args:
+        declared: What the notebook declares; its defaults count, too.
+        values: Values that are injected.
+    """
+    used = {name: entry.default for name, entry in declared.items()} | dict(values)
+    texts = {k: v for k, v in used.items() if k not in _NO_INPUT and isinstance(v, str)}
+    words = {word.strip() for text in texts.values() for word in (text, *text.split(","))}
+    found = {word: _named(word) for word in words if word}
+    if "models" in texts:
+        found |= {spec: model_files(spec) for spec in parse_models(texts["models"])}
+    return {word: state(*paths) for word, paths in found.items() if paths}
+
+
+def _named(word: str) -> list[Path]:
+    """The path of this name from the checkout, where notebooks run, or what the pattern matches."""
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # a sentence may be no path
+        path = project_root() / Path(word).expanduser()
+        matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 (absolute, too)
+        return [path] if path.exists() else sorted(map(Path, matches))
+    return []
+
+
+def state(*roots: Path) -> str:
+    """16 hexadecimal digits over files, by name and content, and over all files in folders."""
+    found = [(os.path.relpath(path, root.parent), path) for root in roots for path in _below(root)]
+    return key([(name, _digest(path)) for name, path in found])
+
+
+def _below(path: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+        if path.suffix.lower() == ".csv" and not above:  # a manifest stands for its images
+            cells = re.split(r'[,;\t\r\n"]+', path.read_text("utf-8", "replace"))
+            yield from filter(os.path.isfile, (path.parent / cell for cell in cells))
+    elif path.is_dir() and os.access(path, os.R_OK):
+        real = os.path.realpath(path)
+        for each in sorted(path.iterdir()) if real not in above else ():  # a link may lead back
+            if not each.name.startswith("."):  # .DS_Store
+                yield from _below(each, (*above, real))
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file, which is read again in this process where it may have changed."""
+    now = path.stat()
+    facts = (path, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+    # A file that changes twice within a tick of the clock keeps its times.
+    if facts not in _KNOWN or time.time() - now.st_ctime < 3:
+        with path.open("rb") as file:
+            _KNOWN[facts] = hashlib.file_digest(file, "sha256").hexdigest()
+    return _KNOWN[facts]
