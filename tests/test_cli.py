@@ -79,6 +79,7 @@ def own_data(tmp_path, monkeypatch):
     folder.mkdir()
     for number in range(3):
         pixels = np.full((20, 30), 60 * number, dtype=np.uint8)
+        pixels[0] = 255
         Image.fromarray(pixels).save(folder / f"{number}.png")
     rows = [f"{number}.png,brain,p{number % 2}" for number in range(3)]
     (folder / "manifest.csv").write_text("\n".join(["image,label,patient", *rows]))

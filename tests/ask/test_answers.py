@@ -57,7 +57,7 @@ def test_files_that_are_read_only_are_refused(tmp_path, monkeypatch):
         ("search images/1.png --text head", DataError, "Not a folder.*1.png"),
         ("search empty --text head", DataError, "without images"),
         ("search images --image gone.png", ImageError, "missing.*gone.png"),
-        ("search images --image bad.png", ImageError, "decoded.*bad.png"),
+        ("search images --image bad.png", ImageError, "Not an image.*bad.png"),
         ("search images --text head --picture p.docx", ParameterError, "--picture.*p.docx"),
         ("search images --text head --picture no/p.png", ParameterError, "--picture.*no/p.png"),
         ("search images --text head --picture /proc/p.png", ParameterError, "/proc/p.png"),

@@ -35,7 +35,9 @@ def made(tmp_path_factory) -> tuple[pd.DataFrame, list[Path]]:
     folder = tmp_path_factory.mktemp("images")
     paths = [folder / f"{i}.png" for i in range(40)]
     for number, path in enumerate(paths):
-        Image.new("L", (20, 20), grey(number)).save(path)
+        image = Image.new("L", (20, 20), grey(number))
+        image.putpixel((0, 0), 0)  # an image of one value is refused
+        image.save(path)
     rng = np.random.default_rng(0)
     x, y = np.divmod(rng.permutation(64)[:40], 8) + rng.uniform(-0.2, 0.2, (2, 40))
     names = ["abdomen", "brain", "heart"]
