@@ -1,16 +1,21 @@
 """What all data sets have in common: a checked table, a fingerprint, a summary."""
 
+import codecs
+import csv
 import hashlib
+import io
+import re
+import sys
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing.pool import ThreadPool
 from pathlib import Path, PurePath
 
 import numpy as np
 import pandas as pd
 
 from fetalclip_nb.data.images import verify_image
-from fetalclip_nb.errors import DataError, ImageError, listing, refuse
+from fetalclip_nb.errors import DataError, ImageError, listing, reading, reason, refuse
 
 PHANTOM_MARKER = "phantom.json"
 
@@ -72,9 +77,11 @@ def build(name: str, root: Path, table: pd.DataFrame) -> Dataset:
     """
     if table.empty:
         raise DataError("Data set has no images", where=root, fix="check the folder")
-    refuse(table.loc[table["id"].duplicated(), "id"], "Image names occur twice", where=root)
+    twice = table.loc[table["id"].duplicated(), "id"]
+    refuse(twice, "Image names occur twice", where=root, fix="keep one row of each image")
     table = table.reset_index(drop=True)
     digests = _digests(root, table["path"].tolist())
+    _check_repeats(name, root, table, digests)
     rows = table.to_csv(index=False, lineterminator="\n").encode()
     fingerprint = hashlib.sha256(rows + b"".join(digests)).hexdigest()[:16]
     return Dataset(name, root, table, _drawn(root, table["path"]), fingerprint)
@@ -95,68 +102,82 @@ def require_root(root: Path | str, layout: str) -> Path:
 
 
 def read_csv(path: Path, columns: list[str], *, separator: str = ",") -> pd.DataFrame:
-    """Read a table with these columns as strings, without blanks around names and values."""
+    """Read a table with these columns as strings without blanks around them, by line of the file.
+
+    What spreadsheets write is read: marks of UTF-8 and UTF-16, another separator than the usual
+    one, one more behind the last field, a line ``sep=;``, empty rows.
+    """
     if not path.is_file():
-        raise DataError("Table is missing", where=path, fix="download or unpack the data set again")
-    try:
-        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError("Table cannot be read", where=path, found=str(error)) from None
-    table.columns = [str(column).strip() for column in table.columns]
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise DataError(
-            f"Table lacks {'a column' if len(missing) == 1 else 'columns'}: {listing(missing)}",
-            where=path,
-            expected=separator.join(columns),
-            found=separator.join(table.columns),
-            fix=f"check the header and the separator ({separator!r})",
-        )
-    return table.apply(lambda column: column.str.strip())
+        fix = "name the folder that holds it, or unpack the data set again"
+        raise DataError("Table is missing", where=path, expected=separator.join(columns), fix=fix)
+    with reading(path, "Table cannot be read", fix="save it as CSV UTF-8, not in a code page"):
+        text = _text(path)
+        header = re.split(r"[\r\n]", text.lstrip(), maxsplit=1)[0]
+        for known in ("\t", ";", ",", separator):  # the last one that gives all columns
+            if set(columns) <= {name.strip(' "') for name in header.split(known)}:
+                separator = known
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        fields = ([*map(str.strip, row)] for row in lines)
+        rows = [(lines.line_num, row) for row in fields if any(row)]
+    names = rows.pop(0)[1] if rows else []
+    while names and not names[-1]:
+        names.pop()
+    missing, form = [name for name in columns if name not in names], separator.join(columns)
+    fix = f"check the header ({separator.join(names)}) and the separator ({separator!r})"
+    refuse(missing, "Table lacks columns", where=path, expected=form, fix=fix)
+    twice = [repr(name) for i, name in enumerate(names) if i and name in ("", *names[:i])]
+    refuse(twice, "Columns have no name or the same one", where=path, fix="name each of them")
+    count, fix = len(names), "put values that hold the separator or a quote in quotes"
+    uneven = [f"line {n}" for n, row in rows if len(row) < count or any(row[count:])]
+    refuse(uneven, f"Rows have other fields than the {count} of the header", where=path, fix=fix)
+    values, index = [row[:count] for _, row in rows], [line for line, _ in rows]
+    table = pd.DataFrame(values, index, names, dtype=str)
+    return table.drop(columns="", errors="ignore")  # where pandas wrote its index
+
+
+def _text(path: Path) -> str:
+    """A table's text, without the mark of its encoding and a spreadsheet's line ``sep=;``."""
+    data = path.read_bytes()
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = data.decode("utf-16" if wide else "utf-8-sig")
+    if "\0" in text:
+        raise ValueError("it holds zero bytes, as UTF-16 without its mark does")
+    return re.sub(r'\A"?sep=.?"?\r?\n', "", text)
 
 
 def require_known(values: pd.Series, known: tuple[str, ...], *, column: str, where: Path) -> None:
     """Refuse values outside a closed list, all at once."""
     unknown = values[~values.isin(known)]
-    refuse(
-        dict.fromkeys(map(repr, unknown)),
-        f"Unknown {column} in {len(unknown)} of {len(values)} rows",
-        where=f"{where}, column {column}",
-        expected=", ".join(value or "empty" for value in known),
-        fix="correct the table or pick the matching data set kind",
-    )
+    what = f"Unknown {column} in {len(unknown)} of {len(values)} rows"
+    at, expected = f"{where}, column {column}", ", ".join(value or "empty" for value in known)
+    fix = "correct the table or pick the matching data set kind"
+    refuse(dict.fromkeys(map(repr, unknown)), what, where=at, expected=expected, fix=fix)
 
 
 def require_disjoint(table: pd.DataFrame, where: Path) -> None:
     """Refuse patients with images in two splits; where none is named, "" counts as no split."""
     splits = table[table["split"] != ""].groupby("patient")["split"].nunique()
-    refuse(splits[splits > 1].index, "Patients occur in two splits", where=where)
+    what, fix = "Patients occur in two splits", "keep each patient in one"
+    refuse(splits[splits > 1].index, what, where=where, fix=fix)
 
 
-def to_numbers(values: pd.Series, *, column: str, where: Path) -> pd.Series:
-    """Convert strings to positive finite numbers, refusing all others at once."""
-    numbers = pd.to_numeric(values, errors="coerce")
-    wrong = ~(numbers > 0) | ~np.isfinite(numbers)
-    refuse(
-        map(repr, values[wrong]),
-        f"{wrong.sum()} of {len(values)} values are not positive numbers",
-        where=f"{where}, column {column}",
-    )
-    return numbers.astype(float)
+def to_numbers(values: pd.Series, *, where: Path, within: tuple[float, float]) -> pd.Series:
+    """Convert a column of strings to numbers between two limits, refusing all others at once."""
+    numbers = pd.to_numeric(values, errors="coerce").astype(float)
+    wrong = ~numbers.between(*within)
+    what = f"{wrong.sum()} of {len(values)} values are not from {within[0]:g} to {within[1]:g} mm"
+    fix = "write numbers in mm, with a decimal point, and do not swap columns"
+    refuse(map(repr, values[wrong]), what, where=f"{where}, column {values.name}", fix=fix)
+    return numbers
 
 
 def refuse_lone_masks(folder: Path, names: Iterable[str], *, expected: str) -> None:
     """Refuse mask files in a folder that are not among these names: they have no image."""
     known = set(names)
     endings = {PurePath(name).suffix for name in known}
-    alone = sorted({p.name for p in folder.glob("*") if p.suffix in endings} - known)
-    refuse(
-        alone,
-        f"{len(alone)} masks have no image",
-        where=folder,
-        expected=expected,
-        fix="unpack the data set again",
-    )
+    alone = sorted({p.name for p in folder.glob("[!.]*") if p.suffix in endings} - known)
+    what, fix = f"{len(alone)} masks have no image", "unpack the data set again"
+    refuse(alone, what, where=folder, expected=expected, fix=fix)
 
 
 def _drawn(root: Path, paths: Iterable[str]) -> bool:
@@ -171,29 +192,38 @@ def _drawn(root: Path, paths: Iterable[str]) -> bool:
     return any((folder / PHANTOM_MARKER).exists() for folder in {root, *near})
 
 
+def _check_repeats(name: str, root: Path, table: pd.DataFrame, digests: list[bytes]) -> None:
+    """Refuse equal pictures with two labels, or of two patients on two sides of a split.
+
+    A published data set is scored as it was published, with a note. So are pictures that two
+    patients share where splits are still to be drawn. Within a patient frames may repeat.
+    """
+    same = pd.Series(digests, index=table.index)
+    labels = [column for column in LABEL_COLUMNS if column in table]
+    groups = table[same.duplicated(keep=False)].groupby(same)
+    twins = [g for _, g in groups if len(g[[*labels, "patient"]].drop_duplicates()) > 1]
+    what = "Equal pictures have different labels or patients"
+    if name == "manifest":
+        wrong = [g for g in twins if len(g[[*labels, "split"]].drop_duplicates()) > 1]
+        fix = "keep one row of each picture"
+        refuse([" = ".join(g["id"]) for g in wrong], what, where=root, fix=fix)
+    if twins and name not in PLAIN:
+        print(f"Note: {what}: {listing(' = '.join(g['id']) for g in twins)}", file=sys.stderr)
+
+
 def _digests(root: Path, paths: list[str]) -> list[bytes]:
     """Hash and verify every file once, collecting all that fail."""
-    with ThreadPoolExecutor() as pool:
-        outcomes = list(pool.map(lambda path: _digest(root / path), paths))
+    with ThreadPool() as pool:  # not of futures: a million of these would take 2 GB
+        outcomes = pool.map(lambda path: _digest(root / path), paths)
     missing = [p for p, o in zip(paths, outcomes, strict=True) if o is None]
-    if missing:
-        raise DataError(
-            f"{len(missing)} of {len(paths)} image files are missing",
-            where=root,
-            found=f"no {listing(missing)}",
-            fix="put them there (unpack a downloaded data set again) or drop these rows from the "
-            "table",
-        )
-    broken = {p: o for p, o in zip(paths, outcomes, strict=True) if isinstance(o, ImageError)}
-    if broken:
-        raise ImageError(
-            f"{len(broken)} of {len(paths)} images are damaged",
-            where=root,
-            expected="whole PNG, JPEG or DICOM files",
-            found=f"{listing(broken)}; the first one: {next(iter(broken.values()))}",
-            fix="put whole files in their place (unpack a downloaded data set again) or drop their "
-            "rows from the table",
-        )
+    what = f"{len(missing)} of {len(paths)} image files are missing"
+    fix = "put them there (unpack a downloaded data set again) or drop these rows from the table"
+    refuse(missing, what, where=root, fix=fix)
+    outcome = zip(paths, outcomes, strict=True)
+    broken = [f"{path} ({o.what})" for path, o in outcome if isinstance(o, ImageError)]
+    what, form = f"{len(broken)} of {len(paths)} images are damaged", "whole PNG, JPEG or DICOM"
+    fix = "put whole files in their place (unpack a download again) or drop their rows"
+    refuse(broken, what, error=ImageError, where=root, expected=form, fix=fix)
     return outcomes
 
 
@@ -202,8 +232,10 @@ def _digest(path: Path) -> bytes | ImageError | None:
     try:
         data = path.read_bytes()
         verify_image(data, path)
-    except (FileNotFoundError, IsADirectoryError):
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return None
+    except OSError as error:
+        return ImageError(reason(error), where=path)
     except ImageError as error:
         return error
     return hashlib.sha256(data).digest()

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from fetalclip_nb.data.dataset import (
     Dataset,
@@ -13,7 +14,7 @@ from fetalclip_nb.data.dataset import (
     require_known,
     require_root,
 )
-from fetalclip_nb.errors import DataError, listing, refuse
+from fetalclip_nb.errors import refuse
 
 TABLE = "FETAL_PLANES_DB_data.csv"
 
@@ -63,6 +64,10 @@ def read_fetal_planes(root: Path | str) -> Dataset:
     known = {"Plane": tuple(PLANES), "Brain_plane": tuple(BRAIN_PLANES), "Train": ("0", "1")}
     for column, values in known.items():
         require_known(raw[column], values, column=column, where=where)
+    wrong = (raw["Plane"] == "Fetal brain") == (raw["Brain_plane"] == "Not A Brain")
+    rows = (raw["Image_name"] + " / " + raw["Plane"] + " / " + raw["Brain_plane"])[wrong]
+    rule = "Not A Brain for every Plane but Fetal brain, and never for that"
+    refuse(rows, "Plane and Brain_plane contradict each other", where=where, expected=rule)
     table = raw.rename(
         columns={"Image_name": "id", "Operator": "operator", "US_Machine": "machine"}
     )[["id", "operator", "machine"]].assign(
@@ -78,14 +83,11 @@ def read_fetal_planes(root: Path | str) -> Dataset:
 
 def _patients(names, numbers, where: Path):
     """Patient ids as in the file names (PatientNNNNN), checked against Patient_num."""
-    from_names = names.str.extract(r"^(Patient(\d+))_", expand=True)
-    wrong = from_names[0].isna() | (from_names[1].astype(float) != numbers.astype(float))
-    refuse(
-        names[wrong] + " / " + numbers[wrong],
-        "Image names and patient numbers disagree",
-        where=where,
-        expected="Image_name = PatientNNNNN_..., with NNNNN = Patient_num",
-    )
+    from_names = names.str.extract(r"^(Patient(\d+))_[^/\\]*$", expand=True)
+    wrong = from_names[1].astype(float) != pd.to_numeric(numbers, errors="coerce")
+    what = f"Image names and patient numbers disagree in {wrong.sum()} of {len(names)} rows"
+    form = "Image_name = PatientNNNNN_..., with NNNNN = Patient_num, a whole number"
+    refuse(names[wrong] + " / " + numbers[wrong].map(repr), what, where=where, expected=form)
     return from_names[0]
 
 
@@ -105,16 +107,9 @@ def brain_subplanes(dataset: Dataset) -> Dataset:
 
 
 def _labelled(dataset: Dataset, column: str, classes: tuple[str, ...]) -> Dataset:
-    rows = dataset.table[column].isin(classes)
-    found = set(dataset.table.loc[rows, column])
-    absent = [name for name in classes if name not in found]
-    if absent:
-        raise DataError(
-            "Task lacks images of some classes",
-            where=dataset.root,
-            expected=", ".join(classes),
-            found=f"no {listing(absent)}",
-            fix="the task is scored over all of its classes; add images of these",
-        )
-    part = dataset.where(rows)
+    found = set(dataset.table[column])
+    absent, form = [name for name in classes if name not in found], ", ".join(classes)
+    fix = "the task is scored over all of its classes; add images of these"
+    refuse(absent, "Task lacks images of classes", where=dataset.root, expected=form, fix=fix)
+    part = dataset.where(dataset.table[column].isin(classes))
     return replace(part, table=part.table.assign(label=part.table[column]))

@@ -38,14 +38,11 @@ def read_focus(root: Path | str) -> Dataset:
 
 
 def _rows(root: Path, folder: str, split: str) -> list[dict[str, str]]:
-    names = sorted(path.stem for path in (root / folder / IMAGES).glob("*.png"))
+    names = sorted(path.stem for path in (root / folder / IMAGES).glob("[!.]*.png"))
     if not names:
-        raise DataError(
-            "Folder has no images",
-            where=root / folder / IMAGES,
-            expected=", ".join(f"{name}/{IMAGES}/NNN.png" for name in SPLITS),
-            fix="unpack the data set again",
-        )
+        form, at = ", ".join(f"{name}/{IMAGES}/NNN.png" for name in SPLITS), root / folder / IMAGES
+        fix = "unpack the data set again"
+        raise DataError("Folder has no images", where=at, expected=form, fix=fix)
     masks = [f"{name}-{part}.png" for name in names for part in STRUCTURES.values()]
     form = "NNN-thorax.png and NNN-cardiac.png for each NNN.png"
     refuse_lone_masks(root / folder / MASKS, masks, expected=form)

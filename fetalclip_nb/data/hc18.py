@@ -1,23 +1,34 @@
 """HC18: fetal heads with circumference and pixel size (Zenodo 10.5281/zenodo.1327317)."""
 
+import os
 import re
+from collections.abc import Callable
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 
 from fetalclip_nb.data.dataset import Dataset, build, read_csv, require_root, to_numbers
 from fetalclip_nb.data.images import image_size
+from fetalclip_nb.data.mask_files import Flaw, decode_outline
 from fetalclip_nb.errors import ImageError, refuse
+from fetalclip_nb.growth import perimeter
 
 TABLE = "training_set_pixel_size_and_HC.csv"
 
 COUNTED_HC_MM = (100.0, 342.0)
 """Heads that the paper counts for gestational age, both ends included."""
 
+PIXEL_MM, HC_MM = (0.02, 5.0), (30.0, 500.0)
+"""What sides of pixels and circumferences can be: others are of another unit or column."""
+
 _COLUMNS = ["filename", "pixel size(mm)", "head circumference (mm)"]
 
 _NAME = re.compile(r"^(\d+)_\d*HC\.png$")
+
+_FEWEST = 6  # boundary pixels: an ellipse has five unknowns
 
 
 def read_hc18(root: Path | str) -> Dataset:
@@ -37,25 +48,84 @@ def read_hc18(root: Path | str) -> Dataset:
     where = root / TABLE
     raw = read_csv(where, _COLUMNS)
     names = raw["filename"]
-    refuse(
-        names[~names.str.match(_NAME)],
-        "File names are not of the HC18 form",
-        where=where,
-        expected="NNN_HC.png or NNN_2HC.png",
-    )
+    wrong, form = names[~names.str.match(_NAME)], "NNN_HC.png or NNN_2HC.png"
+    refuse(wrong, "File names are not of the HC18 form", where=where, expected=form)
     table = pd.DataFrame(
         {
             "id": names.str.removesuffix(".png"),
             "path": "training_set/" + names,
             "patient": names.str.extract(_NAME, expand=False),
             "split": "",
-            "hc_mm": to_numbers(raw[_COLUMNS[2]], column=_COLUMNS[2], where=where),
-            "pixel_mm": to_numbers(raw[_COLUMNS[1]], column=_COLUMNS[1], where=where),
+            "hc_mm": to_numbers(raw[_COLUMNS[2]], where=where, within=HC_MM),
+            "pixel_mm": to_numbers(raw[_COLUMNS[1]], where=where, within=PIXEL_MM),
         }
     )
     table["annotation"] = [_annotation(root, name) for name in table["id"]]
-    sizes = np.array([_size(root / path) for path in table["path"]])
-    return build("hc18", root, table.assign(width=sizes[:, 0], height=sizes[:, 1]))
+    sizes = np.array([_size(root / path) for path in table["path"]], int).reshape(-1, 2)
+    dataset = build("hc18", root, table.assign(width=sizes[:, 0], height=sizes[:, 1]))
+    require_agreement(dataset, "annotation", decode_outline, within=0.05)  # real ones: 0.011
+    return dataset
+
+
+def require_agreement(dataset: Dataset, column: str, decode: Callable, *, within: float) -> None:
+    """Refuse heads whose outlines x pixel_mm are not the table's hc_mm.
+
+    Args:
+        dataset: With both columns, in mm.
+        column: Names each head's outline or mask, or is "". One that has no ellipse or cannot be
+            read is left to those who need it.
+        decode: Turns a file's bytes into regions (see `mask_files.MaskReader`).
+        within: Largest share by which they may differ.
+    """
+
+    def length(outline: str, image: str) -> float:
+        (region,) = decode((dataset.root / outline).read_bytes(), ("head",))
+        if isinstance(region, Flaw):
+            return np.nan
+        # In pixels of the image: it may have been resized without its outline.
+        return perimeter(*semi_axes(region)) * image_size(dataset.root / image)[0] / len(region.T)
+
+    heads = dataset.table[dataset.table[column] != ""]
+    with ThreadPool() as pool:
+        pixels = pool.starmap(length, zip(heads[column], heads["path"], strict=True))
+    heads = heads.assign(outline_mm=pixels * heads["pixel_mm"])
+    ratio = heads["hc_mm"] / heads["outline_mm"]
+    wrong = (ratio - 1).abs() > within  # never true of NaN
+    rows = heads.loc[wrong, ["id", "hc_mm", "outline_mm"]].itertuples(index=False)
+    refuse(
+        ["{} (table {:.1f} mm, outline {:.1f} mm)".format(*row) for row in rows],
+        f"Table and outlines x pixel size contradict each other in {wrong.sum()} heads",
+        where=dataset.root,
+        expected=f"the same circumference within {within:.0%}",
+        fix=f"multiply pixel sizes by {ratio[wrong].median():.3g} if pictures were resized, "
+        "write both columns in mm, or correct these rows and outlines",
+    )
+
+
+def semi_axes(mask: np.ndarray) -> tuple[float, float]:
+    """Semi-axes of the ellipse through the boundary of the largest region.
+
+    Least squares through the centres of its outermost pixels, where the outline was drawn; the
+    region's edge lies half a pixel farther out. Pixels at the image's own border are left out:
+    there the picture ends, not the head.
+
+    Args:
+        mask: Boolean, shape (height, width); holes and smaller regions do not matter.
+
+    Returns:
+        The longer and the shorter one in pixels; NaN where the mask is empty, or the ellipse
+        would be thinner than two pixels or longer than the image's diagonal.
+
+    Source: Fitzgibbon, Pilu and Fisher, 10.1109/34.765658 (``cv2.fitEllipseDirect``).
+    """
+    outline = _outline(mask)
+    if len(outline) < _FEWEST:
+        return np.nan, np.nan
+    axes = cv2.fitEllipseDirect(outline)[1]
+    # Not a number fails these comparisons too.
+    if min(axes) >= 2 and max(axes) <= np.hypot(*mask.shape):
+        return max(axes) / 2, min(axes) / 2
+    return np.nan, np.nan
 
 
 def counted(dataset: Dataset) -> np.ndarray:
@@ -66,7 +136,7 @@ def counted(dataset: Dataset) -> np.ndarray:
 
 def _annotation(root: Path, name: str) -> str:
     path = f"training_set/{name}_Annotation.png"
-    return path if (root / path).is_file() else ""
+    return path if os.path.isfile(root / path) else ""  # noqa: PTH113 (names too long, too)
 
 
 def _size(path: Path) -> tuple[int, int]:
@@ -74,3 +144,13 @@ def _size(path: Path) -> tuple[int, int]:
         return image_size(path)
     except ImageError:  # named with all others that are missing or broken when the set is built
         return 0, 0
+
+
+def _outline(mask: np.ndarray) -> np.ndarray:
+    """Boundary pixels of the largest region, but for those at the border, int (k, 2) as x, y."""
+    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if not found:
+        return np.empty((0, 2), np.int32)
+    points = max(found, key=cv2.contourArea)[:, 0]
+    last = np.array(mask.shape[::-1]) - 1
+    return np.ascontiguousarray(points[((points > 0) & (points < last)).all(1)])

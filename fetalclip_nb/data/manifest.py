@@ -1,5 +1,7 @@
 """A user's own images: a CSV that names them, their labels and their patients."""
 
+import os
+import posixpath
 from pathlib import Path
 
 from fetalclip_nb.data.dataset import (
@@ -10,13 +12,15 @@ from fetalclip_nb.data.dataset import (
     require_known,
     to_numbers,
 )
-from fetalclip_nb.errors import DataError, listing, refuse
+from fetalclip_nb.data.hc18 import HC_MM, PIXEL_MM, require_agreement
+from fetalclip_nb.data.mask_files import decode_image
+from fetalclip_nb.errors import refuse
 
 SPLITS = ("train", "validation", "test", "")
 
 _REQUIRED = ["image", "label", "patient"]
 
-_NUMBERS = ("pixel_mm", "hc_mm")
+_NUMBERS = {"pixel_mm": PIXEL_MM, "hc_mm": HC_MM}
 
 MASK_PREFIX = "mask_"
 """Columns ``mask_STRUCTURE`` name one mask a structure."""
@@ -30,7 +34,8 @@ def read_manifest(path: Path | str) -> Dataset:
             patient and, where known, split ("train", "validation" or "test"), mask (path of
             a segmentation), mask_STRUCTURE (paths of the masks of each structure, as
             `masks.structure_task` reads them), pixel_mm and hc_mm (in mm, for every image
-            or none); or a folder that holds a ``manifest.csv``.
+            or none; a mask_head must be of that size within 15 %, as a circumference may
+            have been measured in another image); or a folder that holds a ``manifest.csv``.
 
     Returns:
         A data set with the columns id, path, patient, split, label and what else the CSV
@@ -38,20 +43,19 @@ def read_manifest(path: Path | str) -> Dataset:
     """
     path = Path(path).expanduser()
     path = path / "manifest.csv" if path.is_dir() else path
-    if not path.is_file():
-        raise DataError(
-            "Manifest is missing",
-            where=path,
-            expected=f"a CSV with the columns {', '.join(_REQUIRED)}",
-            fix="name the folder that holds manifest.csv, or the CSV itself",
-        )
     raw = read_csv(path, _REQUIRED)
     reserved = [column for column in ("id", "path") if column in raw]
     refuse(reserved, "Column names are reserved", where=path, fix="rename them")
     for column in _REQUIRED:
-        lines = [f"line {number + 2}" for number in raw.index[raw[column] == ""]]
-        refuse(lines, "Empty value", where=f"{path}, column {column}")
+        lines = [f"line {number}" for number in raw.index[raw[column] == ""]]
+        refuse(lines, "Empty value", where=f"{path}, column {column}", fix="fill it in")
+    for column in ("label", "patient"):
+        names = raw[column].drop_duplicates()
+        twice = names[names.str.casefold().duplicated(keep=False)]
+        at, fix = f"{path}, column {column}", "write each name in one way"
+        refuse(twice, "Names differ only in capitals", where=at, fix=fix)
     _require_inside(raw["image"], path, "image")
+    raw["image"] = raw["image"].map(posixpath.normpath)  # ./a.png is a.png
     if "split" in raw:
         require_known(raw["split"], SPLITS, column="split", where=path)
     table = raw.rename(columns={"image": "path"})
@@ -60,19 +64,18 @@ def read_manifest(path: Path | str) -> Dataset:
         table["split"] = ""
     require_disjoint(table, path)
     _require_masks(table, path)
-    for column in _NUMBERS:
-        if column in table:
-            table[column] = to_numbers(table[column], column=column, where=path)
-    return build("manifest", path.parent.resolve(), table)
+    for column in _NUMBERS.keys() & table:
+        table[column] = to_numbers(table[column], where=path, within=_NUMBERS[column])
+    dataset = build("manifest", path.parent.resolve(), table)
+    if {*_NUMBERS, "mask_head"} <= set(table):
+        require_agreement(dataset, "mask_head", decode_image, within=0.15)
+    return dataset
 
 
 def _require_inside(paths, manifest: Path, column: str) -> None:
-    refuse(
-        [p for p in paths if Path(p).is_absolute() or ".." in Path(p).parts],
-        "Paths lead out of the manifest's folder",
-        where=f"{manifest}, column {column}",
-        expected="paths relative to the folder of the manifest, without '..'",
-    )
+    wrong = [p for p in paths if Path(p).is_absolute() or ".." in Path(p).parts]
+    what, form = "Paths lead out of the manifest's folder", "paths relative to it, without '..'"
+    refuse(wrong, what, where=f"{manifest}, column {column}", expected=form)
 
 
 def _require_masks(table, path: Path) -> None:
@@ -80,11 +83,6 @@ def _require_masks(table, path: Path) -> None:
     for column in columns:
         _require_inside(table[column], path, column)
     given = [mask for column in columns for mask in table[column] if mask]
-    missing = [mask for mask in given if not (path.parent / mask).is_file()]
-    if missing:
-        raise DataError(
-            f"{len(missing)} of {len(given)} masks are missing",
-            where=path,
-            found=f"no {listing(missing)}",
-            fix="put them there or correct their paths",
-        )
+    missing = [mask for mask in given if not os.path.isfile(path.parent / mask)]  # noqa: PTH113
+    what = f"{len(missing)} of {len(given)} masks are missing"
+    refuse(missing, what, where=path, fix="put them there or correct their paths")

@@ -1,10 +1,12 @@
 """Prompt sets: our own sentences, and files in the form of the FetalCLIP authors'."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from fetalclip_nb.errors import DataError, ParameterError, listing, refuse
+from fetalclip_nb.errors import DataError, ParameterError, listing, reading, refuse
 from fetalclip_nb.paths import resolve
 
 PROMPT_SETS = ("planes", "brain")
@@ -51,9 +53,10 @@ def load_age_templates(source: str | Path = "gestational_age") -> dict[str, list
         {"templates": [...], "unseen": [...]}; "unseen" may be empty.
     """
     content, where = _read_json(source, ("gestational_age",), _AGE_FORM)
-    if not isinstance(content, dict) or not _are_sentences(content.get("templates")):
+    known = content if isinstance(content, dict) else {}
+    frames = {key: known.get(key) or [] for key in ("templates", "unseen")}
+    if not (_are_sentences(frames["templates"]) and _are_sentences(frames["unseen"] or ["none"])):
         raise DataError("Template file has another form", where=where, expected=_AGE_FORM)
-    frames = {key: list(content.get(key, [])) for key in ("templates", "unseen")}
     wrong = [
         frame
         for frame in frames["templates"] + frames["unseen"]
@@ -92,16 +95,25 @@ def _read_json(source: str | Path, sets: tuple[str, ...], form: str) -> tuple[ob
             expected=f"{' or '.join(sets)}, or a JSON file of the form {form}",
             fix="correct the name",
         )
-    try:
-        return json.loads(path.read_text("utf-8")), str(source)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(
-            "Prompt file is no JSON", where=path, expected=form, found=str(error), fix="correct it"
-        ) from None
+    with reading(path, "Prompt file is no JSON", expected=form, fix="correct it, save it as UTF-8"):
+        # Bytes: json finds out whether they are UTF-8 or UTF-16, with or without its mark.
+        content = json.loads(path.read_bytes(), object_pairs_hook=partial(_once, path))
+        json.dumps(content, ensure_ascii=False).encode()  # half a character cannot be read
+    return content, str(source)
+
+
+def _once(path: Path, pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of a JSON file; of a name that stands twice, json would drop the first value."""
+    names = Counter(name.strip().casefold() for name, _ in pairs)
+    twice = [repr(name) for name in names if names[name] > 1 or not name]
+    fix = "write each class once, with all its sentences"
+    refuse(twice, "Names are empty or stand twice", where=path, fix=fix)
+    return dict(pairs)
 
 
 def _are_sentences(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(v, str) for v in value)
+    texts = value if isinstance(value, list) else []
+    return bool(texts) and all(isinstance(text, str) and text.strip() for text in texts)
 
 
 COLUMNS = ("image", "prediction")

@@ -1,7 +1,7 @@
 """The FetalCLIP authors' released outputs, prompts and splits, as arrays and plain dicts.
 
 The files are theirs (CC BY-NC 4.0) and not part of this package: ``fetch("fetalclip-released")``
-brings them, in the folders of the authors' repository.
+brings them. A ``folder`` is here always one with the layout of the authors' repository.
 """
 
 import json
@@ -49,19 +49,14 @@ def released_prompts(folder: str | Path, task: str) -> dict[str, list[str]]:
     """The authors' sentences of each class, in file order.
 
     Args:
-        folder: Folder with the layout of the authors' repository.
+        folder: Where the files are.
         task: "five_planes" (nine classes, four of them distractors) or "brain_subplanes".
     """
     return load_prompts(released_file(folder, f"zero_shot_planes_db/test_{task}_prompts.json"))
 
 
 def released_predictions(folder: str | Path, task: str) -> ReleasedPredictions:
-    """The authors' zero-shot predictions.
-
-    Args:
-        folder: Folder with the layout of the authors' repository.
-        task: "five_planes" (8,187 images) or "brain_subplanes" (2,949 images).
-    """
+    """Zero-shot predictions of "five_planes" (8,187 images) or "brain_subplanes" (2,949)."""
     classes = tuple(released_prompts(folder, task))
     content = read_json(folder, f"zero_shot_planes_db/test_{task}_prediction.json")
     code = {name: number for number, name in enumerate(classes)}
@@ -78,11 +73,7 @@ def released_available(folder: Path) -> bool:
 
 
 def released_age_scores(folder: str | Path) -> ReleasedAgeScores:
-    """The authors' image-to-age similarities on the HC18 training set.
-
-    Args:
-        folder: Folder with the layout of the authors' repository.
-    """
+    """The authors' image-to-age similarities on the HC18 training set."""
     rows = _unpickled(released_file(folder, "zero_shot_hc18/FetalCLIP_dot_prods_map.pt"))
     hc_mm = np.array([row["true_hc"] for row in rows], dtype=np.float64)
     scores = np.concatenate([row["text_dot_prods"] for row in rows]).astype(np.float32)
@@ -105,21 +96,12 @@ ENTRY = "fetalclip-released"
 def released_file(folder: str | Path, relative: str) -> Path:
     """The path of a released file that is there and, byte for byte, the registered one.
 
-    What is in it needs no further check.
-
-    Args:
-        folder: Folder with the layout of the authors' repository.
-        relative: Path below it, as registered.
-
+    What is in it needs no further check. The path below the folder is that of the registry.
     """
     path = Path(folder).expanduser() / relative
     if not path.is_file():
-        raise DataError(
-            "Released file is missing",
-            where=path,
-            fix=f"run fetalclip-nb download {ENTRY}, or name the folder that holds zero_shot_hc18 "
-            "and zero_shot_planes_db",
-        )
+        fix = f"run fetalclip-nb download {ENTRY}, or name the folder that holds its folders"
+        raise DataError("Released file is missing", where=path, fix=fix)
     require_registered(registered(ENTRY).file(relative), path)
     return path
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fetalclip_nb.growth import AGES_DAYS, DAYS_PER_WEEK, gestational_age, head_circumference
+from fetalclip_nb import growth
 from fetalclip_nb.phantoms.acquisition import Tone
 
 OPERATORS = {"Op. 1": 0.34, "Op. 2": 0.24, "Op. 3": 0.22, "Other": 0.20}
@@ -44,12 +44,12 @@ class Patient:
     @property
     def head_length_mm(self) -> float:
         """Long diameter (occipito-frontal) of the head in mm."""
-        return 2 * self.hc_mm / perimeter(1.0, self.cephalic_index)
+        return 2 * self.hc_mm / growth.perimeter(1.0, self.cephalic_index)
 
     @property
     def weeks(self) -> float:
         """Gestational age in weeks."""
-        return self.age_days / DAYS_PER_WEEK
+        return self.age_days / growth.DAYS_PER_WEEK
 
     @property
     def femur_mm(self) -> float:
@@ -66,16 +66,6 @@ class Patient:
         return np.random.default_rng(self.shape_seed)
 
 
-def perimeter(a: float, b: float) -> float:
-    """Perimeter of an ellipse with half axes ``a`` and ``b`` (Ramanujan's second formula).
-
-    >>> round(perimeter(1.0, 1.0), 6)
-    6.283185
-    """
-    h = ((a - b) / (a + b)) ** 2
-    return float(np.pi * (a + b) * (1 + 3 * h / (10 + np.sqrt(4 - 3 * h))))
-
-
 def draw_patient(
     rng: np.random.Generator, *, age_days: int | None = None, hc_mm: float | None = None
 ) -> Patient:
@@ -85,8 +75,8 @@ def draw_patient(
     14w0d to 38w6d; a head circumference is drawn around the median at that age.
     """
     if age_days is None:
-        uniform = int(rng.integers(AGES_DAYS[0], AGES_DAYS[-1] + 1))
-        age_days = uniform if hc_mm is None else round(float(gestational_age(hc_mm)))
+        uniform = int(rng.integers(growth.AGES_DAYS[0], growth.AGES_DAYS[-1] + 1))
+        age_days = uniform if hc_mm is None else round(float(growth.gestational_age(hc_mm)))
     deviate = float(np.clip(rng.normal(), -1.9, 1.9))
     return Patient(
         age_days=int(age_days),
@@ -105,8 +95,8 @@ def pick(rng: np.random.Generator, shares: Mapping[str, float]) -> str:
 
 def _circumference(age_days: float, deviate: float) -> float:
     """Head circumference in mm at a standard deviate; the 2.5th and 97.5th centile lie at 1.96."""
-    median = float(head_circumference(age_days))
-    outer = float(head_circumference(age_days, 97.5 if deviate > 0 else 2.5))
+    median = float(growth.head_circumference(age_days))
+    outer = float(growth.head_circumference(age_days, 97.5 if deviate > 0 else 2.5))
     return median * (outer / median) ** (abs(deviate) / 1.96)
 
 

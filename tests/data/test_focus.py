@@ -55,6 +55,9 @@ def test_flaws_are_named_by_their_files(tmp_path):
 
 def test_empty_folder_and_masks_alone(tmp_path):
     write_focus(tmp_path)
+    for folder in ("images", "annfiles_mask"):
+        (tmp_path / "testing" / folder / "._001.png").write_bytes(b"what a Mac leaves beside files")
+    assert len(read_focus(tmp_path)) == 6
     Image.new("L", (40, 30)).save(tmp_path / "testing" / "annfiles_mask" / "007-thorax.png")
     with pytest.raises(DataError, match=r"1 masks have no image.*testing.*007-thorax\.png"):
         read_focus(tmp_path)

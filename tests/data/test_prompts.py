@@ -40,15 +40,39 @@ def test_age_templates_fill_in_weeks_days_and_spacing():
         ("[]", "another form"),
         ('{"a": "one sentence"}', "without a list of sentences.*Found: a"),
         ('{"a": []}', "without a list of sentences"),
+        ('{"a": [" "], "b": [["c"]]}', "without a list of sentences.*Found: a, b"),
+        ('{"a": ["f\xf6tus"]}', "no JSON.*utf-8.*save it as UTF-8"),
+        ('{"a": ["\\ud800"]}', "no JSON.*surrogates"),
+        ("[" * 100_000, "no JSON.*recursion"),
+        ("9" * 5000, "no JSON.*digits"),
+        ('{"head": ["a"], "femur": ["b"], " Head": ["c"]}', "stand twice.*Found: 'head'.*once"),
+        ('{"": ["a"], "femur": ["b"]}', "empty or stand twice.*Found: ''"),
     ],
 )
 def test_bad_prompt_files(tmp_path, content, message):
     path = tmp_path / "p.json"
-    path.write_text(content)
+    path.write_text(content, "cp1252")
     with pytest.raises(DataError, match=message) as caught:
         prompts.load_prompts(path)
-    for part in ("p.json", '{"class": ["sentence", ...], ...}', "What to do"):
-        assert part in str(caught.value)
+    assert "p.json" in str(caught.value) and "What to do" in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_prompt_files_in_unicode_are_read_whatever_their_mark(tmp_path, encoding):
+    path = tmp_path / "p.json"
+    path.write_text('{"head": ["f\xf6tus", "胎儿"]}', encoding)
+    assert prompts.load_prompts(path) == {"head": ["f\xf6tus", "胎儿"]}
+
+
+@pytest.mark.parametrize("unseen", [7, "text", {"a": 1}, [7], [""], [["a"]]])
+def test_templates_of_another_form_are_refused(tmp_path, unseen):
+    path = tmp_path / "t.json"
+    frame = "{weeks} {days} {spacing}"
+    path.write_text(json.dumps({"templates": [frame], "unseen": unseen}))
+    with pytest.raises(DataError, match=r"another form.*t\.json"):
+        prompts.load_age_templates(path)
+    path.write_text(json.dumps({"templates": [frame], "unseen": []}))
+    assert prompts.load_age_templates(path) == {"templates": [frame], "unseen": []}
 
 
 def test_missing_file_and_missing_field(tmp_path):

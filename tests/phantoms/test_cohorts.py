@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fetalclip_nb.growth import perimeter
 from fetalclip_nb.phantoms import cohorts
 from fetalclip_nb.phantoms.cohorts import write_fetal_planes, write_hc18
-from fetalclip_nb.phantoms.patient import perimeter
 
 HEADER = ["Image_name", "Patient_num", "Plane", "Brain_plane", "Operator", "US_Machine", "Train "]
 LABELS = {plane.name for plane in cohorts.REAL_PLANES.values()}

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from fetalclip_nb.errors import ParameterError
-from fetalclip_nb.growth import head_circumference
+from fetalclip_nb.growth import head_circumference, perimeter
 from fetalclip_nb.phantoms.cohorts import VERSION
 from fetalclip_nb.phantoms.framing import BRAIN_PLANES, FIELD_RATIOS, OTHER_VIEWS, PLANES
-from fetalclip_nb.phantoms.patient import MACHINES, OPERATORS, draw_patient, perimeter
+from fetalclip_nb.phantoms.patient import MACHINES, OPERATORS, draw_patient
 from fetalclip_nb.phantoms.picture import draw
 
 BRIGHTNESS = {

@@ -1,6 +1,7 @@
 """Small data sets and models that several test modules make."""
 
 import json
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,11 @@ FOCUS_COUNTS = {"training": 3, "validation": 1, "testing": 2}
 PLANES_HEADER = "Image_name;Patient_num;Plane;Brain_plane;Operator;US_Machine;Train "
 
 
-def write_image(path: Path, size: tuple[int, int] = (40, 30), mode: str = "L", seed: int = 0):
-    """A random picture of a given mode."""
-    rng = np.random.default_rng(seed)
+def write_image(
+    path: Path, size: tuple[int, int] = (40, 30), mode: str = "L", seed: int | None = None
+):
+    """A random picture of a given mode, by its name where no seed is given."""
+    rng = np.random.default_rng(zlib.crc32(path.name.encode()) if seed is None else seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     bands = len(Image.new(mode, (1, 1)).getbands())
     shape = (size[1], size[0]) if bands == 1 else (size[1], size[0], bands)

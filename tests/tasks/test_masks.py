@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fetalclip_nb.data.hc18 import read_hc18
+from fetalclip_nb.data.hc18 import TABLE, read_hc18, semi_axes
 from fetalclip_nb.errors import DataError
+from fetalclip_nb.growth import perimeter
 from fetalclip_nb.tasks.choice import choose_folds
 from fetalclip_nb.tasks.masks import STRUCTURES, head_task, ordered, structure_task
 from helpers import write_heads, write_image
@@ -46,14 +47,17 @@ def write_organs(root, n=4, structures=("spine", "stomach"), **columns):
 
 
 def write_outlined(root, n=6):
-    """HC18 in miniature: boxes as outlines, one of them filled."""
-    root = write_heads(root, n)
-    for i, name in enumerate(read_hc18(root).table["id"]):
+    """HC18 in miniature: boxes as outlines, one of them filled, and what they measure."""
+    table = read_hc18(write_heads(root, n)).table
+    lines = ["filename,pixel size(mm),head circumference (mm)"]
+    for i, name in enumerate(table["id"]):
         values = np.zeros((30, 40), np.uint8)
         values[5:20, 10 : 25 + i] = 255
+        lines.append(f"{name}.png,2,{2 * perimeter(*semi_axes(values > 0))}")
         if i:
             values[6:19, 11 : 24 + i] = 0
         Image.fromarray(values).save(root / "training_set" / f"{name}_Annotation.png")
+    (root / TABLE).write_text("\n".join(lines))
     return root
 
 
@@ -209,7 +213,7 @@ def test_fingerprint_follows_images_masks_and_structures(tmp_path):
 def test_head_fingerprint_follows_the_annotations(tmp_path):
     root = write_outlined(tmp_path)
     first = head_task(read_hc18(root))
-    write_mask(root / "training_set" / "004_HC_Annotation.png", (1, 1, 9, 9))
+    write_mask(root / "training_set" / "004_HC_Annotation.png", (10, 5, 30, 20))
     second = head_task(read_hc18(root))
     assert first.dataset.fingerprint == second.dataset.fingerprint
     assert first.fingerprint != second.fingerprint
@@ -310,11 +314,12 @@ def test_head_annotations_are_checked_when_the_task_is_opened(tmp_path):
     root = write_outlined(tmp_path)
     folder = root / "training_set"
     (folder / "001_HC_Annotation.png").unlink()
+    data = read_hc18(root)
     write_mask(folder / "002_HC_Annotation.png", None)
     spoil_size(folder / "003_HC_Annotation.png")
     spoil_bytes(folder / "004_HC_Annotation.png")
     with pytest.raises(DataError) as caught:
-        head_task(read_hc18(root))
+        head_task(data)
     text = str(caught.value)
     for part in (
         "4 of 6 masks cannot be used",

@@ -5,59 +5,13 @@ from collections.abc import Iterable
 import cv2
 import numpy as np
 
-from fetalclip_nb.data.hc18 import COUNTED_HC_MM
-from fetalclip_nb.growth import gestational_age
+from fetalclip_nb.data.hc18 import COUNTED_HC_MM, semi_axes
+from fetalclip_nb.growth import gestational_age, perimeter
 from fetalclip_nb.stats.patients import patient_scores
 from fetalclip_nb.stats.scores import RESAMPLES, RunScores, ratio
 
 LIMITS = 1.96
 """Standard deviations on each side of the bias: 95 % of normally distributed differences."""
-
-_FEWEST = 6  # boundary pixels: an ellipse has five unknowns
-
-
-def semi_axes(mask: np.ndarray) -> tuple[float, float]:
-    """Semi-axes of the ellipse through the boundary of the largest region.
-
-    Least squares through the centres of its outermost pixels: where an outline was drawn that
-    has been filled since. The region's outer edge lies half a pixel farther out, and so does
-    the ellipse that has the region's moments. Pixels at the image's own border are left out:
-    there the picture ends, not the head.
-
-    Args:
-        mask: Boolean, shape (height, width); holes and smaller regions do not matter.
-
-    Returns:
-        The longer and the shorter one in pixels; NaN where the mask is empty, or the ellipse
-        would be thinner than two pixels or longer than the image's diagonal.
-
-    Source: Fitzgibbon, Pilu and Fisher, 10.1109/34.765658 (``cv2.fitEllipseDirect``).
-    """
-    outline = _outline(mask)
-    if len(outline) < _FEWEST:
-        return np.nan, np.nan
-    axes = cv2.fitEllipseDirect(outline)[1]
-    # Not a number fails these comparisons too.
-    if min(axes) >= 2 and max(axes) <= np.hypot(*mask.shape):
-        return max(axes) / 2, min(axes) / 2
-    return np.nan, np.nan
-
-
-def circumference(a: float, b: float) -> float:
-    """Circumference of an ellipse, by Ramanujan's second formula (exact to 1e-4 for any).
-
-    Args:
-        a: Longer semi-axis.
-        b: Shorter semi-axis.
-
-    Source: S. Ramanujan, Modular equations and approximations to pi, Quarterly Journal of
-    Mathematics 45 (1914): pi (a + b) (1 + 3h / (10 + sqrt(4 - 3h))), h = ((a - b) / (a + b))^2.
-
-    >>> round(circumference(2, 1), 4)
-    9.6884
-    """
-    h = ((a - b) / (a + b)) ** 2
-    return float(np.pi * (a + b) * (1 + 3 * h / (10 + np.sqrt(4 - 3 * h))))
 
 
 def head_circumferences(logits: np.ndarray, sizes: np.ndarray, pixel_mm: np.ndarray) -> np.ndarray:
@@ -88,7 +42,7 @@ def mask_circumferences(masks: Iterable[np.ndarray], pixel_mm: np.ndarray) -> np
     Returns:
         Float64 of shape (n,); NaN where no head was found or the size of a pixel is unknown.
     """
-    return np.array([circumference(*semi_axes(mask)) for mask in masks], np.float64) * pixel_mm
+    return np.array([perimeter(*semi_axes(mask)) for mask in masks], np.float64) * pixel_mm
 
 
 def agreement(
@@ -160,16 +114,6 @@ def _difference_scores(
     found = patient_scores(items, patients, statistic, resamples=resamples)
     missed = f"{name}_missed"  # a share; the others are differences
     return {key: each if key == missed else each.in_unit(unit) for key, each in found.items()}
-
-
-def _outline(mask: np.ndarray) -> np.ndarray:
-    """Boundary pixels of the largest region, but for those at the border, int (k, 2) as x, y."""
-    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    if not found:
-        return np.empty((0, 2), np.int32)
-    points = max(found, key=cv2.contourArea)[:, 0]
-    last = np.array(mask.shape[::-1]) - 1
-    return np.ascontiguousarray(points[((points > 0) & (points < last)).all(1)])
 
 
 def _full_size(logits: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -29,7 +29,7 @@ def exact(a, b):
 
 @pytest.mark.parametrize("b, error", [(1, 1e-15), (0.6, 1e-9), (0.2, 1e-4), (1e-9, 5e-4)])
 def test_ramanujan_equals_the_elliptic_integral(b, error):
-    assert measurement.circumference(30, 30 * b) == pytest.approx(exact(30, 30 * b), rel=error)
+    assert measurement.perimeter(30, 30 * b) == pytest.approx(exact(30, 30 * b), rel=error)
 
 
 @pytest.mark.parametrize("angle", [0, 30, 90, 150])
@@ -118,7 +118,7 @@ def test_logits_are_cut_to_the_image_itself():
     found = measurement.head_circumferences(
         np.stack([wide, tall]), np.array([[120, 50], [50, 120]]), np.array([0.5, 0.5])
     )
-    expected = 0.5 * measurement.circumference(*measurement.semi_axes(head))
+    expected = 0.5 * measurement.perimeter(*measurement.semi_axes(head))
     assert found == pytest.approx([expected] * 2, rel=1e-6)
 
 

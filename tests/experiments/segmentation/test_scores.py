@@ -352,7 +352,7 @@ def test_annotations_are_measured_at_their_own_size(head_squares, measured):
     for value, row in zip(found, turned.rows, strict=True):
         pixel_mm = task.dataset.table["pixel_mm"][row]
         axes = measurement.semi_axes(task.read(row)[0])
-        assert value == pytest.approx(measurement.circumference(*axes) * pixel_mm)
+        assert value == pytest.approx(measurement.perimeter(*axes) * pixel_mm)
     np.testing.assert_allclose(found, true_circumferences(turned, task), rtol=0.01)
 
 
