@@ -205,8 +205,7 @@ def _check_repeats(name: str, root: Path, table: pd.DataFrame, digests: list[byt
     what = "Equal pictures have different labels or patients"
     if name == "manifest":
         wrong = [g for g in twins if len(g[[*labels, "split"]].drop_duplicates()) > 1]
-        fix = "keep one row of each picture"
-        refuse([" = ".join(g["id"]) for g in wrong], what, where=root, fix=fix)
+        refuse([" = ".join(g["id"]) for g in wrong], what, where=root, fix="keep one row of each")
     if twins and name not in PLAIN:
         print(f"Note: {what}: {listing(' = '.join(g['id']) for g in twins)}", file=sys.stderr)
 

@@ -52,8 +52,8 @@ def read_manifest(path: Path | str) -> Dataset:
     for column in ("label", "patient"):
         names = raw[column].drop_duplicates()
         twice = names[names.str.casefold().duplicated(keep=False)]
-        at, fix = f"{path}, column {column}", "write each name in one way"
-        refuse(twice, "Names differ only in capitals", where=at, fix=fix)
+        at = f"{path}, column {column}"
+        refuse(twice, "Names differ only in capitals", where=at, fix="write each in one way")
     _require_inside(raw["image"], path, "image")
     raw["image"] = raw["image"].map(posixpath.normpath)  # ./a.png is a.png
     if "split" in raw:

@@ -48,9 +48,7 @@ class ReleasedAgeScores:
 def released_prompts(folder: str | Path, task: str) -> dict[str, list[str]]:
     """The authors' sentences of each class, in file order.
 
-    Args:
-        folder: Where the files are.
-        task: "five_planes" (nine classes, four of them distractors) or "brain_subplanes".
+    The task is "five_planes" (nine classes, four of them distractors) or "brain_subplanes".
     """
     return load_prompts(released_file(folder, f"zero_shot_planes_db/test_{task}_prompts.json"))
 
