@@ -8,7 +8,6 @@ import importlib.util
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from fetalclip_nb import __version__
 from fetalclip_nb.ask import predict_command, search_command
@@ -76,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 
     download = _add(commands, "download", "fetch a registered file set", download_files)
     download.add_argument("name", metavar="NAME", help="name in downloads/registry.yaml")
-    download.add_argument("--folder", type=Path, help="where to (default: where models look)")
+    download.add_argument("--folder", help="where to (default: where models look)")
     download.add_argument("--accept-hash-mismatch", action="store_true", help="trust another file")
     download.add_argument("--base-url", help="mirror, in place of the registered host")
 

@@ -20,11 +20,14 @@ def project_root() -> Path:
     return here
 
 
+def expanded(path: str | Path) -> Path:
+    """A path with ~ as the home folder where a text begins with it; in "./~" it is a name."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 (Path drops the dot first)
+
+
 def resolve(path: str | Path) -> Path:
     """An absolute path; a relative one is tried from here, then from the project's root."""
-    path = Path(path).expanduser()
-    if path.is_absolute():
-        return path
+    path = expanded(path)
     near = Path.cwd() / path
     return near if near.exists() else project_root() / path
 
@@ -43,4 +46,4 @@ def shown(path: str | Path, root: Path | None = None) -> str:
 def models_folder() -> Path:
     """Downloaded models: $FETALCLIP_NB_MODELS, else build/models."""
     given = os.environ.get("FETALCLIP_NB_MODELS")
-    return Path(given).expanduser() if given else project_root() / "build" / "models"
+    return expanded(given) if given else project_root() / "build" / "models"

@@ -1,7 +1,9 @@
 """FASS: abdominal structures in ultrasound images (Mendeley Data 10.17632/4gcpm9dsc3.1)."""
 
 import io
+import math
 import pickle
+import pickletools
 import re
 from pathlib import Path
 
@@ -19,16 +21,7 @@ STRUCTURES = ("stomach", "artery", "liver", "vein")
 
 _NAME = re.compile(r"^(P\d+)_IMG\d+$")
 
-_ARRAY = np.zeros(2, np.uint8)
-
-# NumPy has moved these functions between releases: taken from what it pickles today.
-_REBUILDERS = {
-    "_reconstruct": _ARRAY.__reduce__()[0],
-    "_frombuffer": _ARRAY.__reduce_ex__(5)[0],
-    "scalar": _ARRAY[0].__reduce__()[0],
-}
-
-_MODULES = re.compile(r"numpy\._?core\.(multiarray|numeric)")
+_MODULES = re.compile(r"numpy(\._?core\.(multiarray|numeric))?")
 
 
 def read_fass(root: Path | str) -> Dataset:
@@ -90,13 +83,25 @@ class _Refused(pickle.UnpicklingError):
     """A pickle names something else than NumPy's arrays."""
 
 
+class _Array(np.ndarray):
+    def __setstate__(self, state: tuple) -> None:
+        """Refuse a shape of more numbers than there is content: memory is made for it."""
+        _, shape, _, _, content = state
+        if max(shape, default=1) > len(content) or math.prod(shape) > len(content):
+            raise ValueError("an array larger than its file")
+        super().__setstate__(state)
+
+
+_ALLOWED = dict.fromkeys(("ndarray", "_reconstruct", "scalar"), lambda *_: np.zeros(0).view(_Array))
+# NumPy has moved this function between releases: taken from what it pickles today.
+_ALLOWED |= {"dtype": np.dtype, "_frombuffer": np.zeros(1).__reduce_ex__(5)[0]}
+
+
 class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> object:
         """Give what arrays are rebuilt with, and nothing else."""
-        if module == "numpy" and name in ("ndarray", "dtype"):
-            return getattr(np, name)
-        if _MODULES.fullmatch(module) and name in _REBUILDERS:
-            return _REBUILDERS[name]
+        if _MODULES.fullmatch(module) and name in _ALLOWED:
+            return _ALLOWED[name]
         raise _Refused(f"{module}.{name}")
 
 
@@ -106,7 +111,10 @@ def _content(data: bytes) -> object:
     shape, _, dtype = getattr(np.lib.format, f"read_array_header_{version}")(stream)
     if shape != () or dtype.kind != "O":
         raise ValueError("no pickled dict")
-    return _ArraysOnly(stream).load().item()
+    body = data[stream.tell() :]
+    if any("PUT" in code.name and at > len(body) for code, at, _ in pickletools.genops(body)):
+        raise ValueError("places for more objects than the file can hold")
+    return _ArraysOnly(io.BytesIO(body)).load().item()
 
 
 def _mask(content: object, name: str) -> np.ndarray | Flaw:
@@ -114,4 +122,4 @@ def _mask(content: object, name: str) -> np.ndarray | Flaw:
     mask = masks.get(name) if isinstance(masks, dict) else None
     if not isinstance(mask, np.ndarray) or mask.ndim != 2 or mask.dtype.kind not in "buif":
         return Flaw("no array (height, width) in it", MISSING.fix)
-    return mask
+    return mask.view(np.ndarray)

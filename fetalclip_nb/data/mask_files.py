@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
-from fetalclip_nb.data.images import DAMAGE, pad_to_square
-from fetalclip_nb.errors import DataError
+from fetalclip_nb.data.images import FORMATS, pad_to_square
+from fetalclip_nb.errors import DataError, listing
 
 RULE = (
     "for each image one mask a structure, of the image's size: 0 outside, one other value inside; "
@@ -26,16 +26,18 @@ class Flaw(NamedTuple):
     fix: str
 
 
-MISSING = Flaw("file is missing", "put whole files in place of missing or damaged ones")
+MISSING = Flaw("file is missing or unreadable", "put whole files in place of such files")
 
 NOT_ANNOTATED = Flaw(
     "no mask is named",
     "where the structure is absent write a black mask, where nobody looked drop the row",
 )
 
+_CORNERS = ([0, 0, -1, -1], [0, -1, 0, -1])
+
 _VALUES = "threshold masks to 0 and 255"
 
-_SIZE = "save each mask at its image's own size"
+_GROUND = "draw white on black, without a frame: exchange black and white where the ground is white"
 
 
 @dataclass(frozen=True)
@@ -92,16 +94,16 @@ class MaskReader:
             return NOT_ANNOTATED
         try:
             return (self.root / name).read_bytes()
-        except (FileNotFoundError, IsADirectoryError):
+        except (OSError, ValueError):  # a ValueError: no disk has such a name
             return MISSING
 
 
-def region_of(values: np.ndarray | Flaw, size: tuple[int, int]) -> np.ndarray | Flaw:
+def region_of(values: np.ndarray | Flaw, size: Sequence[int] = ()) -> np.ndarray | Flaw:
     """A mask's region as bool (height, width), or what is wrong with the mask.
 
     Args:
         values: Grey values (height, width) or colours (height, width, bands); a flaw passes.
-        size: Width and height of the image.
+        size: Width and height of the image; any by default.
 
     >>> region_of(np.array([[0, 7]]), (2, 1)).tolist()
     [[False, True]]
@@ -113,45 +115,73 @@ def region_of(values: np.ndarray | Flaw, size: tuple[int, int]) -> np.ndarray | 
     if isinstance(values, Flaw):
         return values
     height, width = values.shape[:2]
-    if (width, height) != tuple(size):
-        return Flaw(f"size {width}x{height}, its image {size[0]}x{size[1]}", _SIZE)
+    if size and (width, height) != tuple(size):
+        fix = "save each mask at its image's own size"
+        return Flaw(f"size {width}x{height}, its image {size[0]}x{size[1]}", fix)
     inside = values.any(axis=2) if values.ndim == 3 else values != 0
     found = values[inside]
     if len(found) and (found != found[0]).any():
         return Flaw(f"values {_values(values)}", _VALUES)
+    if inside[_CORNERS].all() and not inside.all():
+        return Flaw("all four corners inside: framed, or black and white exchanged", _GROUND)
     return inside
 
 
 def decode_image(data: bytes, structures: tuple[str, ...]) -> list[np.ndarray | Flaw]:
     """Values of a mask that is an image: grey (height, width) or colours (height, width, 3)."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             return [_pixels(image)]
-    except DAMAGE:
+    except Exception:  # over a damaged file Pillow may raise any
         return [Flaw("damaged, or no image", MISSING.fix)]
 
 
 def decode_bright(data: bytes, structures: tuple[str, ...]) -> list[np.ndarray | Flaw]:
-    """What is brighter than 127 in a mask that is an image, bool (height, width)."""
+    """What is drawn on black in a mask that is an image, bool (height, width).
+
+    Of two values, whatever is not black is inside. Soft edges are cut in the middle.
+    """
     (values,) = decode_image(data, structures)
-    if isinstance(values, Flaw):
-        return [values]
-    return [np.asarray(Image.fromarray(values).convert("L")) > 127]
+    region = region_of(values)
+    soft = isinstance(region, Flaw) and not isinstance(values, Flaw)
+    return [_without_soft_edges(values) if soft else region]
 
 
 def decode_outline(data: bytes, structures: tuple[str, ...]) -> list[np.ndarray | Flaw]:
-    """The inside of an outline that is brighter than 127; a filled region stays as it is."""
-    (bright,) = decode_bright(data, structures)
-    if isinstance(bright, Flaw):
-        return [bright]
-    if not bright.any():
+    """The inside of an outline that is drawn on black; a filled region stays as it is."""
+    (drawn,) = decode_bright(data, structures)
+    if isinstance(drawn, Flaw):
+        return [drawn]
+    if not drawn.any():
         return [Flaw("no outline in it", "draw missing outlines or drop their rows")]
-    return [fill_outline(bright)]
+    filled = fill_outline(drawn)
+    if filled.mean() > 0.85 or filled[_CORNERS].sum() > 2:  # an ellipse has 0.79 at most
+        return [Flaw("it covers the whole picture, as a frame or a white ground", _GROUND)]
+    *_, pieces, _ = cv2.connectedComponentsWithStats(without_holes(drawn).astype(np.uint8))
+    largest = pieces[1:, cv2.CC_STAT_AREA].max()
+    if 0.15 < largest / filled.sum() < 0.95:  # less: dashes of one outline
+        return [Flaw("several outlines, or specks beside one", "leave one outline in each")]
+    return [filled]
+
+
+def _without_soft_edges(values: np.ndarray) -> np.ndarray | Flaw:
+    """The brighter half of a soft shape of one colour; greys apart from its edge are a flaw."""
+    colours = np.atleast_3d(values) / values.max()
+    share = colours.max(axis=2)
+    inside, grey = share > 0.5, (share > 0.125) & (share < 0.875)
+    edge = cv2.morphologyEx(inside.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((9, 9))) > 0
+    hue = colours[inside].mean(axis=0)
+    others = np.abs(colours - share[..., None] * hue / hue.max()).max(axis=2) > 0.5
+    if (others | grey & ~edge).sum() > 0.2 * inside.sum():
+        return Flaw(f"values {_values(values)}", "draw one shape on black, not over the picture")
+    return inside
 
 
 def _pixels(image: Image.Image) -> np.ndarray | Flaw:
     """Grey values or colours; of a palette, the colours that are seen."""
+    if getattr(image, "n_frames", 1) > 1:
+        return Flaw("several pictures in one file", "save each mask as a PNG")
+    image = ImageOps.exif_transpose(image)
     if image.mode == "1":
         return np.asarray(image.convert("L"))  # its own bytes are not what NumPy takes for True
     if image.mode in ("P", "PA", "LA", "RGBA", "CMYK") or "transparency" in image.info:
@@ -164,13 +194,7 @@ def _pixels(image: Image.Image) -> np.ndarray | Flaw:
 
 def _values(values: np.ndarray) -> str:
     found = np.unique(values.reshape(-1, *values.shape[2:]), axis=0)
-    texts = [" ".join(map(str, np.atleast_1d(value))) for value in found[:10]]
-    more = f" and {len(found) - 10} more" if len(found) > 10 else ""
-    return ", ".join(texts) + more
-
-
-CLOSED = 0.8
-"""Share of its convex hull that a closed outline has inside, at least."""
+    return listing(" ".join(map(str, np.atleast_1d(value))) for value in found)
 
 
 def fill_outline(mask: np.ndarray) -> np.ndarray:
@@ -187,7 +211,7 @@ def fill_outline(mask: np.ndarray) -> np.ndarray:
         Boolean array of the same shape, with everything inside the outermost contours.
     """
     closed, hull = without_holes(mask), cv2.convexHull(cv2.findNonZero(mask.astype(np.uint8)))
-    if closed.sum() < CLOSED * cv2.contourArea(hull):
+    if closed.sum() < 0.8 * cv2.contourArea(hull):
         closed = _drawn([hull], mask.shape)
     return closed
 

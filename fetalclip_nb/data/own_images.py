@@ -15,7 +15,7 @@ from fetalclip_nb.data.images import verify_image
 from fetalclip_nb.data.kinds import kind_of, load_dataset
 from fetalclip_nb.data.sources import data_folder
 from fetalclip_nb.errors import DataError, ImageError, ParameterError, refuse
-from fetalclip_nb.paths import project_root, resolve
+from fetalclip_nb.paths import expanded, project_root, resolve
 from fetalclip_nb.profiles import DEMO
 
 
@@ -172,7 +172,7 @@ def _near(word: str | Path) -> list[Path]:
     """Files behind one word, also other ones than images."""
     path = resolve(word)
     # A name may hold brackets: it is a pattern only where nothing has that very name.
-    matches = [path] if path.is_dir() else _matches(Path(word).expanduser())
+    matches = [path] if path.is_dir() else _matches(expanded(word))
     return [file for match in matches for file in ([match] if match.is_file() else _visible(match))]
 
 

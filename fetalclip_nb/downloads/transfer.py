@@ -15,7 +15,7 @@ _TIMEOUT_S = 30
 
 _PROGRESS_FROM = 5 << 20
 
-_RANGE_NOT_SATISFIABLE = 416
+MAX_BYTES = 16 << 30  # of a file whose size nobody has published
 
 
 def transfer(url: str, part: Path, *, size: int | None, resume: bool) -> None:
@@ -24,7 +24,7 @@ def transfer(url: str, part: Path, *, size: int | None, resume: bool) -> None:
     Args:
         url: Its address.
         part: Where it grows; not yet checked when this returns.
-        size: Its size in bytes, None if unknown.
+        size: Its size in bytes, after which no more is taken; None if unknown (`MAX_BYTES`).
         resume: Whether to add to what is there. Only for files with a known hash, which tells
             whether the pieces belong together.
     """
@@ -36,35 +36,39 @@ def transfer(url: str, part: Path, *, size: int | None, resume: bool) -> None:
     if size is not None and done == size:
         return
     _require_space(part, (size or 0) - done)
-    _request(url, part, done, progress=(size or _PROGRESS_FROM) >= _PROGRESS_FROM, resume=resume)
+    _request(url, part, done, size=size, resume=resume)
 
 
-def _request(url: str, part: Path, done: int, *, progress: bool, resume: bool) -> None:
-    import pooch
+def _request(url: str, part: Path, done: int, *, size: int | None, resume: bool) -> None:
     import requests
+    from tqdm import tqdm
 
     headers = {"Accept-Encoding": "identity", "User-Agent": "fetalclip-nb"}
     if done:
         headers["Range"] = f"bytes={done}-"
+    quiet, limit = (size or _PROGRESS_FROM) < _PROGRESS_FROM, size or MAX_BYTES
+    shown = url.rpartition("@")[2]  # without name and password
     try:
-        with part.open("ab") as stream:
-
-            def start_over(response: requests.Response, **_: object) -> None:
-                if response.status_code == requests.codes.ok:  # Range ignored: all of it comes
-                    stream.truncate(0)
-
-            download = pooch.HTTPDownloader(
-                progressbar=progress,
-                chunk_size=_CHUNK,
-                headers=headers,
-                hooks={"response": start_over},
-                timeout=_TIMEOUT_S,
-            )
-            download(url, stream, None)
+        with (
+            part.open("ab") as stream,
+            requests.get(url, headers=headers, timeout=_TIMEOUT_S, stream=True) as response,
+            tqdm(total=size, initial=done, unit="B", unit_scale=True, disable=quiet) as progress,
+        ):
+            response.raise_for_status()
+            if response.status_code == requests.codes.ok:  # Range ignored: all of it comes
+                done = stream.truncate(0)
+            for chunk in response.iter_content(_CHUNK):
+                done += stream.write(chunk)
+                progress.update(len(chunk))
+                if done > limit:  # as chunks or packed, whatever was announced
+                    raise _refused(shown, f"more than {limit} bytes")
     except requests.HTTPError as error:
-        raise _refused(url, part, error.response.status_code, error.response.reason) from None
-    except requests.RequestException as error:
-        raise _interrupted(url, part, error, resume) from None
+        answer = error.response
+        if answer.status_code == requests.codes.range_not_satisfiable or not part.stat().st_size:
+            part.unlink()
+        raise _refused(shown, f"HTTP {answer.status_code} {answer.reason}") from None
+    except (requests.RequestException, ValueError) as error:  # that one: a header is no number
+        raise _interrupted(shown, part, error, resume) from None
     except OSError as error:
         raise DownloadError(
             "Download cannot be written",
@@ -74,13 +78,11 @@ def _request(url: str, part: Path, done: int, *, progress: bool, resume: bool) -
         ) from None
 
 
-def _refused(url: str, part: Path, status: int, reason: str) -> DownloadError:
-    if status == _RANGE_NOT_SATISFIABLE or not part.stat().st_size:
-        part.unlink()
+def _refused(url: str, found: str) -> DownloadError:
     return DownloadError(
         "The server does not send the file",
         where=url,
-        found=f"HTTP {status} {reason}",
+        found=found,
         fix="try again later; if it stays so, fetch the file in a browser and put it in place",
     )
 
@@ -109,7 +111,8 @@ def _require_space(part: Path, needed: int) -> None:
 
 
 def _cause(error: BaseException) -> str:
-    """The innermost cause in one line: wrapped network errors print a paragraph each."""
+    """The innermost cause in one line, without the address: it may hold a password."""
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__
-    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    said = "" if isinstance(error, ValueError) else f": {error}"  # that repeats an address
+    return f"{type(error).__name__}{said}".splitlines()[0][:200]

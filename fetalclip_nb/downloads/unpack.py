@@ -4,15 +4,16 @@ Archives come from strangers, though `fetch` has compared their hashes: nothing 
 of the folder, nothing but plain files and folders, and no more than a bound.
 """
 
+import gzip
+import io
 import lzma
 import shutil
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath, PureWindowsPath
 
-from fetalclip_nb.errors import DataError, listing
+from fetalclip_nb.errors import DataError, listing, reading
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz")
 
@@ -23,7 +24,17 @@ SLACK_BYTES = 1 << 30
 
 _BLOCK = 4096  # what a file takes on a disk at least, so that empty ones count too
 
-_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError)
+
+class _Bounded(io.BufferedReader):
+    """A tar of which no more is read than is left: names and headers have lengths of their own."""
+
+    left = 1 << 20
+
+    def read(self, size: int = -1) -> bytes:
+        self.left -= size
+        if self.left < 0:
+            raise tarfile.TarError("a header of more than a megabyte")
+        return super().read(size)
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -38,34 +49,29 @@ def unpack(archive: Path, folder: Path) -> None:
         nonlocal left
         left -= max(size, _BLOCK)
         path = PureWindowsPath(name)  # knows drives and both kinds of slash
-        if path.anchor or ".." in path.parts:
+        if not name or path.anchor or ".." in path.parts:
             raise _refusal("Archive member would leave the folder", archive, repr(name))
         if left < 0:
-            what = "Archive unpacks to more than is allowed"
-            raise _refusal(what, archive, f"over {limit} bytes")
+            raise _refusal("Archive holds more than is allowed", archive, f"over {limit} bytes")
 
     def plain(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo:
         admit(member.name, member.size)
+        content.left += member.size + _BLOCK
         if not (member.isfile() or member.isdir()):
             raise _refusal("Archive member is a link or device", archive, repr(member.name))
         return tarfile.data_filter(member, path)
 
-    try:
+    with reading(archive, "Archive cannot be unpacked", fix="delete it and download it again"):
         if archive.name.lower().endswith(".zip"):
             with zipfile.ZipFile(archive) as opened:
                 for member in opened.infolist():
                     admit(member.filename, member.file_size)
                 opened.extractall(folder)
         else:
-            with tarfile.open(archive) as opened:
+            packed = {".tar": open, ".xz": lzma.open}.get(archive.suffix.lower(), gzip.open)
+            content = _Bounded(packed(archive, "rb"))
+            with content, tarfile.TarFile(fileobj=content) as opened:
                 opened.extractall(folder, filter=plain)
-    except (*_DAMAGE, RuntimeError) as error:  # that one: a zip that asks for a password
-        raise DataError(
-            "Archive cannot be unpacked",
-            where=archive,
-            found=f"{type(error).__name__}: {error}",
-            fix="delete it and download it again; check the space on the disk",
-        ) from None
 
 
 def _refusal(what: str, archive: Path, found: str) -> DataError:

@@ -19,9 +19,6 @@ from fetalclip_nb.data.sources import data_folder
 from fetalclip_nb.errors import DataError, listing, refuse
 from fetalclip_nb.tasks.items import Items, image_items
 
-OUTLINE = 2.0
-"""A mask whose holes, filled, make it more than so many times larger is an outline."""
-
 STRUCTURES = {
     "head": ("head",),
     "abdomen": ("stomach", "abdominal_circumference", "spine"),
@@ -200,7 +197,7 @@ def _require_regions(reader: MaskReader, areas: np.ndarray, filled: np.ndarray) 
         expected="each structure in at least one image",
         fix="leave out the masks of these structures",
     )
-    rings = shown & (filled > OUTLINE * areas)
+    rings = shown & (filled > 2 * areas)  # most of what they enclose is a hole
     refuse(
         names[rings.sum(axis=0) > shown.sum(axis=0) / 2],
         "Masks are outlines, not regions: thin rings in most images of some structures",

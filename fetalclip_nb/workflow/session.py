@@ -22,7 +22,7 @@ from fetalclip_nb.files import lock, own_name, slug
 from fetalclip_nb.models.model import Model, load_model, pick_device, pick_precision
 from fetalclip_nb.models.names import model_name, parse_models
 from fetalclip_nb.models.pixels import PixelEncoder
-from fetalclip_nb.paths import project_root
+from fetalclip_nb.paths import expanded, project_root
 from fetalclip_nb.results import result_files
 from fetalclip_nb.workflow.parameters import Parameter, check_parameters
 
@@ -245,7 +245,7 @@ def checked_parameters(notebook: str, namespace: Mapping[str, object]) -> dict:
 
 def _made(folder: str, *, filled: bool = True) -> Path:
     """Folders that a notebook writes to; read-only where all may be in it that is to fill it."""
-    path = project_root() / Path(folder).expanduser()
+    path = project_root() / expanded(folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
         if filled:

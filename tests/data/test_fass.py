@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -107,6 +108,44 @@ def test_only_what_rebuilds_arrays_is_allowed(name):
     data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + body
     (flaw,) = decode_arrays(data, ("liver",))
     assert flaw.text == f"asks to run {name}, which no array needs"
+
+
+def number(value):
+    return b"\x8a\x08" + value.to_bytes(8, "little")
+
+
+N = 300_000_000
+ARRAY = b"cnumpy\nndarray\n"
+DTYPE = b"cnumpy\ndtype\n(V%b\nK\x00K\x01tR"
+BUILT = b"cnumpy.core.multiarray\n_reconstruct\n(" + ARRAY + b"(%bt\x43\x01btR"
+EMPTY = BUILT % b"K\x00"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"Nr" + (N // 8).to_bytes(4, "little") + b".",
+        b"Np%d\n." % (N // 8),
+        BUILT % number(N) + b".",
+        ARRAY + b"(" + number(N) + DTYPE % b"u1" + b"tR.",
+        ARRAY + b"(" + number(N) + b"t\x81.",
+        b"cnumpy.core.multiarray\nscalar\n(" + DTYPE % b"V%d" % N + b"tR.",
+        EMPTY + b"(K\x01(" + number(N // 8) + b"t" + DTYPE % b"O8" + b"\x89]tb.",
+        EMPTY + b"(K\x01(" + number(N) + b"t" + DTYPE % b"u1" + b"\x89C\x04abcdtb.",
+        b"\x96" + N.to_bytes(8, "little") + b"abc.",
+        b"\x8e" + N.to_bytes(8, "little") + b"abc.",
+    ],
+)
+def test_small_file_that_claims_much_takes_no_memory(body):
+    header = b"{'descr': '|O', 'fortran_order': False, 'shape': (), }\n"
+    data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"\x80\x05" + body
+    tracemalloc.start()
+    try:
+        (flaw,) = decode_arrays(data, ("liver",))
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+    assert flaw.text == "damaged, or no FASS file"
 
 
 def test_every_kind_of_bad_file_is_named_at_once(tmp_path):

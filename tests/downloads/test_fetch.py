@@ -1,7 +1,9 @@
 """Downloads against a local server: what goes wrong on a real line goes wrong here."""
 
+import gzip
 import hashlib
 import http.server
+import io
 import logging
 import os
 import shutil
@@ -49,6 +51,7 @@ class Server:
     ranges: bool = True  # honour Range
     pause: threading.Event | None = None  # wait here before the second half
     redirect: dict[str, str] = field(default_factory=dict)
+    answer: bytes = b""  # this in place of all that
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -59,6 +62,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         asked = self.headers.get("Range", "")
         self.plan.requests.append((self.path, asked))
+        if self.plan.answer:
+            self.wfile.write(self.plan.answer)
+            return
         if self.path in self.plan.redirect:
             self.send_response(302)
             self.send_header("Location", self.plan.redirect[self.path])
@@ -271,6 +277,64 @@ def test_damaged_file_on_disk_is_refused_before_use(server, thing):
     thing.write_bytes(CONTENT[:-1] + b"?")
     with pytest.raises(DownloadError, match=r"not the registered one.*delete it"):
         get(server, thing)
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + 100 * (
+    b"186a0\r\n" + bytes(100_000) + b"\r\n"
+)
+ZIPPED = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(bytes(10_000_000))
+LONG = b"HTTP/1.1 200 OK\r\n\r\n" + bytes(10_000_000)
+
+
+@pytest.mark.parametrize("answer", [CHUNKED, ZIPPED, LONG], ids=["chunks", "gzip", "plain"])
+@pytest.mark.parametrize("known", [True, False])
+def test_more_than_a_file_has_is_not_taken(server, thing, register, monkeypatch, answer, known):
+    if not known:
+        monkeypatch.setattr("fetalclip_nb.downloads.transfer.MAX_BYTES", len(CONTENT))
+        register(remote("thing.bin", bytes=None, hash="", hash_source=""))
+    server.answer = answer
+    with pytest.raises(DownloadError, match=r"thing\.bin\. Found: more than 300000 bytes"):
+        get(server, thing)
+    assert thing.with_name("thing.bin.part").stat().st_size < 400_000
+    server.answer = b""
+    assert get(server, thing).read_bytes() == CONTENT
+
+
+def test_longer_file_is_taken_where_its_user_trusts_it(server, thing):
+    server.content["/files/thing.bin"] = CONTENT * 2
+    assert get(server, thing, accept_hash_mismatch=True).read_bytes() == CONTENT * 2
+
+
+def test_answer_with_a_broken_header_is_one_error(server, thing):
+    server.answer = b"HTTP/1.1 200 OK\r\nContent-Length: twelve\r\n\r\nabc"
+    with pytest.raises(DownloadError, match=r"not the registered one.*Found: 3 bytes"):
+        get(server, thing)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_weights_without_a_hash_are_a_whole_archive(server, register, tmp_path, whole):
+    target, data = tmp_path / "models" / "w.pt", io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr("data.pkl", bytes(2000))
+    content = data.getvalue() if whole else data.getvalue()[:1000]
+    register(remote("w.pt", content, bytes=None, hash="", hash_source=""))
+    server.content["/files/w.pt"] = content
+    if whole:
+        assert get(server, target).read_bytes() == content
+        return
+    with pytest.raises(DownloadError, match=r"zip archive as torch.*Found: 1000 bytes"):
+        get(server, target)
+    assert visible(target.parent) == ["w.pt.rejected"]
+    assert get(server, target, accept_hash_mismatch=True).read_bytes() == content
+
+
+@pytest.mark.parametrize("secret", ["secret", "sec@ret", "sec/ret", "sec#ret"])
+@pytest.mark.parametrize("place", ["127.0.0.1:9", "127.0.0.1:99999", "a..b", ""])
+def test_password_of_a_mirror_is_never_repeated(thing, caplog, secret, place):
+    with caplog.at_level(logging.INFO), pytest.raises(DownloadError) as caught:
+        fetch("thing", thing.parent, base_url=f"http://me:{secret}@{place}")
+    assert "thing.bin" in (said := str(caught.value) + caplog.text)
+    assert not any(word in said for word in ("me:", "sec", "ret@"))
 
 
 @pytest.mark.parametrize("status", [404, 500])

@@ -4,6 +4,7 @@ import io
 import lzma
 import stat
 import tarfile
+import tracemalloc
 import zipfile
 
 import pytest
@@ -99,6 +100,31 @@ def test_bomb_is_refused(tmp_path, monkeypatch, name, bomb):
     unpack.unpack(archive, tmp_path / "out")
 
 
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+@pytest.mark.parametrize("first", [True, False])
+def test_long_names_and_headers_of_a_tar_are_not_read(tmp_path, kind, first):
+    archive = tmp_path / "x.tar.gz"
+    with tarfile.open(archive, "w:gz", compresslevel=1) as opened:
+        if not first:
+            opened.addfile(tarfile.TarInfo("ok"))
+        info = tarfile.TarInfo("header")
+        info.type, info.size = kind, 20_000_000
+        opened.addfile(info, io.BytesIO(b"a" * info.size))
+        opened.addfile(tarfile.TarInfo("member"))
+    tracemalloc.start()
+    try:
+        refused(archive, "cannot be unpacked.*a header of more than a megabyte")
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_member_without_a_name_in_zip_is_refused(tmp_path):
+    archive = make_archive(tmp_path / "x.zip", {"ok": b"", "#": b"1"})
+    archive.write_bytes(archive.read_bytes().replace(b"#", b"\0"))
+    refused(archive, "leave the folder.*''")
+
+
 def announce_less(content):
     return content.replace((50_000).to_bytes(4, "little"), (10).to_bytes(4, "little"))
 
@@ -114,11 +140,11 @@ def cut(content):
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
-        ("x.zip", announce_less, "BadZipFile"),
-        ("x.zip", flip_a_bit, "BadZipFile|error"),
+        ("x.zip", announce_less, "Found: .*(CRC|[Oo]verlapped)"),
+        ("x.zip", flip_a_bit, "CRC|Error"),
         *((name, cut, "download it") for name in ("x.zip", "x.tar.gz", "x.tar.xz", "x.tar")),
-        ("x.tar.xz", lambda _: lzma.compress(b"no tar inside"), "ReadError"),
-        ("x.zip", lambda _: b"no zip", "BadZipFile"),
+        ("x.tar.xz", lambda _: lzma.compress(b"no tar inside"), "truncated"),
+        ("x.zip", lambda _: b"no zip", "not a zip file"),
     ],
 )
 def test_damaged_archive_is_one_error(tmp_path, name, damage, message):

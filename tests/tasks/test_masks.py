@@ -1,9 +1,11 @@
 """Tasks with masks: what is read, what is refused and in which words."""
 
+import io
 import pickle
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -124,6 +126,102 @@ def test_head_outlines_are_filled(tmp_path):
     for row in range(6):
         inside = np.argwhere(task.read(row)[0])
         assert inside[[0, -1]].tolist() == [[5, 10], [19, 24 + row]]
+
+
+ELLIPSE = ((20, 15), (11, 8), 10, 0, 360)
+
+
+def written(path, values, quality=None, **options):
+    """Replace an annotation by an image of these values; some formats blur them."""
+    image = Image.fromarray(values)
+    if quality:
+        data = io.BytesIO()
+        image.save(data, "JPEG", quality=quality)
+        image = Image.open(data)
+    image.save(path, **options)
+
+
+def outlined(*colour, thickness=1, line=cv2.LINE_8, ground=0, shape=(30, 40)):
+    bands = (len(colour),) if len(colour) > 1 else ()
+    values = np.full((*shape, *bands), ground, np.uint8)
+    return cv2.ellipse(values, *ELLIPSE, colour, thickness, line)
+
+
+def heads_with(tmp_path, *drawing, **options):
+    """Heads of which the second has another annotation, and its path."""
+    root = write_outlined(tmp_path)
+    path = root / "training_set" / f"{read_hc18(root).table['id'][1]}_Annotation.png"
+    written(path, *drawing, **options)
+    return root, path
+
+
+def frame(values):
+    values[[0, -1]] = values[:, [0, -1]] = 255
+    return values
+
+
+def turned(tag):
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    return exif
+
+
+@pytest.mark.parametrize(
+    ("values", "options"),
+    [
+        (outlined(1), {}),
+        (outlined(1, thickness=-1), {}),
+        (outlined(255, 0, 0), {}),
+        (outlined(0, 0, 9), {}),
+        (outlined(255, line=cv2.LINE_AA), {}),
+        (outlined(0, 255, 0, line=cv2.LINE_AA), {}),
+        (outlined(255), {"quality": 75}),
+        (outlined(255, 0, 0, thickness=2), {"quality": 75}),
+        (outlined(255)[::-1, ::-1], {"exif": turned(3)}),
+        (np.rot90(outlined(255)), {"exif": turned(6)}),
+    ],
+)
+def test_outlines_of_any_one_colour_are_the_same_head(tmp_path, values, options):
+    root, _ = heads_with(tmp_path, np.ascontiguousarray(values), **options)
+    found = head_task(read_hc18(root)).read(1)[0]
+    expected = outlined(255, thickness=-1) > 0
+    assert (found != expected).sum() < 0.3 * expected.sum()  # the line's width
+
+
+GROUND = "covers the whole picture.*exchange black and white"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (frame(outlined(255)), GROUND),
+        (np.pad(frame(outlined(255, shape=(28, 38))), 1), GROUND),
+        (outlined(0, ground=255), GROUND),
+        (outlined(0, ground=255, thickness=-1), GROUND),
+        (np.maximum(outlined(255), np.arange(0, 240, 6)), "values 0, 6, 12.*of 4"),
+        (np.maximum(outlined(255, thickness=-1), 45), "values 45, 255.*not over the picture"),
+        (cv2.rectangle(outlined(255), (1, 1), (4, 28), 255, -1), "several outlines, or specks"),
+        (cv2.line(outlined(255), (0, 29), (39, 29), 255), "several outlines, or specks"),
+        (cv2.rectangle(outlined(0, 255, 0), (2, 1), (37, 28), (255, 0, 0)), "values 0 0 0, 0 255"),
+    ],
+)
+def test_annotation_that_is_no_single_outline_is_refused(tmp_path, values, message):
+    root, path = heads_with(tmp_path, values.astype(np.uint8))
+    with pytest.raises(DataError, match=f"1 of 6 masks.*{path.name}: .*{message}"):
+        head_task(read_hc18(root))
+
+
+@pytest.mark.parametrize("change", [frame, lambda values: 255 - values])
+def test_framed_or_inverted_structures_are_refused(tmp_path, change):
+    """A structure may touch a corner or cover the whole picture, but not hold all corners."""
+    write_organs(tmp_path, structures=("spine",))
+    path = tmp_path / "masks" / "0_spine.png"
+    for box in ((0, 0, 40, 30), (0, 0, 40, 20)):
+        write_mask(path, box)
+        structure_task("abdomen", tmp_path)
+    written(path, change(outlined(255, thickness=-1)))
+    with pytest.raises(DataError, match="0_spine.png: all four corners inside.*exchange black"):
+        structure_task("abdomen", tmp_path)
 
 
 def test_real_heads_have_nearly_the_area_of_a_circle(shared_data):
