@@ -4,42 +4,95 @@ Whatever is heavy is imported by the subcommand that needs it: ``--help`` takes 
 """
 
 import argparse
+import codecs
+import contextlib
 import importlib.util
+import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from fetalclip_nb import __version__
 from fetalclip_nb.ask import predict_command, search_command
-from fetalclip_nb.errors import FetalClipError, ProfileError, listing, refuse
+from fetalclip_nb.errors import FetalClipError, ProfileError, listing, reason, refuse
 from fetalclip_nb.experiments.pretraining import command as pretraining
-from fetalclip_nb.paths import models_folder, project_root, shown
+from fetalclip_nb.paths import as_text, models_folder, project_root, shown
 from fetalclip_nb.profiles import DataSource, Profile, load_profile
 
-USAGE_ERROR = 2
+NOTEBOOK_FAILED, USAGE_ERROR, UNEXPECTED, STOPPED = 1, 2, 3, 143
 
-NOTEBOOK_FAILED = 1
+_ENDS = {
+    KeyboardInterrupt: (130, "Stopped by Ctrl-C", "run it again: what is finished is kept"),
+    OSError: (USAGE_ERROR, "Reading or writing failed", "make room, or change names or rights"),
+    UnicodeError: (USAGE_ERROR, "Text has another encoding", "write names and texts in UTF-8"),
+    MemoryError: (USAGE_ERROR, "Memory does not suffice", "take fewer or smaller images"),
+    BaseException: (UNEXPECTED, "Unexpected error", "report what it shows with --debug"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command.
+    """Run a command; whatever ends it is one sentence, after the trace with ``--debug``.
 
     Args:
         arguments: Words of the command line; those of the process when None.
 
     Returns:
-        0, 1 when a notebook failed, 2 when something could not be used.
+        0, 1 when a notebook failed, 2 when something could not be used, 3 after an error that
+        nobody foresaw, 130 after Ctrl-C, 141 when nobody reads the standard output any more.
+
+    Raises:
+        SystemExit: With 143 on SIGTERM, so that all is cleared away; with 0 or 2 by argparse.
     """
-    options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # nothing begun is left behind
+    words = sys.argv[1:] if arguments is None else [*arguments]
+    # Of a closed stream: notes must not go to the other one, nor answers get lost in silence.
+    sys.stdout = sys.stdout or Path(os.devnull).open()
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")
+    codecs.register_error("json", lambda e: (json.dumps(e.object[e.start : e.end])[1:-1], e.end))
+    with contextlib.suppress(AttributeError, ValueError):  # a notebook's stream, or its thread
+        sys.stdout.reconfigure(errors="json")
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(STOPPED))
     try:
-        return options.run(options)
-    except FetalClipError as error:
+        options = _parser().parse_args(words)
+        code = options.run(options)
+        sys.stdout.flush()
+    except BaseException as error:  # a panic in Rust is no Exception
+        code = _ended(error, words)
+    return code
+
+
+def _ended(error: BaseException, words: Sequence[str]) -> int:
+    """Say what has ended a command; its exit code."""
+    file = "standard output" if _lost(error) else as_text(getattr(error, "filename", None) or "")
+    if isinstance(error, SystemExit):
+        raise error
+    if "--debug" in words or "FETALCLIP_NB_DEBUG" in os.environ:
+        sys.excepthook(type(error), error, error.__traceback__)
+    if isinstance(error, FetalClipError):
         return _report(error, USAGE_ERROR)
+    if isinstance(error, BrokenPipeError) and file == "standard output":
+        return 141
+    code, what, fix = next(end for kind, end in _ENDS.items() if isinstance(error, kind))
+    doing = " ".join(["fetalclip-nb", *(word for word in words if "@" not in word)])  # no password
+    where = f"{file[:300]}{' in ' if file else ''}`{doing[:300]}`"
+    return _report(FetalClipError(what, where=where, found=reason(error), fix=fix), code)
+
+
+def _lost(error: BaseException) -> bool:
+    """Whether standard output takes nothing any more; what waits for it is thrown away."""
+    try:
+        sys.stdout.write("\n" if isinstance(error, OSError) and error.filename is None else "")
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _report(error: FetalClipError, code: int) -> int:
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
     return code
 
 
@@ -88,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add(commands, name: str, text: str, run: Callable) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    command.add_argument("--debug", action="store_true", help="show the trace of an error")
     command.set_defaults(run=run)
     return command
 
@@ -162,12 +216,9 @@ def download_files(options: argparse.Namespace) -> int:
     default = models_folder() if entry.kind == "model" else project_root() / "build" / "data"
     fetcher = prepare_dataset if entry.layout else fetch
     print(f"{entry.title}: {entry.licence}. Cite: {entry.citation}")
-    path = fetcher(
-        entry.name,
-        options.folder or default / entry.name,
-        accept_hash_mismatch=options.accept_hash_mismatch,
-        base_url=options.base_url,
-    )
+    folder = options.folder or default / entry.name
+    trust = {"accept_hash_mismatch": options.accept_hash_mismatch}
+    path = fetcher(entry.name, folder, **trust, base_url=options.base_url)
     print(shown(path))
     return 0
 
@@ -194,13 +245,8 @@ def doctor(options: argparse.Namespace) -> int:
 
 def _sources(profile: Profile, names: Sequence[str] | None) -> dict[str, DataSource]:
     unknown = [name for name in names or () if name not in profile.data]
-    refuse(
-        unknown,
-        "The profile has no such data set",
-        error=ProfileError,
-        where=profile.path,
-        expected=listing(profile.data),
-    )
+    what, known = "The profile has no such data set", listing(profile.data)
+    refuse(unknown, what, error=ProfileError, where=profile.path, expected=known)
     return {name: profile.data[name] for name in names or profile.data}
 
 

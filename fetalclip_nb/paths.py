@@ -32,6 +32,11 @@ def resolve(path: str | Path) -> Path:
     return near if near.exists() else project_root() / path
 
 
+def as_text(path: str | Path) -> str:
+    r"""A path as any text may hold it: bytes of a name that are no UTF-8 are written as \xNN."""
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def shown(path: str | Path, root: Path | None = None) -> str:
     """A path as a reader is shown it: relative to the checkout where it lies in it.
 
@@ -39,7 +44,7 @@ def shown(path: str | Path, root: Path | None = None) -> str:
         path: Any path.
         root: Another folder than the checkout.
     """
-    path, root = Path(path), root or project_root()
+    path, root = Path(as_text(path)), Path(as_text(root or project_root()))
     return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 

@@ -1,13 +1,14 @@
 """Profiles: which data, models, sizes and notebook parameters belong together."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 
-from fetalclip_nb.errors import ProfileError, listing
+from fetalclip_nb.errors import ProfileError, listing, reading, refuse
 from fetalclip_nb.paths import project_root, resolve
 
 if TYPE_CHECKING:
@@ -16,8 +17,12 @@ if TYPE_CHECKING:
 PACKAGED = Path(__file__).parent / "_profiles"
 """Copies of ``profiles/`` in an installed package, for use without a checkout."""
 
+_SHIPPED = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[1] / "profiles"
+
 SCHEMA = "profile.schema.json"
 """Beside the profiles: their form, from which editors complete too."""
+
+_ALIASES = 20  # at most: aliases of aliases make small files that fill a machine
 
 DEMO = "demo"
 """Name of the profile whose phantoms stand in for a data set, and the word for them in place
@@ -93,8 +98,13 @@ def load_profile(name: str | Path) -> Profile:
             that names data which the profile does not have.
     """
     path = _find(name)
-    content = _read(path)
-    _require_form(content, path)
+    fix = "write it in UTF-8, as demo.yaml is"
+    with reading(path, "Profile is no YAML that can be used", error=ProfileError, fix=fix):
+        data = path.read_bytes()
+        if sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(data)) > _ALIASES:
+            raise ValueError(f"more than {_ALIASES} aliases")
+        content = yaml.load(data, _Loader)
+        _require_form(content, path)
     notebooks = {key: dict(value or {}) for key, value in content["notebooks"].items()}
     for notebook, values in notebooks.items():
         _require_data(notebook, values, content["data"], path)
@@ -117,7 +127,7 @@ def load_profile(name: str | Path) -> Profile:
 def _find(name: str | Path) -> Path:
     folder = project_root() / "profiles"
     if not folder.is_dir():
-        folder = PACKAGED
+        folder = _SHIPPED
     path = Path(name).expanduser() if str(name).endswith((".yaml", ".yml")) else None
     path = path or folder / f"{name}.yaml"
     if not path.is_file():
@@ -128,20 +138,23 @@ def _find(name: str | Path) -> Path:
     return path.resolve()
 
 
-def _read(path: Path) -> object:
-    try:
-        return yaml.safe_load(path.read_text("utf-8"))
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise ProfileError("Profile is no YAML", where=path, found=reason) from None
+class _Loader(yaml.SafeLoader):
+    """Plain YAML in which no key stands twice: the last one would win in silence."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys = [(key.tag, str(key.value)) for key, _ in node.value if key.value != "<<"]
+        if twice := [name for _, name in Counter(keys) - Counter({*keys})]:
+            mark = {str(key.value): key.start_mark for key, _ in node.value}[twice[0]]
+            raise yaml.MarkedYAMLError(f"stands twice: {listing(twice)}", mark)
+        return node
 
 
 def _require_form(content: object, path: Path) -> None:
     """Refuse what is not of the schema's form, all at once."""
     import jsonschema  # takes a tenth of a second, which `--help` need not wait for
 
-    shipped = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[1] / "profiles"
-    schema = json.loads((shipped / SCHEMA).read_text("utf-8"))
+    schema = json.loads((_SHIPPED / SCHEMA).read_text("utf-8"))
     errors = jsonschema.Draft202012Validator(schema).iter_errors(content)
     problems = [_problem(error) for error in sorted(errors, key=lambda error: error.json_path)]
     if problems:
@@ -164,13 +177,13 @@ def _problem(error: "jsonschema.ValidationError") -> str:
 def _require_data(notebook: str, values: dict, sources: dict, path: Path) -> None:
     """The data sets that a notebook names must be among the profile's."""
     unknown = [n for n in named_data(values.get("data", {})).values() if n not in sources]
-    if unknown:
-        raise ProfileError(
-            "Notebook names data that the profile does not have",
-            where=f"{path}, notebooks {notebook}, key data",
-            expected=listing(sources),
-            found=listing(map(repr, unknown)),
-        )
+    refuse(
+        map(repr, unknown),
+        "Notebook names data that the profile does not have",
+        error=ProfileError,
+        where=f"{path}, notebooks {notebook}, key data",
+        expected=listing(sources),
+    )
 
 
 def named_data(given: object) -> dict[str, object]:

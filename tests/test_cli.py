@@ -1,5 +1,8 @@
 """The command line: one paragraph an error, nothing heavy before it is needed."""
 
+import io
+import json
+import re
 import subprocess
 import sys
 
@@ -10,6 +13,7 @@ from PIL import Image
 from fetalclip_nb import cli
 from fetalclip_nb.downloads import fetch
 from fetalclip_nb.errors import DataError
+from fetalclip_nb.experiments.pretraining import run
 from tiny import notebook, project
 
 
@@ -69,6 +73,120 @@ def test_failed_notebook_gives_exit_code_1_and_a_summary(tmp_path):
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: 1 of 2 notebooks failed. Found: bad, cell In [3], `1 / 0`")
     assert "Traceback" not in done.stderr
+
+
+ENDS = [
+    (KeyboardInterrupt(), 130, "Stopped by Ctrl-C. Where: `fetalclip-nb data x`"),
+    (
+        OSError(28, "No space left on device", "a.npy"),
+        2,
+        "a.npy in `fetalclip-nb data x`. Found: No",
+    ),
+    (OSError(36, "File name too long", "a" * 5000), 2, "Reading or writing failed"),
+    (OSError("no connection to the hub"), 2, "Found: no connection to the hub"),
+    (BrokenPipeError(32, "Broken pipe"), 2, "Found: Broken pipe"),
+    (UnicodeDecodeError("utf-8", b"\xf6", 0, 1, "invalid start byte"), 2, "in UTF-8."),
+    (MemoryError(), 2, "Memory does not suffice"),
+    (
+        ValueError("5 is no 6"),
+        3,
+        "Unexpected error. Where: `fetalclip-nb data x`. Found: 5 is no 6",
+    ),
+    (RecursionError("too deep"), 3, "with --debug"),
+]
+
+
+@pytest.mark.parametrize(("error", "code", "message"), ENDS)
+def test_whatever_ends_a_command_is_one_sentence(monkeypatch, capsys, error, code, message):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr(cli, "load_profile", fail)
+    assert cli.main(["data", "x"]) == code
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and message in said
+    assert said.count("\n") == 1 and len(said) < 800
+    assert cli.main(["data", "x", "--debug"]) == code
+    shown = capsys.readouterr().err
+    assert shown.startswith("Traceback") and shown.endswith(said.replace("x`", "x --debug`"))
+
+
+def test_passwords_in_addresses_are_not_repeated(monkeypatch, capsys):
+    monkeypatch.setattr("fetalclip_nb.downloads.registry.registered", lambda _: 1 / 0)
+    assert cli.main(["download", "x", "--base-url", "https://me:secret@host"]) == 3
+    assert "secret" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("shell", "out", "err"),
+    [
+        (
+            "{} >&-",
+            "2",
+            "error: Reading or writing failed. Where: standard output in `fetalclip-nb",
+        ),
+        ("{} 2>&-", "an answer 0", ""),
+        ("{} refused >&-", "2", "error: Cannot be used"),
+        ("{} refused 2>&-", "2", ""),
+        ("{{ {}; echo $? >&3; }} | true; true", "141 0", ""),
+    ],
+)
+def test_streams_that_are_closed_lose_nothing_in_silence(tmp_path, shell, out, err):
+    (tmp_path / "run.py").write_text(
+        "import sys\nfrom fetalclip_nb import cli, errors\n"
+        "def load(name):\n"
+        "    errors.refuse([name] * (name == 'refused'), 'Cannot be used')\n"
+        "    print('an answer')\n    return cli.Profile(*[''] * 5, {}, [])\n"
+        "cli.load_profile = load\nname = [*sys.argv[1:], 'demo'][0]\n"
+        "sys.exit(cli.main(['data', '--profile', name]))"
+    )
+    shell = "exec 3>&1; " + shell.format(f"{sys.executable} run.py") + "; echo $?"
+    done = subprocess.run(
+        ["bash", "-c", shell], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert " ".join(done.stdout.split()) == out
+    assert done.stderr.startswith(err) and bool(done.stderr) == bool(err)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "latin-1", "utf-8"])
+def test_what_a_code_page_lacks_is_escaped_as_json_does(monkeypatch, encoding):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding)
+    monkeypatch.setattr(sys, "stdout", stream)
+    text = "Kopf ö 胎儿 😀"
+    monkeypatch.setattr(cli, "load_profile", lambda _: print(json.dumps(text, ensure_ascii=False)))
+    cli.main(["data"])
+    assert json.loads(stream.buffer.getvalue().decode(encoding)) == text
+
+
+def test_a_terminated_command_clears_away_what_it_has_begun():
+    code = (
+        "import os, signal\nfrom fetalclip_nb import cli\n"
+        "def load(_):\n    try:\n        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    finally:\n        print('cleared')\n"
+        "cli.load_profile = load\nraise SystemExit(cli.main(['data']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "cleared\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--steps", "-1", "2", "3"], "too small.*--steps"),
+        (["--heads", "0", "--seed", "-1"], "too small.*--heads, --seed"),
+        (["--out", "file"], "file in `fetalclip-nb pretrain"),
+        (["--out", "new", "--real", "empty"], "Table is missing"),
+    ],
+)
+def test_what_would_fail_after_the_training_fails_before(
+    tmp_path, monkeypatch, capsys, words, message
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "run", lambda *_, **__: pytest.fail("trained"))
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    assert cli.main(["pretrain", *words]) == 2
+    assert re.search(message, capsys.readouterr().err)
 
 
 @pytest.fixture

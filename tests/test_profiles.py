@@ -104,9 +104,40 @@ def test_a_missing_file_names_the_shipped_ones(repository, monkeypatch):
         profiles.load_profile("dmeo")
 
 
-@pytest.mark.parametrize("text", ["a: [", "name: !!python/object/apply:os.getcwd []"])
-def test_what_is_no_plain_yaml_is_refused(tmp_path, text):
+_TEXT = yaml.safe_dump(GOOD)
+_BOMB = "a0: &a0 [x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 9)
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a: [", "no YAML"),
+        ("name: !!python/object/apply:os.getcwd []", "no YAML"),
+        (b"name: f\xf6tus", "no YAML"),
+        ("a: " + "[" * 500 + "]" * 500, "recursion"),
+        ("name: 2001-99-99", "month must be"),
+        (_TEXT + "2001-01-01: x", "no YAML|another form"),
+        (_TEXT.replace("notebooks:", "notebooks: x\nx:"), "another form"),
+        (_TEXT.replace("root: data/hc18", "root: ''"), "hc18 root: '' does not match"),
+        (_TEXT.replace("root: data/hc18", r'root: "a\0b"'), "hc18 root: .* does not match"),
+        (_TEXT + "name: other", "stands twice: name.*line 11"),
+        (_TEXT + "  02_gestational_age: {}", "stands twice: 02_gestational_age.*line"),
+        (_TEXT + _BOMB, "more than 20 aliases"),
+        ("&a [*a]", "another form|recursion|no YAML"),
+        ("", "another form"),
+    ],
+)
+def test_files_of_another_form_are_one_error_that_names_them(tmp_path, content, message):
     path = tmp_path / "x.yaml"
-    path.write_text(text)
-    with pytest.raises(ProfileError, match="no YAML"):
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ProfileError, match=f"x.yaml.*(?:{message})|(?:{message}).*x.yaml"):
         profiles.load_profile(path)
+
+
+def test_keys_that_are_merged_or_shared_stand_once(tmp_path):
+    path = tmp_path / "own.yaml"
+    shared = "notebooks:\n  01: &a {data: hc18, k: 1}\n  '02': {<<: *a, k: 2}\n  03: {<<: *a}\n"
+    path.write_text(_TEXT[: _TEXT.index("notebooks:")] + shared, "utf-16")
+    assert [values["k"] for values in profiles.load_profile(path).notebooks.values()] == [1, 2, 1]

@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from fetalclip_nb.errors import ParameterError, listing
@@ -49,7 +50,22 @@ def save_picture(target: Path, draw: Callable) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
-    draw().savefig(target)
+    write(target, lambda made: draw().savefig(made))
+
+
+def write(target: Path, written: Callable[[Path], object]) -> None:
+    """Write an answer: an older one stays until the new one is whole."""
+    from fetalclip_nb.files import whole  # `--help` need not wait for it
+
+    with (
+        whole(Path(os.path.realpath(target))) if _is_plain(target) else nullcontext(target) as made
+    ):
+        written(made)
+
+
+def _is_plain(target: Path) -> bool:
+    """Whether a file can be replaced; devices and pipes are written as they are."""
+    return (target.is_file() or not target.exists()) and not target.is_relative_to("/dev")
 
 
 def note(source: str, *notes: str) -> None:
@@ -71,12 +87,17 @@ def require_writable(target: Path, option: str, *, inputs: Sequence[Path] = ()) 
         option: Option that names it, for the message.
         inputs: Files that must not be overwritten.
     """
-    if target.resolve() in {file.resolve() for file in inputs}:
+    if os.path.realpath(target) in {os.path.realpath(file) for file in inputs}:
         raise ParameterError(
             "An image would be overwritten", where=option, found=target, fix="choose another name"
         )
     try:
-        _try_to_write(target)
+        if target.is_file() or target.is_dir():
+            target.open("ab").close()
+        if _is_plain(target):
+            tempfile.TemporaryFile(dir=Path(os.path.realpath(target)).parent).close()
+        elif not os.access(target, os.W_OK):  # opening a pipe could wait for its reader
+            raise PermissionError(13, "Permission denied")
     except OSError as error:
         raise ParameterError(
             "File cannot be written there",
@@ -93,18 +114,6 @@ def require_picture(target: Path, option: str, *, inputs: Sequence[Path] = ()) -
             "Picture has an unknown ending", where=option, expected=listing(PICTURES), found=target
         )
     require_writable(target, option, inputs=inputs)
-
-
-def _try_to_write(target: Path) -> None:
-    """Fail as writing would, and leave everything as it is."""
-    if target.is_file() or target.is_dir():
-        target.open("ab").close()
-    elif target.exists():  # a device or a pipe: opening it could wait for its reader
-        if not os.access(target, os.W_OK):
-            raise PermissionError(13, "Permission denied")
-    else:
-        with tempfile.TemporaryFile(dir=target.absolute().parent):
-            pass
 
 
 def shortened(text: str, length: int) -> str:

@@ -22,6 +22,7 @@ from fetalclip_nb.models import similarity
 from fetalclip_nb.models.embed import prepared_embedding
 from fetalclip_nb.models.model import Model
 from fetalclip_nb.models.tower import vision_tower
+from fetalclip_nb.paths import as_text
 
 PICTURED = 6
 """Images of a picture, unless told otherwise."""
@@ -108,7 +109,7 @@ def predict(
             parts.append(softmax(similarity.zero_shot_logits(embedded, vectors), axis=-1))
     table = pd.DataFrame(np.concatenate(parts), columns=list(prompts))
     prediction = np.array(list(prompts))[table.to_numpy().argmax(1)]
-    table.insert(0, "image", [str(file) for file in files])
+    table.insert(0, "image", [as_text(file) for file in files])
     table.insert(1, "prediction", prediction)
     return Prediction(table, first, vectors)
 

@@ -15,7 +15,7 @@ from fetalclip_nb.ask import answers
 from fetalclip_nb.ask.answers import shortened
 from fetalclip_nb.data.prompts import COLUMNS, load_prompts, require_choice, sentence_classes
 from fetalclip_nb.errors import ParameterError, listing
-from fetalclip_nb.paths import shown
+from fetalclip_nb.paths import as_text, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ def main(options: argparse.Namespace) -> int:
 
     Standard output carries the answer and nothing else; notes go to standard error.
     """
-    from fetalclip_nb.data.own_images import image_files, outlines_left_out
+    from fetalclip_nb.data.own_images import image_files
 
     prompts = sentence_classes(options.prompt) if options.prompt else load_prompts(options.prompts)
     require_choice(prompts, where="--prompt" if options.prompt else f"--prompts {options.prompts}")
@@ -75,11 +75,11 @@ def main(options: argparse.Namespace) -> int:
         predict.require_map(model, method)
     predicted = predict.predict(model, files, prompts, skip_bad=options.skip_bad)
     paths = predicted.table["image"].tolist()
-    skipped = [shown(file, Path.cwd()) for file in files if str(file) not in paths]
+    skipped = [shown(file, Path.cwd()) for file in files if as_text(file) not in paths]
     table = predicted.table.assign(image=[shown(path, Path.cwd()) for path in paths])
     text = formatted(table, options.format or _format_of(options.output))
     if options.output:
-        options.output.write_text(text, "utf-8")
+        answers.write(options.output, lambda made: made.write_text(text, "utf-8"))
     else:
         sys.stdout.write(text)
     notes = []
@@ -88,10 +88,9 @@ def main(options: argparse.Namespace) -> int:
         answers.save_picture(options.picture, draw)
         if len(predicted.squares) < len(paths):
             notes.append(f"The picture shows the first {len(predicted.squares)} images.")
-    if outlines := outlines_left_out(options.images, files):
-        notes.append(f"Left out {_counted(outlines, 'outline')} (*_Annotation).")
     if skipped:
-        notes.append(f"Skipped {_counted(skipped, 'image')}: {listing(skipped)}")
+        count = f"{len(skipped)} image{'s' * (len(skipped) > 1)}"
+        notes.append(f"Skipped {count}: {listing(skipped)}")
     answers.note(model.source, *notes, _CHOICE)
     return 0
 
@@ -152,7 +151,3 @@ def _require_targets(options: argparse.Namespace, files: Sequence[Path]) -> None
         answers.require_writable(options.output, "--output", inputs=files)
     if options.picture:
         answers.require_picture(options.picture, "--picture", inputs=files)
-
-
-def _counted(items: Sequence, name: str) -> str:
-    return f"{len(items)} {name}{'s' * (len(items) > 1)}"

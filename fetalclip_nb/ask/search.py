@@ -7,16 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fetalclip_nb.data.dataset import PLAIN, Dataset
+from fetalclip_nb.data.dataset import LABEL_COLUMNS, PLAIN, Dataset
 from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.models.similarity import normalise
 from fetalclip_nb.models.store import Embeddings
 
 ANSWERS = 9
 """Images found where no number is asked for and there are as many."""
-
-_LABELS = ("label", "plane", "brain_plane")
-"""Columns that say what an image shows, from the coarse to the fine."""
 
 
 def nearest_images(
@@ -123,7 +120,7 @@ def own_ids(
 
 
 def _label_texts(table: pd.DataFrame) -> list[str]:
-    columns = [name for name in _LABELS if name in table]
+    columns = [name for name in LABEL_COLUMNS if name in table]
     return [", ".join(filter(None, row)) for row in table[columns].itertuples(index=False)]
 
 
@@ -159,6 +156,7 @@ def picture(
 
 def require_one(image: object, text: str | None) -> None:
     """Refuse a search for nothing, for an empty sentence, or for two things at once."""
+    (text or "").encode()  # bytes that are no letters would find something, too
     both = image is not None and text is not None
     if both or (image is None and not (text or "").strip()):
         found = "both" if both else "none" if text is None else "an empty sentence"

@@ -12,10 +12,7 @@ from fetalclip_nb.data.dicom import dicom_size, is_dicom, read_dicom, require_co
 from fetalclip_nb.errors import FetalClipError, ImageError, reason
 
 Image.init()
-_PICTURES = {
-    *("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM"),
-    *("SGI", "SUN", "TGA", "TIFF", "WEBP"),
-}
+_PICTURES = {"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP"}
 FORMATS = tuple(sorted(_PICTURES & set(Image.OPEN)))
 """What Pillow may open: pixels alone, nothing that asks another program such as EPS."""
 

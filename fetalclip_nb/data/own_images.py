@@ -1,8 +1,10 @@
 """A user's own images, in one line: a data set in a known layout, a folder, files or patterns."""
 
+import fnmatch
 import glob
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,11 +13,11 @@ import pandas as pd
 
 from fetalclip_nb.data.dataset import Dataset, build, require_root
 from fetalclip_nb.data.dicom import DECODERS, DICOM_SUFFIXES, NOT_DECODED, is_dicom
-from fetalclip_nb.data.images import verify_image
+from fetalclip_nb.data.images import ENDINGS, verify_image
 from fetalclip_nb.data.kinds import kind_of, load_dataset
 from fetalclip_nb.data.sources import data_folder
-from fetalclip_nb.errors import DataError, ImageError, ParameterError, refuse
-from fetalclip_nb.paths import expanded, project_root, resolve
+from fetalclip_nb.errors import DataError, ImageError, ParameterError, listing, refuse
+from fetalclip_nb.paths import as_text, expanded, project_root, resolve
 from fetalclip_nb.profiles import DEMO
 
 
@@ -42,6 +44,8 @@ def unlabelled(name: str, root: Path, files: Sequence[Path]) -> Dataset:
         files: The images; their paths below ``root`` become their ids.
     """
     names = [file.relative_to(root).as_posix() for file in files]
+    odd = [as_text(name) for name in names if as_text(name) != name]
+    refuse(odd, "File names are not in UTF-8", where=root, fix="rename these files or folders")
     table = pd.DataFrame({"id": names, "path": names, "patient": names, "label": ""})
     return build(name, root, table)
 
@@ -59,7 +63,8 @@ def open_images(words: str) -> Dataset:
     """
     if words == DEMO or resolve(words).is_dir():
         return open_folder(data_folder(words, demo="fetal_planes"))
-    files = image_files([word.strip() for word in words.split(",") if word.strip()])
+    named = [words] if resolve(words).is_file() else map(str.strip, words.split(","))
+    files = image_files([*filter(None, named)])
     return unlabelled("files", Path(os.path.commonpath([file.parent for file in files])), files)
 
 
@@ -78,11 +83,11 @@ def drawn_images(dataset: Dataset, count: int, *, seed: int) -> Dataset:
     return dataset.where(np.isin(np.arange(len(dataset)), order[:count]))
 
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", *DICOM_SUFFIXES)
+SUFFIXES = (*ENDINGS, *DICOM_SUFFIXES)
 """Endings of the files that are taken from folders and patterns, in lower case."""
 
-_OUTLINE = "_Annotation"
-"""How names of HC18's outlines end, before the suffix: drawings, no images to be judged."""
+_LITTER = ("thumbs.db", "desktop.ini", "dicomdir")
+"""What systems and media put beside images: nobody has to be told that it is left out."""
 
 
 def image_files(words: Sequence[str | Path]) -> list[Path]:
@@ -90,10 +95,10 @@ def image_files(words: Sequence[str | Path]) -> list[Path]:
 
     A file that is named is taken whatever its ending. Of a folder, with all folders in it, and
     of a pattern (``*``, ``?``, ``[...]``, ``**`` for any folders between), images are taken:
-    files that end like one (`SUFFIXES`), and DICOM files without an ending, or with a number in
-    its place as where they are named by their UID. Hidden files and folders are left out, as
-    are the outlines that lie between the images of HC18. Relative words are looked for here,
-    then in the checkout.
+    files that end like one (`SUFFIXES`), and DICOM files of any other name, as where they are
+    named by their UID. Hidden files and folders are left out, and with a note the outlines of HC18
+    and all other files. Relative words are looked for here, then in the checkout. What has the
+    very name of a pattern, or of a part of it, comes before what it matches.
 
     Args:
         words: Files, folders and patterns, also such as a shell has not expanded.
@@ -102,26 +107,20 @@ def image_files(words: Sequence[str | Path]) -> list[Path]:
         Absolute paths, sorted, each file once.
     """
     _require_some(words)
-    found = {word: _found(str(word)) for word in words}
-    without = [f"{word} ({_reason(str(word))})" for word, files in found.items() if not files]
-    refuse(
-        without,
-        f"{len(without)} of {len(found)} names lead to no image",
-        where=Path.cwd(),
-        expected=f"image files, or folders and patterns that hold some ({', '.join(SUFFIXES)})",
-        fix="correct these names",
-    )
-    # The same file under two names counts once, under the name that comes first.
-    distinct: dict[Path, Path] = {}
-    for path in sorted(path for paths in found.values() for path in paths):
-        distinct.setdefault(path.resolve(), path)
-    return list(distinct.values())
-
-
-def outlines_left_out(words: Sequence[str | Path], files: Sequence[Path]) -> list[Path]:
-    """Outlines that lie where words point, and that `image_files` has not taken."""
-    near = {file for word in words if not resolve(word).is_file() for file in _near(word)}
-    return sorted(file for file in near - set(files) if _is_outline(file))
+    near = {word: _near(word) for word in map(str, words)}
+    named = {word for word in near if resolve(word).is_file()}
+    found = {w: [f for f in files if w in named or _is_image(f)] for w, files in near.items()}
+    # The same file under two names counts once, under its own name or else the first.
+    named_so = {(os.path.realpath(f), str(f)) for files in found.values() for f in files}
+    distinct: dict[str, str] = {}
+    for real, path in sorted(named_so, key=lambda names: (names[0] != names[1], names[1])):
+        distinct.setdefault(real, path)
+    _note_others({file for files in near.values() for file in files}.difference(*found.values()))
+    without = [f"{word} ({_reason(word)})" for word, files in found.items() if not files]
+    what = f"{len(without)} of {len(found)} names lead to no image"
+    some = "image files, or folders and patterns that hold some (.png, .jpg, .dcm, ...)"
+    refuse(without, what, where=Path.cwd(), expected=some, fix="correct these names")
+    return sorted(map(Path, distinct.values()))
 
 
 def whole_images(files: Sequence[Path], *, skip_bad: bool = False) -> list[Path]:
@@ -162,52 +161,76 @@ def _require_some(names: Sequence[str | Path]) -> None:
         raise DataError("No image was named", expected="files, folders or patterns such as *.png")
 
 
-def _found(word: str) -> list[Path]:
-    """Images behind one word."""
-    path = resolve(word)
-    return [path] if path.is_file() else [file for file in _near(word) if _is_image(file)]
-
-
-def _near(word: str | Path) -> list[Path]:
+def _near(word: str) -> list[Path]:
     """Files behind one word, also other ones than images."""
-    path = resolve(word)
-    # A name may hold brackets: it is a pattern only where nothing has that very name.
-    matches = [path] if path.is_dir() else _matches(expanded(word))
-    return [file for match in matches for file in ([match] if match.is_file() else _visible(match))]
+    parts = expanded(word).parts
+    matches = [*_matches(Path.cwd(), parts)] or [*_matches(project_root(), parts)]
+    lone = [match for match in matches if not match.is_dir()]
+    walks = [part for match in matches if match.is_dir() for part in _walk(match)]
+    return lone + [folder / name for folder, names in walks for name in names]
 
 
-def _matches(pattern: Path) -> list[Path]:
-    """What a pattern matches here, else in the checkout."""
-    for folder in (Path.cwd(), project_root()):
-        found = glob.glob(str(folder / pattern), recursive=True)  # noqa: PTH207 (absolute, too)
-        if found:
-            return [Path(match) for match in found]
-    return []
+def _matches(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
+    """What a pattern matches in a folder; brackets that match nothing stand for themselves."""
+    if not parts or os.path.lexists(folder / parts[0]):
+        yield from _matches(folder / parts[0], parts[1:]) if parts else [folder]
+    elif parts[0] == "**":
+        for below, _ in _walk(folder) if parts[1:] else [(folder, [])]:
+            yield from _matches(below, parts[1:])
+    elif folder.is_dir():
+        hidden = parts[0].startswith(".")
+        seen = [path for path in folder.iterdir() if path.name.startswith(".") <= hidden]
+        names = [path.name for path in seen if os.path.realpath(path) not in _above(folder)]
+        literal = parts[0].replace("[", "[[]")
+        for name in fnmatch.filter(names, parts[0]) or fnmatch.filter(names, literal):
+            yield from _matches(folder / name, parts[1:])
 
 
-def _visible(folder: Path) -> list[Path]:
-    """Files of a folder and its folders; none that is hidden or lies in a hidden folder."""
-    below = ((path, path.relative_to(folder).parts) for path in folder.rglob("*"))
-    return [path for path, parts in below if not any(part.startswith(".") for part in parts)]
+def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """A folder and all in it, also behind links, each once, with its files; nothing hidden."""
+    seen = _above(folder)
+    for path, folders, names in os.walk(folder, followlinks=True, onerror=_note_closed):
+        here, real = Path(path), os.path.realpath(path)
+        new = [] if real in seen else [name for name in folders if not name.startswith(".")]
+        # Links come last: what they lead to keeps the name of its own folder.
+        folders[:] = sorted(new, key=lambda name: ((here / name).is_symlink(), name))
+        if real not in seen:
+            yield here, [name for name in names if not name.startswith(".")]
+        seen.add(real)
+
+
+def _above(folder: Path) -> set[str]:
+    """Folders to which no link is followed: it would lead round."""
+    return {str(above) for above in Path(os.path.realpath(folder)).parents}
+
+
+def _note_closed(error: OSError) -> None:
+    print(f"Left out {as_text(error.filename)} ({error.strerror}).", file=sys.stderr)
+
+
+def _note_others(files: Collection[Path]) -> None:
+    """Say what lies beside the images and is none."""
+    others = [file for file in files if file.name.lower() not in _LITTER]
+    kinds = {"*_Annotation" if _is_outline(f) else f.suffix.lower() or "no ending" for f in others}
+    if others:
+        count = f"{len(others)} file{'s' * (len(others) > 1)}"
+        print(f"Left out {count} ({listing(sorted(kinds), 5)}).", file=sys.stderr)
 
 
 def _is_outline(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and path.stem.endswith(_OUTLINE)
+    # HC18's drawings, which are no images to be judged.
+    return path.suffix.lower() in SUFFIXES and path.stem.lower().endswith("_annotation")
 
 
 def _is_image(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    ending = path.suffix.lower()
-    if not ending or ending[1:].isdecimal():
-        # Exports of a machine: IM_0001, or a UID as 1.2.840.5, beside an index of the medium.
-        return path.name != "DICOMDIR" and is_dicom(path)
-    return ending in SUFFIXES and not _is_outline(path)
+    if path.suffix.lower() in SUFFIXES:  # a link that leads nowhere is an image that is missing
+        return not _is_outline(path) and (path.is_file() or not path.exists())
+    return path.name.lower() not in _LITTER and path.is_file() and is_dicom(path)
 
 
 def _reason(word: str) -> str:
-    if resolve(word).is_dir():
-        return "a folder without images"
+    if resolve(word).exists():
+        return f"a {'folder' if resolve(word).is_dir() else 'device or pipe'} without images"
     return "nothing matches" if glob.has_magic(word) else "no such file"
 
 

@@ -286,9 +286,48 @@ def test_outlines_that_are_left_out_are_counted(run, files, tmp_path, monkeypatc
     for name in ("0_Annotation.png", "1_Annotation.png"):
         (tmp_path / name).write_bytes(files[0].read_bytes())
     run(".")
-    assert "Left out 2 outlines (*_Annotation)." in capsys.readouterr().err
+    assert "Left out 2 files (*_Annotation)." in capsys.readouterr().err
     run("0*.png", "0_Annotation.png")
     assert "Left out" not in capsys.readouterr().err
+
+
+def test_names_that_are_no_utf8_are_shown_byte_by_byte(run, files, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    files[0].rename(os.fsdecode(b"f\xf6tus.png"))
+    for form in ("csv", "json", "table"):
+        run(".", "--format", form, "--picture", "p.svg", "--map", "none")
+        assert capsys.readouterr().out.replace(r"\\", "\\").count(r"f\xf6tus.png") == 1
+
+
+def test_an_old_answer_stays_until_the_new_one_is_whole(run, files, tmp_path, monkeypatch):
+    kept, link = tmp_path / "kept.csv", tmp_path / "link.csv"
+    link.symlink_to(kept)
+    for name in ("kept.csv", "p.png"):
+        (tmp_path / name).write_text("old")
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    words = (files[0], "--output", link, "--picture", tmp_path / "p.png", "--map", "none")
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", full)
+        for chosen in (words[:3], (words[0], *words[3:])):
+            with pytest.raises(OSError, match="No space"):
+                run(*chosen)
+    assert kept.read_text() == (tmp_path / "p.png").read_text() == "old"
+    run(*words)
+    assert link.is_symlink() and kept.read_text().startswith("image,prediction")
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_pipes_and_devices_are_written_as_they_are(run, files, tmp_path):
+    run(files[0], "--output", "/dev/null")
+    assert Path("/dev/null").is_char_device()
+    os.mkfifo(tmp_path / "p.csv")
+    reader = subprocess.Popen(["cat", tmp_path / "p.csv"], stdout=subprocess.PIPE, text=True)
+    run(files[0], "--output", tmp_path / "p.csv")
+    assert reader.communicate()[0].startswith("image,prediction")
+    assert (tmp_path / "p.csv").is_fifo()
 
 
 def test_skipped_images_are_told_on_standard_error(run, broken, capsys):

@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -121,6 +122,85 @@ def test_each_file_once_and_sorted_whatever_the_order_of_words(folder):
 def test_a_named_file_is_taken_whatever_its_ending(folder):
     shutil.move("b.png", "b.scan")
     assert names(folder, "b.scan", "notes.txt") == ["b.scan", "notes.txt"]
+
+
+@pytest.mark.parametrize("name", ["scans [copy]", "HC [1]", "a*b", "[!x]", "wh?t", "a[b", "~old"])
+def test_names_with_signs_of_patterns_are_taken_by_the_letter(folder, name, monkeypatch):
+    found = [f"{name}/1.png", f"{name}/sub [2]/2.png"]
+    for file in found:
+        write_image(folder / name / "sub [2]" / "2.png" if "sub" in file else folder / file)
+    assert names(folder, name) == names(folder, f"{name}/") == names(folder, f"{name}/**") == found
+    assert names(folder, f"{name}/*.png") == names(folder, f"{folder / name}/[1].png") == found[:1]
+    assert names(folder, f"{name}/*/*.png") == names(folder, f"{name}/sub [[]2]/2.png") == found[1:]
+    monkeypatch.chdir(folder / name)
+    assert names(folder, "*.png") == found[:1] and names(folder, "**/2.png") == found[1:]
+    write_image(folder / name / "x[1]y.png")
+    assert names(folder, "x[1]*.png") == [f"{name}/x[1]y.png"]
+
+
+def test_what_a_folder_holds_is_an_image_or_is_named(folder, capsys):
+    (folder / ".hidden").rename(folder / ".also")
+    taken = ["b.jfif", "c.JPE", "d.jp2", "e.pgm", "f.TGA", "g.mpo", "h.ima", "i"]
+    for name in taken:
+        (folder / "empty" / name).write_bytes(bytes(128) + b"DICM")
+    for name in ("a.pdf", "b.txt", "no_Annotation.png", "n_annotation.PNG", "none"):
+        (folder / "empty" / name).write_text("no image")
+    for name in (".a.png", "._b.png", "Thumbs.db", "desktop.ini", "DICOMDIR", ".DS_Store"):
+        (folder / "empty" / name).write_bytes(bytes(128) + b"DICM")
+    os.mkfifo(folder / "empty" / "pipe.png")
+    for word in ("empty", "empty/*"):
+        assert names(folder, word) == [f"empty/{name}" for name in taken]
+        said = capsys.readouterr().err
+        assert said == "Left out 6 files (*_Annotation, .pdf, .png, .txt, no ending).\n"
+    assert names(folder, "empty/b.jfif", "b.png") == ["b.png", "empty/b.jfif"]
+    assert capsys.readouterr().err == ""
+
+
+def test_links_are_followed_once_and_lead_nowhere_in_silence(folder, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    write_image(other / "far.png")
+    for name, target in (
+        *(("deep/loop", folder), ("deep/self", folder / "deep"), ("deep/root", Path("/"))),
+        *(("0", folder / "deep/er"), ("far", other), ("gone.png", folder / "nowhere.png")),
+    ):
+        (folder / name).symlink_to(target)
+    found = ["a.JPG", "b.png", "deep/er/c.tif", "far/far.png", "gone.png", "x[1].png"]
+    assert names(folder, ".") == names(folder, "**") == names(folder, "*", "**/*") == found
+    with pytest.raises(ImageError, match=r"gone.png: cannot be opened \(No such file"):
+        own_images.whole_images(own_images.image_files(["."]))
+
+
+def test_folders_that_nobody_may_read_are_named(folder, monkeypatch, capsys):
+    scandir = os.scandir
+
+    def closed(path):
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    assert names(folder, ".") == ["a.JPG", "b.png", "x[1].png"]
+    assert f"Left out {folder / 'deep'} (Permission denied)." in capsys.readouterr().err
+
+
+def test_data_sets_of_names_that_are_no_utf8_are_refused(folder):
+    write_image(folder / "empty" / os.fsdecode(b"f\xf6tus.png"))
+    for read, words in ((open_folder, "empty"), (open_images, "empty/*")):
+        with pytest.raises(DataError, match=r"not in UTF-8.*f\\xf6tus\.png.*rename"):
+            read(words)
+
+
+@pytest.mark.parametrize("word", ["a\0b", "~nobody/x.png", "./~", "pipe", "/dev/null"])
+def test_words_of_any_kind_lead_nowhere_without_another_error(folder, word):
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(DataError, match="no such file|a device or pipe without"):
+        own_images.image_files([word])
+
+
+def test_a_file_with_a_comma_in_its_name_is_one_file(folder):
+    write_image(folder / "one, two.png")
+    assert open_images("one, two.png").table["id"].tolist() == ["one, two.png"]
+    assert len(open_images("b.png, one*")) == 2
 
 
 def test_outlines_between_heads_are_no_images_unless_they_are_named(folder):

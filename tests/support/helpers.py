@@ -1,6 +1,7 @@
 """Small data sets and models that several test modules make."""
 
 import json
+import os
 import zlib
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def write_image(
     path: Path, size: tuple[int, int] = (40, 30), mode: str = "L", seed: int | None = None
 ):
     """A random picture of a given mode, by its name where no seed is given."""
-    rng = np.random.default_rng(zlib.crc32(path.name.encode()) if seed is None else seed)
+    rng = np.random.default_rng(zlib.crc32(os.fsencode(path.name)) if seed is None else seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     bands = len(Image.new(mode, (1, 1)).getbands())
     shape = (size[1], size[0]) if bands == 1 else (size[1], size[0], bands)

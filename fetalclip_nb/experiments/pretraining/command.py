@@ -1,10 +1,11 @@
 """The command ``fetalclip-nb pretrain``: draws the phantoms, trains, exports and scores."""
 
 import argparse
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.errors import ParameterError, refuse
 from fetalclip_nb.experiments.pretraining.recipe import Recipe
 from fetalclip_nb.paths import SHIPPED
 
@@ -26,8 +27,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Draw phantoms, train (or resume), export, score and write the model card."""
+    from fetalclip_nb.data.kinds import load_dataset
     from fetalclip_nb.experiments.pretraining import run
 
+    numbers = {"threads": args.threads, "heads": args.heads, "others": args.others}
+    numbers |= {"hearts": args.hearts, "steps": min(args.steps), "seed": args.seed + 1}
+    wrong = [f"--{name}" for name, number in numbers.items() if number < 1]
+    refuse(wrong, "Number is too small", error=ParameterError, expected="1 (of a seed: 0) or more")
+    args.out.mkdir(parents=True, exist_ok=True)  # what would fail after hours, fails now
+    tempfile.TemporaryFile(dir=args.out).close()
+    if args.real is not None:
+        load_dataset("hc18", args.real)
     if len(args.steps) != len(Recipe.stages):
         raise ParameterError("Give steps for each stage", where="--steps", found=args.steps)
     stages = tuple(replace(s, steps=n) for s, n in zip(Recipe.stages, args.steps, strict=True))
