@@ -90,6 +90,9 @@ def main(options: argparse.Namespace) -> int:
             notes.append(f"The picture shows the first {len(predicted.squares)} images.")
     if outlines := outlines_left_out(options.images, files):
         notes.append(f"Left out {_counted(outlines, 'outline')} (*_Annotation).")
+    even = table.drop(columns=[*COLUMNS]).round(6).nunique(axis=1) == 1
+    if even.any():
+        notes.append(f"All classes are equally likely for {listing(table['image'][even])}.")
     if skipped:
         notes.append(f"Skipped {_counted(skipped, 'image')}: {listing(skipped)}")
     answers.note(model.source, *notes, _CHOICE)
