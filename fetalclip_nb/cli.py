@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if arguments is None else [*arguments]
     # Of a closed stream: notes must not go to the other one, nor answers get lost in silence.
-    sys.stdout = sys.stdout or Path(os.devnull).open()
-    sys.stderr = sys.stderr or Path(os.devnull).open("w")
+    sys.stdout = sys.stdout or Path(os.devnull).open()  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     codecs.register_error("json", lambda e: (json.dumps(e.object[e.start : e.end])[1:-1], e.end))
     with contextlib.suppress(AttributeError, ValueError):  # a notebook's stream, or its thread
         sys.stdout.reconfigure(errors="json")

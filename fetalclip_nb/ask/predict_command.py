@@ -88,6 +88,9 @@ def main(options: argparse.Namespace) -> int:
         answers.save_picture(options.picture, draw)
         if len(predicted.squares) < len(paths):
             notes.append(f"The picture shows the first {len(predicted.squares)} images.")
+    even = table.drop(columns=[*COLUMNS]).round(6).nunique(axis=1) == 1
+    if even.any():
+        notes.append(f"All classes are equally likely for {listing(table['image'][even])}.")
     if skipped:
         count = f"{len(skipped)} image{'s' * (len(skipped) > 1)}"
         notes.append(f"Skipped {count}: {listing(skipped)}")

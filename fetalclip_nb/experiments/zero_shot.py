@@ -67,11 +67,11 @@ def predictions(
     answers: dict[str, dict[str, Predictions]] = {}
     for model in models:
         answers[model.name] = {}
-        embedded = image_embeddings(model, planes, cache_dir=cache_dir, batch_size=batch_size)
         encode = text_encoder(model, cache_dir)
+        classes = {task: class_embeddings(encode, prompts[task]) for task in tasks}
+        embedded = image_embeddings(model, planes, cache_dir=cache_dir, batch_size=batch_size)
         for task, images in tasks.items():
-            vectors = normalise(embedded.of(images))
-            logits = zero_shot_logits(vectors, class_embeddings(encode, prompts[task]))
+            logits = zero_shot_logits(normalise(embedded.of(images)), classes[task])
             patients = images.table["patient"].to_numpy()
             answers[model.name][task] = classification.predict(
                 logits, images.table["label"], tuple(prompts[task]), patients

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.errors import ModelError, ParameterError, reading, refuse
 from fetalclip_nb.models.names import model_name, split_spec
 from fetalclip_nb.models.sources import create
 
@@ -55,8 +55,13 @@ class Model:
 
         Sentences of similar length share a batch, and each batch is cut at its longest
         sentence where the text tower is causal (see `trimmed_text`).
+
+        Raises:
+            ParameterError: Sentences are longer than the text tower reads.
         """
         tokens = self.tokenizer(list(sentences))
+        padding = self.tokenizer([""])[0, -2]  # the last one may stand for the class
+        self._require_whole([sentences[row] for row in (tokens[:, -2] != padding).nonzero()[:, 0]])
         order = torch.argsort((tokens != 0).sum(1), stable=True)
         parts = []
         for rows in order.split(batch_size):
@@ -65,6 +70,25 @@ class Model:
         vectors = torch.empty_like(torch.cat(parts))
         vectors[order] = torch.cat(parts)
         return vectors.numpy()
+
+    def _require_whole(self, sentences: Sequence[str]) -> None:
+        """Refuse sentences that the tokenizer would cut."""
+        length = self.tokenizer([""]).shape[1]
+
+        def is_cut(sentence: str) -> bool:
+            more, cut = (self.tokenizer([sentence, ""], length + n) for n in (8, 0))
+            return bool((more[0] != more[1, -2]).sum() > (cut[0] != cut[1, -2]).sum())
+
+        if long := list(filter(is_cut, sentences)):
+            words = long[0].split()
+            while words and is_cut(" ".join(words)):
+                words.pop()
+            are = "sentences are" if len(long) > 1 else "sentence is"
+            raise ParameterError(
+                f"{len(long)} {are} longer than the {length} tokens that {self.name} reads",
+                found=f"what follows {' '.join(words[-8:])!r} would be cut",
+                fix="shorten them, or take a model that reads more",
+            )
 
     @property
     def parameters(self) -> int:
@@ -137,9 +161,23 @@ def load_model(spec: str, *, device: str = "auto", precision: str = "auto") -> M
     network, preprocess, tokenizer, config = create(source)
     network.eval().requires_grad_(False)
     fingerprint = _fingerprint(network, preprocess, tokenizer, config)
-    name = model_name(spec)
     network.to(device)
-    return Model(name, source, network, preprocess, tokenizer, fingerprint, device, precision)
+    made = (network, preprocess, tokenizer, fingerprint, device, precision)
+    model = Model(model_name(spec), source, *made)
+    _require_answers(model)
+    return model
+
+
+def _require_answers(model: Model) -> None:
+    """Refuse weights with NaN, and encoders whose vectors point nowhere: nothing compares."""
+    details = {"error": ModelError, "fix": "use an earlier checkpoint, or copy the file again"}
+    wrong = [key for key, each in model.network.named_parameters() if not each.isfinite().all()]
+    refuse(wrong, "Weights are not finite (NaN, infinity)", where=model.source, **details)
+    with reading(model.source, "Model encodes no image or no sentence", **details):
+        image = model.preprocess(Image.new("L", (64, 64), 128))[None]
+        made = {"image": model.encode_images(image), "sentence": model.encode_text(["a head"])}
+    lost = [kind for kind, vector in made.items() if not 0 < np.linalg.norm(vector) < np.inf]
+    refuse(lost, "Model gives vectors without direction", where=model.source, **details)
 
 
 def pick_device(device: str) -> str:

@@ -11,9 +11,13 @@ from fetalclip_nb.paths import SHIPPED, models_folder, resolve
 UNTRAINED = "-untrained"
 """Ending of a name that asks for seeded random weights."""
 
-_FETALCLIP = ("FetalCLIP_config.json", "FetalCLIP_weights.pt")
+IN_FOLDER = "local-dir:"
 
-_NO_NAME = re.compile(r"[/\\+:,]")
+FETALCLIP = ("FetalCLIP_config.json", "FetalCLIP_weights.pt")
+
+_CONFIG = "open_clip_config.json"
+
+_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 def parse_models(text: str) -> list[str]:
@@ -26,11 +30,9 @@ def parse_models(text: str) -> list[str]:
     """
     pieces, names = text.split(","), []
     while pieces:
-        joined = ((n, ",".join(pieces[:n]).strip()) for n in range(len(pieces), 1, -1))
-        count, name = next(
-            filter(lambda one: _is_there(split_spec(one[1])[1]), joined), (1, pieces[0].strip())
-        )
-        names += [name] if name else []
+        joined = {n: ",".join(pieces[:n]).strip() for n in range(len(pieces), 0, -1)}
+        count = next((n for n, spec in joined.items() if _is_there(split_spec(spec)[1])), 1)
+        names += filter(None, [joined[count]])
         pieces = pieces[count:]
     if not names:
         raise ParameterError("No model named", where="models", expected="at least one name")
@@ -45,7 +47,7 @@ def split_spec(spec: str) -> tuple[str, str]:
     """
     name, equals, source = (part.strip() for part in spec.partition("="))
     # lr=0.1/a.json+b.pt begins with no name: such paths have signs that names lack, or exist.
-    if not equals or _NO_NAME.search(name) or _is_there(spec.strip()):
+    if not equals or re.search(r"[/\\+:,]", name) or _is_there(spec.strip()):
         return "", spec.strip()
     return name, source
 
@@ -57,23 +59,25 @@ def model_name(spec: str) -> str:
     ('ours', 'vit-b-32-laion2b', 'b')
     """
     name, source = split_spec(spec)
-    if name:
-        return name
     weights = parts(source)[1] if "+" in source else None
-    return slug(PureWindowsPath(weights).stem if weights else source.split(":")[-1])
+    return name or slug(PureWindowsPath(weights).stem if weights else source.split(":")[-1])
 
 
 def parts(source: str) -> tuple[Path | None, Path | None]:
-    """Config and checkpoint that a source names, whether they are there or not; None for none.
+    """Config and checkpoint that a source names, there or not; None for none.
 
-    Args:
-        source: A source as `models.load_model` takes it, without NAME= and without "-untrained".
+    An untrained twin has no checkpoint.
     """
+    base = source.removesuffix(UNTRAINED)
+    if source != base and (base in ("phantomclip", "fetalclip") or base.lower().endswith(".json")):
+        return parts(base)[0], None
+    if source == "phantomclip" or source.startswith(IN_FOLDER):
+        folder = SHIPPED if source == "phantomclip" else resolve(source.removeprefix(IN_FOLDER))
+        weights = [folder / name for name in _WEIGHTS]
+        return folder / _CONFIG, next(filter(Path.is_file, weights), weights[0])
     if source == "fetalclip":
-        config, weights = (models_folder() / source / name for name in _FETALCLIP)
-        return config, weights
-    if source == "phantomclip":
-        return SHIPPED / "open_clip_config.json", None
+        config, checkpoint = (models_folder() / source / name for name in FETALCLIP)
+        return config, checkpoint
     cuts = [found.end() for found in re.finditer(r"\.json\+", source, re.IGNORECASE)]
     pairs = [(resolve(source[: cut - 1]), resolve(source[cut:])) for cut in cuts]
     if pairs:  # a folder may be called x.json+y
@@ -82,27 +86,17 @@ def parts(source: str) -> tuple[Path | None, Path | None]:
 
 
 def model_files(spec: str) -> list[Path]:
-    """The local files behind a model: config and weights, or what its folder holds.
+    """Config and weights behind a model, there or not, and what else its folder holds.
 
-    Args:
-        spec: A model as `models.load_model` takes it.
-
-    Returns:
-        Paths, whether they are there or not; none for models that open_clip fetches.
+    None for models that open_clip fetches.
     """
-    return _files(split_spec(spec)[1])
-
-
-def _files(source: str) -> list[Path]:
-    if source == "phantomclip" or source.startswith("local-dir:"):
-        folder = SHIPPED if source == "phantomclip" else resolve(source.partition(":")[2])
-        return sorted(path for path in folder.glob("*") if path.is_file())
-    config, weights = parts(source.removesuffix(UNTRAINED))
-    return [path for path in (config, None if source.endswith(UNTRAINED) else weights) if path]
+    named = {path for path in parts(split_spec(spec)[1]) if path}
+    beside = (path.parent.glob("*") for path in named if path.name == _CONFIG)
+    return sorted(named.union(path for files in beside for path in files if path.is_file()))
 
 
 def _is_there(source: str) -> bool:
     with contextlib.suppress(OSError, ValueError):  # a text that can be no path
-        files = _files(source)
-        return bool(files) and all(path.is_file() for path in files)
+        config, weights = parts(source)
+        return bool(config) and config.is_file() and (weights or config).is_file()
     return False

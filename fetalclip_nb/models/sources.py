@@ -1,37 +1,33 @@
-"""From a model's source to its network: shipped, open_clip's, or config and checkpoint.
+"""From a model's source to its network: config and checkpoint, or what open_clip fetches."""
 
-Config and checkpoint files of open_clip models, checked before they are used.
-"""
-
+import contextlib
 import hashlib
 import json
 import logging
-import pickle
+import re
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import open_clip
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
-from fetalclip_nb.downloads.fetch import require_not_lfs_pointer
-from fetalclip_nb.errors import ModelError, listing, refuse
-from fetalclip_nb.models.names import UNTRAINED, parts
-from fetalclip_nb.paths import SHIPPED, resolve
+from fetalclip_nb.downloads.registry import file_hash, registered
+from fetalclip_nb.errors import ModelError, listing, reading, refuse
+from fetalclip_nb.models.checkpoints import load_weights, require_file
+from fetalclip_nb.models.names import FETALCLIP, IN_FOLDER, UNTRAINED, parts
+from fetalclip_nb.paths import SHIPPED
 
 _UNTRAINED_SEED = 0
 
 _PAIRS = {
-    "phantomclip": f"local-dir:{SHIPPED}",
+    "phantomclip": f"{IN_FOLDER}{SHIPPED}",
     # OpenAI trained with QuickGELU: plain "ViT-L-14" would load with a warning and score lower.
     "clip": "ViT-L-14-quickgelu/openai",
     "biomedclip": "hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
 }
-
-_WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 Parts = tuple[nn.Module, Callable, Callable, dict]
 """Network, preprocess, tokenizer, config."""
@@ -47,79 +43,69 @@ def create(source: str) -> Parts:
         The network with its weights, PIL image to tensor, sentences to token ids, and the
         settings that the network was built with.
     """
-    base = source.removesuffix(UNTRAINED)
-    config, weights = parts(base)
-    if config and source != base:
-        return _build(read_config(config), seed=_UNTRAINED_SEED)
+    source = _PAIRS.get(source, source)
+    config, weights = parts(source)
     if config and weights:
-        return _create_from_config(config, weights)
-    return _create_from_open_clip(_PAIRS.get(source, source))
+        made = _build(config, in_folder=source.startswith(IN_FOLDER))
+        load_weights(made[0], weights)
+        return made
+    if config and source.endswith(UNTRAINED):
+        return _build(config, seed=_UNTRAINED_SEED)
+    return _create_from_open_clip(source)
 
 
-def _create_from_config(config: Path, weights: Path):
-    made = _build(read_config(config))
-    load_weights(made[0], weights)
-    return made
+@cache
+def published_as(source: str) -> str:
+    """Name under which scores of these weights, known by hash or fetched, are published, or ""."""
+    fetched = {_PAIRS[name]: name for name in ("clip", "biomedclip")}
+    given = zip(parts(source), map(registered("fetalclip").file, FETALCLIP), strict=True)
+    known = all(
+        path and path.stat().st_size == file.bytes and file_hash(path, file.hash) == file.hash
+        for path, file in given
+    )
+    return "fetalclip" if known else fetched.get(_PAIRS.get(source, source), "")
 
 
-def _build(config: dict, *, seed: int | None = None):
-    """An open_clip model from a config's content, with random weights."""
-    names = ("mean", "std", "interpolation", "resize_mode")
-    options = {f"image_{k}": v for k, v in config["preprocess_cfg"].items() if k in names}
+def _build(path: Path, *, in_folder: bool = False, seed: int | None = None) -> Parts:
+    """An open_clip model from a config, with random weights; in a folder with its tokenizer."""
+    config = read_config(path)
     text = json.dumps(config["model_cfg"], sort_keys=True)
     name = f"fetalclip-nb-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{name}.json"
-        path.write_text(text, "utf-8")
-        open_clip.add_model_config(path)
-    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        (Path(folder) / f"{name}.json").write_text(text, "utf-8")
+        open_clip.add_model_config(folder)
+    fix = f"correct it, or take the open_clip that wrote it (here: {open_clip.__version__}); towers"
+    named = listing(re.findall(r'_name": "([^"]+)', text)) or "none"
+    fix += f" and tokenizers of other libraries ({named}) need the network unless they are here"
+    # open_clip's warning that weights are random: here that is meant, or passing.
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    with (
+        contextlib.ExitStack() as stack,
+        reading(path, "Model cannot be built from its config", error=ModelError, fix=fix),
+        torch.random.fork_rng(devices=[], enabled=seed is not None),
+    ):
+        stack.callback(logging.disable, before)
         if seed is not None:
             torch.manual_seed(seed)
-        # open_clip's warning that weights are random: here that is meant, or passing.
-        before = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-        try:
-            return _with_tokenizer(name, **options)
-        finally:
-            logging.disable(before)
+        names = ("mean", "std", "interpolation", "resize_mode")
+        options = {f"image_{k}": v for k, v in config["preprocess_cfg"].items() if k in names}
+        name, options = (f"{IN_FOLDER}{path.parent}", {}) if in_folder else (name, options)
+        return _with_tokenizer(name, load_weights=False, pretrained_text=False, **options)
 
 
-def _create_from_open_clip(source: str):
-    if source.startswith("local-dir:"):
-        folder = resolve(source.removeprefix("local-dir:"))
-        _require_local_folder(folder)
-        source = f"local-dir:{folder}"
-    elif not source.startswith("hf-hub:"):
-        source = _require_pair(source)
+def _create_from_open_clip(source: str) -> Parts:
+    source = source if source.startswith("hf-hub:") else _require_pair(source)
     name, _, pretrained = source.partition("/") if ":" not in source else (source, "", "")
-    try:
-        return _with_tokenizer(name, pretrained=pretrained or None)
-    except (RuntimeError, OSError, ValueError, ImportError) as error:
-        raise ModelError(
-            "Model cannot be loaded",
-            where=source,
-            found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-            fix="check the name, the network connection and that `transformers` is installed "
-            "where the text tower needs it",
-        ) from error
+    fix = "check the name, the network connection and that `transformers` is installed where the "
+    fix += "text tower needs it"
+    with reading(source, "Model cannot be loaded", error=ModelError, fix=fix):
+        return _with_tokenizer(name, pretrained=pretrained or None, require_pretrained=True)
 
 
-def _with_tokenizer(name: str, **options):
+def _with_tokenizer(name: str, **options) -> Parts:
     network, _, preprocess = open_clip.create_model_and_transforms(name, **options)
     return network, preprocess, open_clip.get_tokenizer(name), open_clip.get_model_config(name)
-
-
-def _require_local_folder(folder: Path) -> None:
-    """Refuse a folder that open_clip would load with random weights and only a warning."""
-    weights = [folder / name for name in _WEIGHT_FILES if (folder / name).is_file()]
-    if not weights or not (folder / "open_clip_config.json").is_file():
-        raise ModelError(
-            "Model folder is missing or incomplete",
-            where=folder,
-            expected=f"open_clip_config.json beside one of {', '.join(_WEIGHT_FILES)}",
-            found=listing(sorted(path.name for path in folder.glob("*"))) or "nothing",
-        )
-    require_not_lfs_pointer(weights[0])
 
 
 def _require_pair(source: str) -> str:
@@ -156,80 +142,13 @@ def read_config(path: Path) -> dict:
     Returns:
         {"model_cfg": {...}, "preprocess_cfg": {...}}; the second may be empty.
     """
-    _require_file(path, "config")
-    try:
+    require_file(path, "config")
+    with reading(path, "Config is no JSON", error=ModelError, fix="correct it"):
         content = json.loads(path.read_text("utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ModelError("Config is no JSON", where=path, found=str(error)) from None
-    model = content.get("model_cfg", content) if isinstance(content, dict) else {}
+    content = content if isinstance(content, dict) else {}
+    model = content.get("model_cfg", content)
     missing = [f"no {key}" for key in _CONFIG_KEYS if key not in model]
-    refuse(missing, "Config lacks keys", error=ModelError, where=path)
+    refuse(
+        missing, "Config lacks keys", error=ModelError, where=path, fix="give a config of open_clip"
+    )
     return {"model_cfg": model, "preprocess_cfg": content.get("preprocess_cfg", {})}
-
-
-def load_weights(network: nn.Module, path: Path) -> None:
-    """Load a checkpoint into a network that must fit it exactly.
-
-    Args:
-        network: An open_clip model with weights to overwrite.
-        path: .safetensors, or a torch file that holds only tensors and plain containers.
-    """
-    _require_file(path, "checkpoint")
-    require_not_lfs_pointer(path)
-    state = _unwrapped(_read(path))
-    expected = network.state_dict()
-    # Older checkpoints store tensors that follow from the config.
-    for name in {"attn_mask", "input_resolution", "context_length"} - expected.keys():
-        state.pop(name, None)
-    missing = sorted(expected.keys() - state.keys())
-    unexpected = sorted(state.keys() - expected.keys())
-    shapes = [
-        f"{key} {tuple(state[key].shape)} for {tuple(expected[key].shape)}"
-        for key in sorted(expected.keys() & state.keys())
-        if state[key].shape != expected[key].shape
-    ]
-    if missing or unexpected or shapes:
-        raise ModelError(
-            "Config and weights do not fit",
-            where=path,
-            expected=f"{len(expected)} tensors as the config asks for",
-            found=f"{len(missing)} missing ({listing(missing, 3)}), {len(unexpected)} unexpected "
-            f"({listing(unexpected, 3)}), {len(shapes)} of another shape ({listing(shapes, 3)})",
-            fix="pair the checkpoint with the config that it was trained with",
-        )
-    network.load_state_dict(state)
-
-
-def _require_file(path: Path, kind: str) -> None:
-    if not path.is_file():
-        raise ModelError(
-            f"Model {kind} is missing",
-            where=path,
-            fix="`fetalclip-nb download fetalclip` fetches FetalCLIP; for your own model give "
-            "CONFIG.json+CHECKPOINT",
-        )
-
-
-def _read(path: Path) -> object:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise ModelError(
-            "Checkpoint cannot be read",
-            where=path,
-            expected="a whole .safetensors or torch file that holds only tensors",
-            found=f"{path.stat().st_size} bytes; {str(error).splitlines()[0]}",
-            fix="download it again",
-        ) from None
-
-
-def _unwrapped(content: object) -> dict[str, torch.Tensor]:
-    """The state dict itself, without training wrappers and `module.` prefixes."""
-    for key in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not content:
-        raise ModelError("Checkpoint holds no state dict", found=type(content).__name__)
-    return {str(key).removeprefix("module."): value for key, value in content.items()}

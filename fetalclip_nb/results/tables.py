@@ -44,21 +44,31 @@ def comparison_table(
         known.
     """
     known = published()[task] if task else {}
-    # Another reader of a model's features is no row of the paper.
-    names = {title: "" if row.reader else slug(row.model) for title, row in results.items()}
+    names = {title: _published_name(row) for title, row in results.items()}
+    unknown = {title: row for title, row in results.items() if not (names[title] or row.reader)}
+    claimed = [title for title, row in unknown.items() if slug(row.model) in known]
     rows = [
         _comparison_row(title, row, metric, known.get(names[title]), deviation)
+        | ({"difference": "unknown weights"} if title in claimed else {})
         for title, row in results.items()
         if metric in row.scores
     ]
     for model, entry in known.items():
         if model not in names.values():
             value = format_number(entry.value, decimals=2)
-            rows.append({"model": model, "images": "real", "ours": "not run", "published": value})
+            name = f"{model} (published)" if model in results else model
+            rows.append({"model": name, "images": "real", "ours": "not run", "published": value})
     table = pd.DataFrame(rows).fillna("").set_index("model").rename_axis(None)
     if set(table[_IMAGE_INTERVAL]) <= {_UNKNOWN, ""}:
         table = table.drop(columns=_IMAGE_INTERVAL)
     return table if task else table.drop(columns=["published", "difference"])
+
+
+def _published_name(row: Row) -> str:
+    """Whose published scores belong to a row: known weights count, a name shows nothing."""
+    known = row.provenance.get("model", {}).get("published", "")
+    # Another reader of a model's features is no row of the paper.
+    return "" if row.reader else slug(row.model) if row.kind == "released" else known
 
 
 def _comparison_row(

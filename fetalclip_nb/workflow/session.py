@@ -22,6 +22,7 @@ from fetalclip_nb.files import lock, own_name, slug
 from fetalclip_nb.models.model import Model, load_model, pick_device, pick_precision
 from fetalclip_nb.models.names import model_name, parse_models
 from fetalclip_nb.models.pixels import PixelEncoder
+from fetalclip_nb.models.sources import published_as
 from fetalclip_nb.paths import expanded, project_root
 from fetalclip_nb.results import result_files
 from fetalclip_nb.workflow.parameters import Parameter, check_parameters
@@ -98,6 +99,7 @@ class Session:
             "source": _portable(model.source),
             "fingerprint": model.fingerprint,
             "parameters": model.parameters,
+            "published": published_as(model.source),
         }
         return model
 

@@ -8,6 +8,7 @@ from fetalclip_nb.data.dataset import unprompted_sentence
 from fetalclip_nb.data.images import read_square
 from fetalclip_nb.data.prompts import load_prompts
 from fetalclip_nb.data.released import released_available
+from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.experiments import zero_shot
 from fetalclip_nb.experiments.gestational_age import controls
 from fetalclip_nb.experiments.gestational_age.ages import (
@@ -123,6 +124,16 @@ def answers(few_planes, tasks, tiny_model, tmp_path_factory):
     prompts = {"five_planes": load_prompts("planes"), "brain_subplanes": load_prompts("brain")}
     options = {"cache_dir": tmp_path_factory.mktemp("cache"), "batch_size": 8}
     return zero_shot.predictions([tiny_model], few_planes, tasks, prompts, **options)
+
+
+def test_sentences_that_would_be_cut_are_refused_before_the_images(
+    few_planes, tasks, tiny_model, tmp_path, monkeypatch
+):
+    monkeypatch.delattr("fetalclip_nb.experiments.zero_shot.image_embeddings")
+    prompts = {task: {"brain": ["brain " * 500], "femur": ["a femur"]} for task in tasks}
+    with pytest.raises(ParameterError, match="1 sentence is longer"):
+        options = {"cache_dir": tmp_path, "batch_size": 8}
+        zero_shot.predictions([tiny_model], few_planes, tasks, prompts, **options)
 
 
 def test_each_model_and_the_majority_answer_both_tasks(answers, tasks, tiny_model):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -8,8 +9,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from fetalclip_nb.downloads.registry import RemoteFile, file_hash, registered
 from fetalclip_nb.errors import FetalClipError, ModelError, ParameterError
-from fetalclip_nb.models import names
+from fetalclip_nb.models import names, sources
 from fetalclip_nb.models.model import load_model, pick_device, pick_precision, trimmed_text
 from fetalclip_nb.models.sources import read_config
 from helpers import TINY_CONFIG, write_config
@@ -91,7 +93,7 @@ def test_config_that_does_not_fit_names_what_differs(tiny, tmp_path):
     _, weights, _ = tiny
     other = {**TINY_CONFIG["vision_cfg"], "layers": 3, "patch_size": 16}
     config = write_config(tmp_path / "other.json", vision_cfg=other)
-    with pytest.raises(ModelError, match=r"do not fit.*12 missing.*2 of another shape") as caught:
+    with pytest.raises(ModelError, match=r"do not fit.*12 missing.*2 of another form") as caught:
         load_model(f"{config}+{weights}")
     assert "\n" not in str(caught.value)
 
@@ -116,12 +118,88 @@ def test_checkpoints_and_configs_that_cannot_be_read_are_refused(tiny, tmp_path)
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        {"extra": 1},
+        {"embed_dim": "x"},
+        {"vision_cfg": [1]},
+        {"vision_cfg": {**TINY_CONFIG["vision_cfg"], "patch_size": 0}},
+        {"vision_cfg": {**TINY_CONFIG["vision_cfg"], "head_width": 3}},
+        {"vision_cfg": {"timm_model_name": "vit_of_nobody", "image_size": 32}},
+        {"text_cfg": {**TINY_CONFIG["text_cfg"], "hf_tokenizer_name": "/nobody/no-tokenizer"}},
+        {"text_cfg": {"hf_model_name": "/nobody/no-tower", "hf_tokenizer_name": "/nobody"}},
+    ],
+)
+@pytest.mark.parametrize("in_folder", [False, True])
+def test_configs_that_open_clip_refuses_are_named(change, in_folder, tmp_path, tiny):
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    config = write_config(folder / "open_clip_config.json", **change)
+    if in_folder:
+        config.write_text(json.dumps({"model_cfg": json.loads(config.read_text())}))
+        save_file({"a": torch.ones(1)}, folder / "open_clip_model.safetensors")
+    spec = f"local-dir:{folder}" if in_folder else f"{config}+{tiny[1]}"
+    with pytest.raises(ModelError, match=r"cannot be built.*odd/open_clip_config\.json.*What to"):
+        load_model(spec)
+
+
+def test_longer_sentences_than_the_text_tower_reads_are_refused(spec):
+    model = load_model(spec)
+    fits = " ".join(["head"] * 38)  # 40 tokens with the first and the last
+    assert model.encode_text([fits, "a"]).shape == (2, 16)
+    message = (
+        r"2 sentences are longer than the 40 tokens that tiny reads.*follows 'head .*head' would"
+    )
+    with pytest.raises(ParameterError, match=message):
+        model.encode_text(["a", f"{fits} head", f"{fits}!"])
+
+
+class Bert:
+    """A tokenizer that pads with 1 and ends with 2, and that strips or appends a last token."""
+
+    def __init__(self, last):
+        self.last = last
+
+    def __call__(self, texts, context_length=6):
+        rows = torch.ones(len(texts), context_length, dtype=torch.long)
+        for row, text in zip(rows, texts, strict=True):
+            ids = [*[0, *range(5, 5 + len(text.split()))][: context_length - 2], 2]
+            row[: len(ids)] = torch.tensor(ids)
+            row[-1] = self.last
+        return rows
+
+
+@pytest.mark.parametrize("last", [1, 3])
+def test_other_tokenizers_are_asked_whether_they_cut(last, spec):
+    model = replace(load_model(spec), tokenizer=Bert(last))
+    model._require_whole(["a b c", ""])
+    with pytest.raises(ParameterError, match=r"1 sentence is .* 6 tokens .*follows 'a b c' would"):
+        model._require_whole(["a b c", "a b c d e"])
+
+
+def test_published_scores_belong_to_known_weights_alone(tiny, tmp_path, monkeypatch):
+    config, weights, _ = tiny
+    files = {"FetalCLIP_config.json": config, "FetalCLIP_weights.pt": weights}
+    remote = [RemoteFile(n, "", p.stat().st_size, file_hash(p)) for n, p in files.items()]
+    entry = replace(registered("fetalclip"), files=tuple(remote))
+    monkeypatch.setattr(sources, "registered", lambda name: entry)
+    asked = sources.published_as.__wrapped__
+    assert asked(f"{config}+{weights}") == "fetalclip"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")  # of the same size
+    assert (
+        asked(f"{config}+{weights}") == asked("phantomclip") == asked(f"{config}-untrained") == ""
+    )
+    assert [asked(name) for name in ("clip", "ViT-L-14-quickgelu/openai")] == ["clip", "clip"]
+    assert asked("ViT-L-14/laion2b_s32b_b82k") == ""
+
+
+@pytest.mark.parametrize(
     ("spec", "message"),
     [
         ("phantomclop", "Unknown model.*phantomclip"),
         ("ViT-L-14/openai", "QuickGELU.*ViT-L-14-quickgelu/openai"),
         ("ViT-B-32/nobody", "no such weights.*Found: nobody"),
-        ("local-dir:/none", "missing or incomplete"),
+        ("local-dir:/none", "config is missing.*/none/open_clip_config.json"),
         ("fetalclip", "fetalclip-nb download fetalclip"),
     ],
 )
@@ -137,7 +215,7 @@ def test_folder_without_weights_is_refused_and_with_them_loads(tiny, tmp_path):
     folder.mkdir()
     content = {"model_cfg": json.loads(config.read_text()), "preprocess_cfg": {"mean": [0.5] * 3}}
     (folder / "open_clip_config.json").write_text(json.dumps(content))
-    with pytest.raises(ModelError, match="incomplete.*Found: open_clip_config.json"):
+    with pytest.raises(ModelError, match=r"checkpoint is missing.*open_clip_model\.safetensors"):
         load_model(f"local-dir:{folder}")
     weights = folder / "open_clip_model.safetensors"
     save_file({k: v.contiguous() for k, v in state.items()}, weights)

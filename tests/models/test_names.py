@@ -27,6 +27,8 @@ def test_separators_inside_paths_that_are_there_separate_nothing(folder, name, h
     assert model_name(spec) == (name or "w-1")
     assert model_files(spec) == [here / folder / "c.json", here / folder / "w=1.pt"]
     assert parse_models(f"phantomclip, {spec} ,clip") == ["phantomclip", spec, "clip"]
+    for name in ("open_clip_config.json", "open_clip_model.safetensors"):
+        Path(folder, name).touch()
     assert parse_models(f"clip,local-dir:{folder}") == ["clip", f"local-dir:{folder}"]
 
 

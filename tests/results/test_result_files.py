@@ -20,7 +20,8 @@ def row(model="FetalCLIP", n=814, units=("patient", "image"), **details):
         "vpr": {unit: score(0.8342, n) for unit in units},
         "age_error_days": {"patient": days},
     }
-    return Row(model, scores, **details)
+    known = {"model": {"published": "fetalclip" if model == "FetalCLIP" else ""}}
+    return Row(model, scores, **{"provenance": known, **details})
 
 
 def save(folder, *rows):
@@ -171,10 +172,22 @@ def test_published_models_that_were_not_run_are_listed_as_such():
 
 
 def test_what_was_measured_does_not_change_the_published_model():
-    shown = table(row(subject="released outputs", units=("image",)))
+    details = {"subject": "released outputs", "kind": "released", "provenance": {}}
+    shown = table(row(units=("image",), **details))
     first = shown.loc["FetalCLIP (released outputs)"]
     assert (first["difference"], first["95 %, patients"]) == ("+0.00", "–")
     assert "fetalclip" not in shown.index
+
+
+def test_weights_and_not_names_are_joined_to_published_scores():
+    other = Row("ours", row().scores, provenance=row().provenance)
+    shown = table(other, row("fetalclip"), row("mobilefetalclip", synthetic=True))
+    columns = ["published", "difference"]
+    assert shown.loc["ours", columns].tolist() == ["83.42", "+0.00"]
+    assert shown.loc["fetalclip", columns].tolist() == ["", "unknown weights"]
+    assert shown.loc["mobilefetalclip", columns].tolist() == ["", "unknown weights"]
+    assert shown.loc["mobilefetalclip (published)", "ours"] == "not run"
+    assert shown.index.is_unique
 
 
 @pytest.mark.parametrize(

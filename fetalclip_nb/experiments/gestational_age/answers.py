@@ -84,10 +84,10 @@ def ask(
     }
     answers = Answers({}, baselines, {}, {})
     for model in models:
-        embedded = image_embeddings(model, heads.whole, cache_dir=cache_dir, batch_size=batch_size)
-        vectors = normalise(embedded.of(heads.dataset))
         encode = text_encoder(model, cache_dir)
         texts = age_embeddings(encode, frames["templates"], spacings)
+        embedded = image_embeddings(model, heads.whole, cache_dir=cache_dir, batch_size=batch_size)
+        vectors = normalise(embedded.of(heads.dataset))
         answers.similarity[model.name] = age_similarity(vectors, spacings, texts)
         if not answers.controls:
             black = black_embedding(model)

@@ -57,8 +57,10 @@ def plane_tasks(
 
 
 def clip_task(clips: Dataset, *, frames: int, folds: int, seed: int) -> Task:
-    """Heart disease in clips, with own folds; the features of a clip's frames are joined."""
-    items = clip_items("chd", clips, CHD_CLASSES, frames=frames)
+    """Heart disease in clips, or what else has two labels, with own folds; frames are joined."""
+    labels = sorted(set(clips.table["label"]), key=lambda label: (label != CHD_CLASSES[0], label))
+    classes = tuple(labels) if len(labels) == 2 else CHD_CLASSES
+    items = clip_items("chd", clips, classes, frames=frames)
     split = choose_folds("own", items, clips, None, seed=seed, folds=folds)
     return Task(clips, items, {"clips": split})
 

@@ -27,7 +27,7 @@ def score(logits: Logits, tasks: Mapping[str, Task]) -> Scores:
 
 
 def save_scores(save: Callable, scores: Scores, tasks: Mapping[str, Task]) -> None:
-    """Save a row for each reader of planes, and another one (CHD) for each reader of clips.
+    """Save a row for each reader of planes, and one (of its second label, CHD) of clips.
 
     Args:
         save: The session's function.
@@ -35,7 +35,8 @@ def save_scores(save: Callable, scores: Scores, tasks: Mapping[str, Task]) -> No
         tasks: Name to task.
     """
     planes = [name for name in tasks if name != "chd"]
-    for subject, names in (("", planes), ("CHD", ["chd"] * ("chd" in tasks))):
+    clips = {task.items.classes[1]: ["chd"] for name, task in tasks.items() if name == "chd"}
+    for subject, names in {"": planes, **clips}.items():
         for model, reader in dict.fromkeys((m, r) for m, r, name in scores if name in names):
             results = {}
             for name in names:

@@ -13,7 +13,7 @@ from fetalclip_nb.results import protocol
 from fetalclip_nb.results.formats import format_interval, format_value, with_interval
 from fetalclip_nb.results.published import published_facts
 from fetalclip_nb.stats.classification import Predictions, as_table
-from fetalclip_nb.tasks.items import Task
+from fetalclip_nb.tasks.items import CHD_CLASSES, Task
 
 _TITLES = {
     "f1_macro": "macro F1",
@@ -52,6 +52,11 @@ def unlike_paper(tasks: Mapping[str, Task], recipe: ProbeRecipe) -> str:
     """How the splits of planes and the recipe differ from the paper's; empty if they do not."""
     splits = [task.split for name, task in tasks.items() if name != "chd"]
     return protocol.deviation(splits, recipe.settings)
+
+
+def published_clips(task: Task) -> str | None:
+    """Name of the published number for clips; None where their labels are no heart disease."""
+    return "linear_probe/chd/auroc" if task.items.classes == CHD_CLASSES else None
 
 
 def subgroup_table(task: Task) -> pd.DataFrame:
@@ -96,6 +101,10 @@ def facts(
         clips = f"{area.n:,} clips that are {kind_of_images(tasks['chd'].dataset)}"
         found = f"{format_value(area)} ({format_interval(area)})"
         hearts = f"The AUROC for heart disease is {found}, on {clips}."
+        if published_clips(tasks["chd"]) is None:
+            label, other = reversed(tasks["chd"].items.classes)
+            hearts = f"The AUROC for {label!r} against {other!r} is {found}, on {clips}; what this"
+            hearts += " page says of hearts does not concern these labels."
     return {
         **published_facts("linear_probe"),
         **protocol.split_facts(planes.split),

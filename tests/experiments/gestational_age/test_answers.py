@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fetalclip_nb.data.prompts import load_age_templates
+from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.experiments.gestational_age import ages, answers, tables
 from fetalclip_nb.growth import head_circumference
 from fetalclip_nb.models import shipped_scores
@@ -54,6 +55,15 @@ def test_every_predictor_answers_for_every_head(asked, heads, tiny_model):
     vector = normalise(embedded_by_hand(tiny_model, heads.dataset.paths[0]))
     own = ages.age_similarity(vector, heads.spacings[:1], texts)
     assert asked.similarity["tiny"][0] == pytest.approx(own[0], abs=1e-3)
+
+
+def test_frames_that_would_be_cut_are_refused_before_the_images(
+    heads, tiny_model, tmp_path, monkeypatch
+):
+    monkeypatch.delattr("fetalclip_nb.experiments.gestational_age.answers.image_embeddings")
+    frames = {"templates": ["head " * 200 + "{weeks} {days} {spacing}"], "unseen": []}
+    with pytest.raises(ParameterError, match="sentences are longer than"):
+        answers.ask([tiny_model], heads, frames, cache_dir=tmp_path, batch_size=4, seed=0)
 
 
 def tables_of(asked, heads):

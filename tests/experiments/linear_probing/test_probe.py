@@ -10,7 +10,7 @@ import pytest
 from fetalclip_nb.data.augmentation import Augmentation, augmented
 from fetalclip_nb.data.dataset import build
 from fetalclip_nb.data.images import read_square
-from fetalclip_nb.errors import ParameterError, ShapeError
+from fetalclip_nb.errors import DataError, ParameterError, ShapeError
 from fetalclip_nb.experiments.linear_probing import probe as probing
 from fetalclip_nb.experiments.linear_probing.fit import train_probes
 from fetalclip_nb.experiments.linear_probing.probe import (
@@ -99,6 +99,22 @@ def test_images_are_encoded_as_they_are_and_in_copies_unless_tested(tmp_path):
     del both["all"]
     [few] = embedded("q", copies=1).values()
     assert np.isnan(few.copies[0, 0]).all() and np.isfinite(few.copies[0, 1]).all()
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        ("CHD normal", ("normal", "CHD")),
+        ("benign CHD", ("CHD", "benign")),
+        ("x normal", ("normal", "x")),
+    ],
+)
+def test_clips_have_the_two_labels_of_their_table(labels, classes):
+    data = images_of("pqrstuvwxyzabcde", labels.split() * 8)
+    assert probing.clip_task(data, frames=1, folds=2, seed=0).items.classes == classes
+    with pytest.raises(DataError, match=r"Unknown label.*normal, CHD.*other"):
+        data = images_of("pqr", [*labels.split(), "other"])
+        probing.clip_task(data, frames=1, folds=2, seed=0)
 
 
 @pytest.mark.parametrize("copies", [0, 2])

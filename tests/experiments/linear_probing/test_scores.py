@@ -37,9 +37,9 @@ def test_each_reader_is_saved_once_for_planes_and_once_for_clips():
         ("n", "", *probe.values()),
         ("m", "", "nearest neighbours", "baseline"),
         ("majority class", "", "", "baseline"),
-        ("m", "CHD", *probe.values()),
-        ("m", "CHD", "nearest neighbours", "baseline"),
-        ("majority class", "CHD", "", "baseline"),
+        ("m", "b", *probe.values()),
+        ("m", "b", "nearest neighbours", "baseline"),
+        ("majority class", "b", "", "baseline"),
     ]
     planes, hearts = rows[0], rows[4]
     assert {metric.split("/")[0] for metric in planes[1]} == {"x", "y"}

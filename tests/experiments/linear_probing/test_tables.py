@@ -6,7 +6,7 @@ from fetalclip_nb.experiments.linear_probing import tables
 from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe
 from fetalclip_nb.experiments.linear_probing.scores import predictions
 from fetalclip_nb.stats.scores import RunScores, Score
-from fetalclip_nb.tasks.items import Task, image_items
+from fetalclip_nb.tasks.items import CHD_CLASSES, Task, image_items
 from fetalclip_nb.tasks.splits import Fold, Split
 from helpers import images_of
 
@@ -18,9 +18,9 @@ def found(*values):
     return RunScores(np.array(values), SCORE)
 
 
-def task(name):
-    data = images_of("ppqrrrts", "ab" * 4, "fetal_planes")
-    return Task(data, image_items(name, data, ("a", "b")), {name: SPLIT})
+def task(name, labels=("a", "b")):
+    data = images_of("ppqrrrts", labels * 4, "fetal_planes")
+    return Task(data, image_items(name, data, labels), {name: SPLIT})
 
 
 def test_splits_and_classes_are_counted_task_by_task():
@@ -76,8 +76,13 @@ def test_facts_are_of_the_headline_model():
     assert facts["probes"] == 2 and facts["unlike_paper"] == "own split, 1 run"
     assert facts["test_patients"] == 2 and "not measured" in facts["chd_sentence"]
     assert "phantoms" in facts["images_are"] and facts["thumbnail"] == 32
-    both = tables.facts(scores, {"six_planes": planes, "chd": task("chd")}, recipe, "m")
+    hearts, others = task("chd", CHD_CLASSES), task("chd", ("benign", "CHD"))
+    both = tables.facts(scores, {"six_planes": planes, "chd": hearts}, recipe, "m")
     assert both["chd_sentence"] == (
         f"The AUROC for heart disease is 50.0 % (25.0 to 75.0 %), on 8 clips that are "
         f"{facts['images_are']}."
     )
+    own = tables.facts(scores, {"six_planes": planes, "chd": others}, recipe, "m")["chd_sentence"]
+    assert own.startswith("The AUROC for 'CHD' against 'benign' is 50.0 %") and "not concern" in own
+    names = [tables.published_clips(each) for each in (hearts, others)]
+    assert names == ["linear_probe/chd/auroc", None]
