@@ -31,7 +31,8 @@ class FetalClipError(Exception):
         self.what = what
         parts = (("Where", where), ("Expected", expected), ("Found", found), ("What to do", fix))
         details = [f"{name}: {str(text).rstrip('.')}." for name, text in parts if str(text)]
-        super().__init__(" ".join([f"{what.rstrip('.')}.", *details]))
+        # One paragraph, whatever a file or its name has in it.
+        super().__init__(" ".join(" ".join([f"{what.rstrip('.')}.", *details]).splitlines()))
 
 
 class ProfileError(FetalClipError):

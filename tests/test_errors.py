@@ -12,6 +12,12 @@ def test_empty_parts_are_left_out():
     assert str(errors.ModelError("It broke", found="x")) == "It broke. Found: x."
 
 
+def test_line_breaks_of_a_file_or_its_name_are_blanks():
+    assert str(errors.DataError("It broke", where="a\nb", fix="c\r\nd")) == (
+        "It broke. Where: a b. What to do: c d."
+    )
+
+
 def test_listing_counts_what_it_does_not_name():
     assert errors.listing(range(12)).endswith("9 (first 10 of 12)")
 

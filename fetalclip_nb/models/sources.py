@@ -147,7 +147,7 @@ def read_config(path: Path) -> dict:
         content = json.loads(path.read_text("utf-8"))
     content = content if isinstance(content, dict) else {}
     model = content.get("model_cfg", content)
-    missing = [f"no {key}" for key in _CONFIG_KEYS if key not in model]
+    missing = [f"no {k}" for k in _CONFIG_KEYS if not isinstance(model, dict) or k not in model]
     refuse(
         missing, "Config lacks keys", error=ModelError, where=path, fix="give a config of open_clip"
     )

@@ -112,9 +112,10 @@ def test_checkpoints_and_configs_that_cannot_be_read_are_refused(tiny, tmp_path)
         with pytest.raises(FetalClipError, match=message):
             load_model(f"{config}+{tmp_path / name}")
     bad = tmp_path / "bad.json"
-    bad.write_text('{"embed_dim": 3}')
-    with pytest.raises(ModelError, match="lacks keys.*vision_cfg"):
-        load_model(f"{bad}+{weights}")
+    for text in ('{"embed_dim": 3}', '{"model_cfg": 0.5}', "null"):
+        bad.write_text(text)
+        with pytest.raises(ModelError, match="lacks keys.*vision_cfg"):
+            load_model(f"{bad}+{weights}")
 
 
 @pytest.mark.parametrize(
