@@ -154,6 +154,13 @@ def test_what_is_there_is_read_where_nothing_may_be_written(name, clean, tmp_pat
     assert not list(copy.rglob("*.lock")) and not list(empty.iterdir())
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="takes root's privileges as Linux does")
+def test_a_notebook_runs_on_a_read_only_cache(clean, tmp_path):
+    (tmp_path / "cache").mkdir()
+    with read_only(tmp_path / "cache"):
+        assert elsewhere("results", tmp_path, bound=True).done == clean("results")[0].done
+
+
 def damages(data, chance, flips):
     """A file's content with a bit flipped here or there, cut, lost or overwritten."""
     for place in chance.integers(len(data), size=flips):
@@ -228,7 +235,7 @@ if __name__ == "__main__":
 
 
 def until(condition):
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -243,14 +250,16 @@ def test_no_drawing_process_outlives_another(tmp_path, victim):
     paths = [tmp_path / name for name in "ab"]
     (tmp_path / "draw.py").write_text(DRAW)
     command = [sys.executable, tmp_path / "draw.py", tmp_path / "set", *paths]
-    parent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    with (tmp_path / "error").open("w") as file:
+        parent = subprocess.Popen(command, stderr=file)
     until(lambda: all(path.exists() and path.read_text() for path in paths))
     workers = [int(path.read_text()) for path in paths]
     os.kill(parent.pid if victim == "parent" else workers[0], signal.SIGKILL)
-    error = parent.communicate()[1]
+    parent.wait()
     until(lambda: not any(map(alive, workers)))
     if victim == "worker":
-        assert "DataError: A drawing process was ended by the system" in error
+        expected = "DataError: A drawing process was ended by the system"
+        assert expected in (tmp_path / "error").read_text()
         assert left(tmp_path) == []
     writer.publish(tmp_path / "set", lambda _: 0, seed=0, patients=1)
     assert left(tmp_path) == []

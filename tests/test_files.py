@@ -90,6 +90,12 @@ def test_a_damaged_file_is_made_again(tmp_path, read, write, damage):
     assert np.array_equal(cached(path, never, read, write)["a"], content["a"])
 
 
+def test_a_file_under_the_name_of_another_is_made_again(tmp_path):
+    cached(tmp_path / "a.npy", lambda: NUMBERS)
+    (tmp_path / "a.npy").rename(tmp_path / "b.npy")
+    assert np.array_equal(cached(tmp_path / "b.npy", lambda: NUMBERS + 1), NUMBERS + 1)
+
+
 def test_a_kept_file_is_what_numpy_reads(tmp_path):
     cached(tmp_path / "a.npy", lambda: NUMBERS)
     assert np.array_equal(np.load(tmp_path / "a.npy"), NUMBERS)

@@ -243,6 +243,43 @@ def test_missing_or_cut_file_is_refused(tmp_path, name, error):
         store(tmp_path, compute=never)
 
 
+CHANGES = [
+    ("0.1.0", "0.1.1"),
+    ("0123456789abcdef", "1123456789abcdef"),
+    ('"masks": {', '"nasks": {'),
+    ('"stop": 7', '"stop": 6'),
+    ('"chunks"', '"chunkz"'),
+    ('"sum": "', '"sum": "0'),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), CHANGES)
+def test_another_journal_is_refused_or_what_it_tells_of_is_made_anew(tmp_path, old, new):
+    for folder in (cut_short(tmp_path / "cut", chunks=3), store(tmp_path / "done").folder):
+        journal = (folder / "journal.json").read_text()
+        (folder / "journal.json").write_text(journal.replace(old, new, 1))
+    with pytest.raises(CacheError, match="not what their key promises.*delete the folder"):
+        store(tmp_path / "done", compute=never)
+    found = store(tmp_path / "cut")
+    assert_whole(found)
+    assert found.meta == {**META, "blocks": [1, 2]}
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "{}", '{"arrays": {}, "chunks": []}'])
+def test_a_journal_of_another_form_is_refused(tmp_path, content):
+    (store(tmp_path).folder / "journal.json").write_text(content)
+    with pytest.raises(CacheError, match="not what their key promises.*delete the folder"):
+        store(tmp_path, compute=never)
+
+
+def test_an_entry_of_an_earlier_release_is_read(tmp_path):
+    path = store(tmp_path).folder / "journal.json"
+    content = json.loads(path.read_text())
+    del content["sum"]
+    path.write_text(json.dumps(content))
+    assert_whole(store(tmp_path, compute=never))
+
+
 def test_full_disk_is_noticed_before_the_second_chunk(tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1000, 900, 100))
