@@ -66,6 +66,7 @@ def draw_all(
     except BrokenProcessPool:
         raise DataError(
             "A drawing process was ended by the system, mostly for lack of memory",
+            expected='memory for each, and in a script a guard: if __name__ == "__main__"',
             fix="close other programs or set LOKY_MAX_CPU_COUNT=1 (pretrain: --threads 1)",
         ) from None
 
@@ -73,8 +74,7 @@ def draw_all(
 def _begin() -> None:
     """Draw in one thread, and end with the parent: killed, it leaves its workers waiting."""
     cv2.setNumThreads(1)
-    ends = parent_process().join
-    threading.Thread(target=lambda: os._exit(ends() or 1), daemon=True).start()
+    threading.Thread(target=lambda: os._exit(parent_process().join() or 1), daemon=True).start()
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
