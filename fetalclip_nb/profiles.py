@@ -100,10 +100,7 @@ def load_profile(name: str | Path) -> Profile:
     path = _find(name)
     fix = "write it in UTF-8, as demo.yaml is"
     with reading(path, "Profile is no YAML that can be used", error=ProfileError, fix=fix):
-        data = path.read_bytes()
-        if sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(data)) > _ALIASES:
-            raise ValueError(f"more than {_ALIASES} aliases")
-        content = yaml.load(data, _Loader)
+        content = yaml.load(path.read_bytes(), _Loader)
         _require_form(content, path)
     notebooks = {key: dict(value or {}) for key, value in content["notebooks"].items()}
     for notebook, values in notebooks.items():
@@ -141,6 +138,14 @@ def _find(name: str | Path) -> Path:
 class _Loader(yaml.SafeLoader):
     """Plain YAML in which no key stands twice: the last one would win in silence."""
 
+    aliases = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node:
+        self.aliases += self.check_event(yaml.AliasEvent)
+        if self.aliases > _ALIASES:
+            raise ValueError(f"more than {_ALIASES} aliases")
+        return super().compose_node(parent, index)
+
     def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         keys = [(key.tag, str(key.value)) for key, _ in node.value if key.value != "<<"]
@@ -176,13 +181,13 @@ def _problem(error: "jsonschema.ValidationError") -> str:
 
 def _require_data(notebook: str, values: dict, sources: dict, path: Path) -> None:
     """The data sets that a notebook names must be among the profile's."""
-    unknown = [n for n in named_data(values.get("data", {})).values() if n not in sources]
+    unknown = [n for n in named_data(values.get("data", {})).values() if n not in [*sources]]
     refuse(
         map(repr, unknown),
         "Notebook names data that the profile does not have",
         error=ProfileError,
         where=f"{path}, notebooks {notebook}, key data",
-        expected=listing(sources),
+        expected=listing(sources) or "data sets under the key data",
     )
 
 

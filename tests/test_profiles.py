@@ -117,6 +117,8 @@ _BOMB = "a0: &a0 [x]\n" + "".join(
         ("name: !!python/object/apply:os.getcwd []", "no YAML"),
         (b"name: f\xf6tus", "no YAML"),
         ("a: " + "[" * 500 + "]" * 500, "recursion"),
+        ("[" * 100_000, "recursion"),
+        (_TEXT.replace("data: hc18", "data: {data_root: [a]}"), r"Found: \['a'\]"),
         ("name: 2001-99-99", "month must be"),
         (_TEXT + "2001-01-01: x", "no YAML|another form"),
         (_TEXT.replace("notebooks:", "notebooks: x\nx:"), "another form"),
