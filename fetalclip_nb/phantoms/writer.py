@@ -120,7 +120,7 @@ def _holds(root: Path, record: dict[str, object]) -> bool:
         return False
     try:
         found = json.loads((root / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not record.keys() <= found.keys():
         raise DataError(
