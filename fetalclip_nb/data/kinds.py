@@ -76,7 +76,7 @@ KINDS = {
     "focus": Kind(
         focus.read_focus,
         tuple(f"{split}/{focus.IMAGES}" for split in focus.SPLITS),
-        # No record says which values these masks have; public code cuts them at 127.
+        # No record says which values these masks have; public code cuts them at 127, the middle.
         masks=Masks(decode_bright, stand_in=STAND_IN.format("FOCUS")),
     ),
 }
