@@ -25,7 +25,7 @@ from fetalclip_nb.workflow.states import outside_state, state
 PATIENCE = 600
 """Seconds to wait for what a cell has shown: on a busy machine, papermill's four are too few."""
 
-_BUSY = " (the machine is too busy to pass on what the cell shows: run it again with fewer cores)"
+_BUSY = " (too much is shown at once, or on too busy a machine: show less, or take fewer cores)"
 
 
 @dataclass(frozen=True)

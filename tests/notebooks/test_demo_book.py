@@ -24,6 +24,16 @@ def rows(repository):
     return load
 
 
+def test_no_page_names_a_folder_of_the_machine_that_built_it(repository):
+    given = os.environ.get("FETALCLIP_NB_BOOK")
+    html = Path(given or repository / "build/demo/book/_build/html").resolve()
+    pages = [page for page in html.rglob("*.html") if "_static" not in page.parts]
+    if not pages:
+        (pytest.fail if given else pytest.skip)(f"no book in {html}; run `make book`")
+    checkout = f"{html.parents[4]}/"
+    assert not [page.name for page in pages if checkout in page.read_text("utf-8")]
+
+
 @pytest.mark.parametrize(
     "other", ["random map", "maps of phantomclip-untrained", "phantomclip-untrained"]
 )

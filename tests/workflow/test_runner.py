@@ -201,7 +201,7 @@ def test_a_copy_that_was_damaged_is_run_again(tiny, monkeypatch):
     monkeypatch.setattr(runner.papermill, "execute_notebook", busy)
     error = runner.run_profile(load_profile("demo"), ["two"])[0].error
     assert error.startswith("cell In [3], `2`: TimeoutError: Timeout waiting")
-    assert error.endswith("run it again with fewer cores)")
+    assert error.endswith("show less, or take fewer cores)")
 
 
 def test_killed_run_leaves_no_copy_and_the_next_one_finishes(tiny):
