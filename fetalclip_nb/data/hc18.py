@@ -82,8 +82,8 @@ def require_agreement(dataset: Dataset, column: str, decode: Callable, *, within
         (region,) = decode((dataset.root / outline).read_bytes(), ("head",))
         if isinstance(region, Flaw):
             return np.nan
-        # In pixels of the image: it may have been resized without its outline.
-        return perimeter(*semi_axes(region)) * image_size(dataset.root / image)[0] / len(region.T)
+        area = np.prod(image_size(dataset.root / image))  # may be resized without its outline
+        return perimeter(*semi_axes(region)) * np.sqrt(area / region.size)
 
     heads = dataset.table[dataset.table[column] != ""]
     with ThreadPool() as pool:

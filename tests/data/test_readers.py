@@ -182,6 +182,14 @@ def test_hc18_of_another_scale_or_unit_is_refused(tmp_path, change, message):
         hc18.read_hc18(write_outlines(tmp_path, **change))
 
 
+def test_pictures_that_were_flattened_beside_their_outlines_are_refused(tmp_path):
+    root = write_outlines(tmp_path)
+    for i in range(3):
+        write_image(root / "training_set" / f"00{i}_HC.png", (160, 90))
+    with pytest.raises(DataError, match=r"3 heads.*table 80\.0 mm, outline 6"):
+        hc18.read_hc18(root)
+
+
 def test_outline_and_filled_annotation_give_the_same_head(tmp_path):
     outline, filled = np.zeros((60, 80), np.uint8), np.zeros((60, 80), np.uint8)
     cv2.ellipse(outline, (40, 30), (25, 18), 10, 0, 360, 255, 1)
