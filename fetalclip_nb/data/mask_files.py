@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
+from fetalclip_nb.data.dicom import require_room
 from fetalclip_nb.data.images import FORMATS, pad_to_square
 from fetalclip_nb.errors import DataError, listing
 
@@ -131,6 +132,7 @@ def decode_image(data: bytes, structures: tuple[str, ...]) -> list[np.ndarray | 
     """Values of a mask that is an image: grey (height, width) or colours (height, width, 3)."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            require_room(*image.size, "")
             return [_pixels(image)]
     except Exception:  # over a damaged file Pillow may raise any
         return [Flaw("damaged, or no image", MISSING.fix)]
@@ -166,7 +168,7 @@ def decode_outline(data: bytes, structures: tuple[str, ...]) -> list[np.ndarray 
 
 def _without_soft_edges(values: np.ndarray) -> np.ndarray | Flaw:
     """The brighter half of a soft shape of one colour; greys apart from its edge are a flaw."""
-    colours = np.atleast_3d(values) / values.max()
+    colours = np.atleast_3d(values).astype(np.float32) / values.max()
     share = colours.max(axis=2)
     inside, grey = share > 0.5, (share > 0.125) & (share < 0.875)
     edge = cv2.morphologyEx(inside.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((9, 9))) > 0

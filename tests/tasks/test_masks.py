@@ -323,6 +323,10 @@ def spoil_size(path):
     write_mask(path, (1, 1, 5, 5), size=(20, 15))
 
 
+def spoil_room(path):
+    Image.new("L", (60_000, 1)).save(path)  # a few bytes; what follows would take much memory
+
+
 def spoil_bytes(path):
     path.write_bytes(path.read_bytes()[:60])
 
@@ -352,6 +356,7 @@ spoil_values = spoil_with(255, 3)
             "threshold masks to 0 and 255",
         ),
         (spoil_bytes, "damaged, or no image", "put whole files in place"),
+        (spoil_room, "damaged, or no image", "put whole files in place"),
         (
             spoil_with((255,) * 4, (255, 255, 255, 0)),
             "partly transparent",
