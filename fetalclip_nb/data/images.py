@@ -19,9 +19,6 @@ FORMATS = tuple(sorted(_PICTURES & set(Image.OPEN)))
 ENDINGS = tuple(end for end, kind in Image.registered_extensions().items() if kind in _PICTURES)
 """Endings of files of these formats, in lower case."""
 
-DAMAGE = Exception
-"""What Pillow raises that is given a file which is no whole image: anything."""
-
 
 def read_image(path: Path) -> Image.Image:
     """Decode one image as grey ("L") or "RGB", upright as EXIF says.
