@@ -16,7 +16,8 @@ RESAMPLES = 10_000
 
 SEED = 42
 
-_BLOCK = 50  # resamples drawn at a time: small enough for the processor's cache
+BLOCK = 50
+"""Resamples drawn at a time: small enough for the processor's cache."""
 
 Statistic = Callable[..., Mapping[str, np.ndarray]]
 """Maps weights (R, units) or sums (R, H, ...) to scores by name, each of shape (R, H)."""
@@ -83,8 +84,8 @@ def weights(units: int, *, resamples: int = RESAMPLES) -> Iterator[np.ndarray]:
     given the same resamples.
     """
     rng = np.random.default_rng(SEED)
-    for start in range(0, resamples, _BLOCK):
-        size = min(_BLOCK, resamples - start)
+    for start in range(0, resamples, BLOCK):
+        size = min(BLOCK, resamples - start)
         picked = rng.integers(0, units, size=(size, units))
         picked += np.arange(size)[:, None] * units
         times = np.bincount(picked.ravel(), minlength=size * units)

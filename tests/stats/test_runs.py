@@ -76,7 +76,7 @@ def test_values_of_each_head_equal_scikit_learn(classes):
 
 @pytest.mark.parametrize("classes", [2, 4])
 def test_interval_equals_a_slow_bootstrap_of_whole_patients(classes, monkeypatch):
-    monkeypatch.setattr(scores, "_BLOCK", 40)
+    monkeypatch.setattr(scores, "BLOCK", 40)
     logits, labels, patients = run_task(heads=2, classes=classes, items=23, patients=8, seed=4)
     found = runs.run_scores(logits, labels, patients, NAMES[:classes], resamples=130)
     drawn = slow_bootstrap(logits, labels, patients, resamples=130)

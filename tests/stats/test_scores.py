@@ -6,7 +6,7 @@ from fetalclip_nb.stats import scores
 
 
 def test_weights_are_the_units_drawn_one_resample_after_the_other(monkeypatch):
-    monkeypatch.setattr(scores, "_BLOCK", 20)
+    monkeypatch.setattr(scores, "BLOCK", 20)
     parts = list(scores.weights(57, resamples=45))
     assert [len(part) for part in parts] == [20, 20, 5]
     rng = np.random.default_rng(42)

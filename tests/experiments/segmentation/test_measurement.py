@@ -158,7 +158,7 @@ def test_agreement_by_hand():
 
 
 def test_agreement_equals_a_slow_bootstrap_of_whole_patients(monkeypatch):
-    monkeypatch.setattr(bootstrap, "_BLOCK", 30)
+    monkeypatch.setattr(bootstrap, "BLOCK", 30)
     rng = np.random.default_rng(0)
     true, patients = rng.uniform(80, 340, 24), rng.integers(0, 9, 24)
     measured = true + rng.normal(1, 3, (3, 24))

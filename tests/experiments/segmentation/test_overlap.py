@@ -160,7 +160,7 @@ def require_equal(found, slow, drawn):
 
 
 def test_overlap_scores_equal_a_slow_bootstrap_of_whole_patients(monkeypatch):
-    monkeypatch.setattr(bootstrap, "_BLOCK", 40)
+    monkeypatch.setattr(bootstrap, "BLOCK", 40)
     counts, patients = task(items=13, patients=5)
     # Structure c in one image: many resamples do not have it.
     counts[:, 1:, 2, 0] = counts[:, 1:, 2, 2] = 0
