@@ -93,6 +93,22 @@ def plane_scores(answers: Mapping[str, Predictions]) -> dict[str, dict[str, Scor
     return scores | classification.task_scores(both, "eight_classes", ["f1_macro"])
 
 
+def plane_answers(
+    answers: Mapping[str, Predictions], tasks: Mapping[str, Dataset]
+) -> dict[str, pd.DataFrame]:
+    """What one model answered for each image, by the scores of `plane_scores` that are compared.
+
+    Args:
+        answers: Its ranked classes by task.
+        tasks: Images of each task.
+    """
+    found = {}
+    for task, ranked in answers.items():
+        table = classification.as_table(ranked, tasks[task].table["id"])
+        found[f"{task}/f1_macro"] = table.assign(run=0)
+    return found | {"eight_classes/f1_macro": pd.concat(found.values(), ignore_index=True)}
+
+
 def confident_mistakes(
     answers: Mapping[str, Predictions], tasks: Mapping[str, Dataset], most: int
 ) -> pd.DataFrame:
@@ -111,18 +127,6 @@ def by_machine_and_operator(answers: Predictions, table: pd.DataFrame) -> dict[s
     groups = classification.subgroup_accuracy(answers, table["machine"].to_numpy())
     operators = "operator " + table["operator"].to_numpy()
     return groups | classification.subgroup_accuracy(answers, operators)
-
-
-def prediction_table(
-    answers: Mapping[str, Mapping[str, Predictions]], tasks: Mapping[str, Dataset]
-) -> pd.DataFrame:
-    """One row a model, task and image: true and predicted class, confidence, patient."""
-    rows = {
-        (model, task): classification.as_table(found, tasks[task].table["id"])
-        for model, of_tasks in answers.items()
-        for task, found in of_tasks.items()
-    }
-    return pd.concat(rows, names=["model", "task"]).reset_index()
 
 
 def released_planes(folder: Path) -> dict[str, Predictions]:

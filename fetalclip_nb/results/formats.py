@@ -1,5 +1,6 @@
 """Values, intervals and names as people read them."""
 
+from fetalclip_nb.stats.differences import Difference
 from fetalclip_nb.stats.scores import Score
 
 _DECIMALS = {"days": 1, "px": 1, "mm": 2, "": 2}
@@ -57,6 +58,27 @@ def with_interval(score: Score, between: str = "–", decimals: int = 1) -> str:
     """
     value = format_number(score.value, score.unit, decimals)
     return f"{value} ({format_range(score, between, decimals)})"
+
+
+def format_difference(difference: Difference, decimals: int = 1) -> str:
+    """A difference with its sign and its interval, without the unit.
+
+    >>> format_difference(Difference(-0.032, -0.05, 0.001, 0.06, 0.01, 120, 9))
+    '-3.2 (-5.0 to +0.1)'
+    """
+    ends = (difference.value, difference.low, difference.high)
+    texts = [format_number(end, difference.unit, decimals) for end in ends]
+    value, low, high = (text if text.startswith("-") else f"+{text}" for text in texts)
+    return f"{value} ({low} to {high})"
+
+
+def format_probability(p: float) -> str:
+    """A probability with three decimals.
+
+    >>> format_probability(0.0004), format_probability(0.04)
+    ('< 0.001', '0.040')
+    """
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def readable(structure: str) -> str:

@@ -15,6 +15,7 @@ from fetalclip_nb.errors import ResultError, reading
 from fetalclip_nb.files import slug, write_text
 from fetalclip_nb.paths import project_root
 from fetalclip_nb.results.formats import format_interval, format_value
+from fetalclip_nb.stats.differences import Difference
 from fetalclip_nb.stats.scores import Score
 
 HEADLINE = "headline"
@@ -44,6 +45,7 @@ class Row:
     Attributes:
         model: A model's name, or what stands in its place ("majority class", "pixels").
         scores: Metric to unit ("patient", "image") to score.
+        differences: Metric to the paired difference from the first row that has it.
         subject: What was measured, where a chapter measures several things ("heads", "CHD").
         reader: What reads the model's features, where that is not the chapter's own way.
         kind: "model", "baseline", "control", "sentence" or "released".
@@ -55,6 +57,7 @@ class Row:
 
     model: str
     scores: Scores
+    differences: Mapping[str, Difference] = field(default_factory=dict)
     subject: str = ""
     reader: str = ""
     kind: str = "model"
@@ -193,12 +196,15 @@ def _read(path: Path) -> Row:
             metric: {unit: Score(**score) for unit, score in units.items()}
             for metric, units in content["scores"].items()
         }
+        differences = content["differences"].items()
+        content["differences"] = {metric: Difference(**found) for metric, found in differences}
         row = Row(**{each.name: content[each.name] for each in fields(Row)})
         typed = (type(value) is type(getattr(plain, name)) for name, value in vars(row).items())
         scores = [
             s for metric, all_ in row.scores.items() for s in (row.score(metric), *all_.values())
         ]
-        numbers = (n for s in scores for n in (*astuple(s)[:6], s.unit.isascii()))
+        scores += row.differences.values()
+        numbers = (n for s in scores for n in (*astuple(s)[:-1], s.unit.isascii()))
         if not all(typed) or not all(map(math.isfinite, numbers)) or row.key != path.stem:
             raise ValueError("a value of another type, no number, or the name of another row")
     return row

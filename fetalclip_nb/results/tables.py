@@ -7,8 +7,10 @@ from pandas.io.formats.style import Styler
 
 from fetalclip_nb.files import slug
 from fetalclip_nb.results.formats import (
+    format_difference,
     format_interval,
     format_number,
+    format_probability,
     format_range,
     format_value,
     readable,
@@ -16,9 +18,12 @@ from fetalclip_nb.results.formats import (
 )
 from fetalclip_nb.results.published import Published, published
 from fetalclip_nb.results.result_files import Row
+from fetalclip_nb.stats.differences import LEVEL, Difference, holm
 from fetalclip_nb.stats.scores import Score
 
 _IMAGE_INTERVAL = "95 %, images"
+
+_TO_FIRST, _PROBABILITY = "to the first row (95 %)", "p (Holm)"
 
 _UNKNOWN = "–"
 
@@ -26,7 +31,7 @@ _UNKNOWN = "–"
 def comparison_table(
     results: Mapping[str, Row], metric: str, task: str | None = None, *, deviation: str = ""
 ) -> pd.DataFrame:
-    """Ours, intervals, published value and difference, one row a model.
+    """Ours, intervals, published value and difference, paired differences, one row a model.
 
     A difference is only given where it means something: real images, as many of them as
     the published number was measured on. Published models that were not run get a row too.
@@ -58,10 +63,51 @@ def comparison_table(
             value = format_number(entry.value, decimals=2)
             name = f"{model} (published)" if model in results else model
             rows.append({"model": name, "images": "real", "ours": "not run", "published": value})
+    for title, (found, p) in _tested(results, metric).items():
+        row = next(row for row in rows if row["model"] == title)
+        row |= {_TO_FIRST: format_difference(found, 2), _PROBABILITY: format_probability(p)}
     table = pd.DataFrame(rows).fillna("").set_index("model").rename_axis(None)
     if set(table[_IMAGE_INTERVAL]) <= {_UNKNOWN, ""}:
         table = table.drop(columns=_IMAGE_INTERVAL)
     return table if task else table.drop(columns=["published", "difference"])
+
+
+def ranking(results: Mapping[str, Row], metric: str) -> str:
+    """Which rows this test set tells from the first one, and which differences it could show.
+
+    Args:
+        results: As given by `load_results`; Holm's correction is for all of them.
+        metric: Name of the score.
+    """
+    rows = _tested(results, metric)
+    if not rows:
+        return "No other row has answers for the same images of known patients: nothing is tested."
+    sides: dict[str, list[str]] = {"Above": [], "Below": [], "Not told from": []}
+    for title, (found, p) in rows.items():
+        side = ("Above" if found.value > 0 else "Below") if p < LEVEL else "Not told from"
+        sides[side].append(title)
+    first = next(title for title, row in results.items() if metric in row.scores)
+    told = " ".join(f"{side} it: {'; '.join(names)}." for side, names in sides.items() if names)
+    open_ones = [rows[title][0] for title in sides["Not told from"]] or [
+        d for d, _ in rows.values()
+    ]
+    least = [d.smallest(len(rows)) for d in open_ones]
+    shown = sorted({format_number(x, open_ones[0].unit) for x in least if x == x}, key=float)
+    unit = open_ones[0].unit.replace("%", "points")
+    could = "Too few patients differ for any difference to be shown."
+    if shown:
+        size = " to ".join(dict.fromkeys((shown[0], shown[-1])))
+        could = f"Four of five such test sets would show differences of {size} {unit}"
+        could += " with the rows that it does not tell apart." if sides["Not told from"] else "."
+    patients = f"{open_ones[0].groups:,} patients"
+    return f"Beside {first}, on the same {patients}, corrected for {len(rows)} rows. {told} {could}"
+
+
+def _tested(results: Mapping[str, Row], metric: str) -> dict[str, tuple[Difference, float]]:
+    """Difference to the first row and its probability, corrected for all, by title."""
+    found = {t: r.differences[metric] for t, r in results.items() if metric in r.differences}
+    corrected = holm([each.p for each in found.values()]).tolist()
+    return {title: (found[title], p) for title, p in zip(found, corrected, strict=True)}
 
 
 def _published_name(row: Row) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.stats import norm
 
 from fetalclip_nb.stats import scores
+from fetalclip_nb.stats.ranking import auroc
 from fetalclip_nb.stats.scores import Statistic
 
 LEVEL = 0.05
@@ -106,6 +107,38 @@ def paired(
                 int(units - np.all(same, axis=0).sum()),
             )
     return found
+
+
+def paired_auroc(
+    ours: np.ndarray,
+    others: np.ndarray,
+    labels: np.ndarray,
+    owner: np.ndarray,
+    *,
+    resamples: int = scores.RESAMPLES,
+) -> Difference:
+    """Difference of two rows' AUROC; as its answers are no sums, p is the normal law's.
+
+    Args:
+        ours: What ranks the items, shape (H, N).
+        others: The other row's, shape (H', N).
+        labels: 1 for the class that is to be ranked above, else 0, shape (N,).
+        owner: Patient number of each item, shape (N,).
+        resamples: Number of bootstrap resamples.
+    """
+    units, values, drawn = int(owner.max()) + 1, [], []
+    for ranks in (ours, others):
+        each, in_order = auroc(np.stack([np.zeros_like(ranks), ranks], axis=-1), labels, owner)
+        values.append(each.mean())
+        blocks = scores.weights(units, resamples=resamples)
+        drawn.append(np.concatenate([in_order(block) for block in blocks]))
+    value, apart = float(values[0] - values[1]), drawn[0] - drawn[1]
+    low, high = np.nanpercentile(apart, [2.5, 97.5])
+    error = float(np.nanstd(apart))
+    p = float(2 * norm.sf(abs(value) / error)) if error else 1.0
+    means = (ours.mean(0), others.mean(0))
+    differing = len(set(owner[means[0] != means[1]]))
+    return Difference(value, float(low), float(high), p, error, units, differing)
 
 
 def sign_flip(values: np.ndarray, *, resamples: int = scores.RESAMPLES) -> float:

@@ -25,6 +25,7 @@ from fetalclip_nb.models.pixels import PixelEncoder
 from fetalclip_nb.models.sources import published_as
 from fetalclip_nb.paths import expanded, project_root
 from fetalclip_nb.results import result_files
+from fetalclip_nb.stats.answers import Answers, between
 from fetalclip_nb.workflow.parameters import Parameter, check_parameters
 
 COMMON = ("profile", "models", "results_dir", "cache_dir", "device", "precision", "seed")
@@ -59,6 +60,7 @@ class Session:
     _loaded: dict[str, dict] = field(default_factory=dict)
     _dataset: Dataset | None = None
     _saved: int = 0
+    _first: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def model_names(self) -> list[str]:
@@ -113,8 +115,12 @@ class Session:
         kind: str = "model",
         released: str = "",
         dataset: Dataset | None = None,
+        answers: Answers | None = None,
     ) -> None:
         """Write a result file; the first one saved is the chapter's headline.
+
+        A row with answers for the same images as the first one that has the metric gets the
+        paired difference from it.
 
         Args:
             model: A model's name, or that of a baseline or control. These have a space, which
@@ -126,6 +132,7 @@ class Session:
             kind: "model", "baseline", "control", "sentence" or "released".
             released: Registry entry of files that were scored in place of this run's images.
             dataset: What was scored, where it is not the notebook's first data set.
+            answers: Metric to what was answered for each image; kept as predictions/KEY.parquet.
         """
         data = dataset or self._dataset
         origin = {
@@ -138,6 +145,7 @@ class Session:
         row = result_files.Row(
             model,
             scores,
+            between(answers or {}, self._first),
             subject=subject,
             reader=reader,
             kind=kind,
@@ -151,11 +159,17 @@ class Session:
         )
         result_files.save_row(self.folder, row)
         self._saved += 1
+        self._first = {**(answers or {}), **self._first}
+        if answers:
+            whole = pd.concat(answers, names=["metric"]).reset_index("metric")
+            texts = dict.fromkeys(whole.select_dtypes(object), "category")
+            self.save_table(f"predictions/{row.key}", whole.astype(texts))
 
     def save_table(self, name: str, table: pd.DataFrame) -> None:
         """Write per-image predictions beside the scores, as parquet."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        table.to_parquet(self.folder / f"{name}.parquet", index=False)
+        path = self.folder / f"{name}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table.to_parquet(path, index=False)
 
     def results(self) -> dict[str, result_files.Row]:
         """What was saved, by title, in table order."""

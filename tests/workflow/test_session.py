@@ -1,10 +1,13 @@
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.results import result_files
 from fetalclip_nb.results.result_files import RECORD
+from fetalclip_nb.stats.answers import answer_table
 from fetalclip_nb.stats.scores import Score
 from fetalclip_nb.workflow import session
 from helpers import write_heads
@@ -113,6 +116,26 @@ def test_results_state_device_precision_model_and_data(start):
     assert row.provenance["precision"] == "fp32"
     assert row.provenance["device"].startswith("cpu")
     assert not row.synthetic
+
+
+def test_rows_with_answers_for_the_same_images_are_compared_with_the_first(start):
+    run = start()
+    items = np.array(list("abcdefgh")), np.repeat([*"pqrs"], 2)
+    for name, right in (("m", [1] * 8), ("n", [0, 0, 1, 1, 1, 1, 1, 1]), ("o", [1] * 4)):
+        said = answer_table(*(each[: len(right)] for each in items), part=np.array(right), whole=1)
+        run.save(name, SCORES, answers={"vpr": said})
+    run.save("without answers", SCORES)
+    found = {title: row.differences for title, row in run.results().items()}
+    assert {title: list(each) for title, each in found.items() if each} == {"n": ["vpr"]}
+    assert (found["n"]["vpr"].value, found["n"]["vpr"].groups) == (-0.25, 4)
+    assert {path.stem for path in run.folder.glob("predictions/*")} == {
+        "model_m",
+        "model_n",
+        "model_o",
+    }
+    saved = pd.read_parquet(run.folder / "predictions" / "model_n.parquet")
+    assert list(saved) == ["metric", "image", "patient", "run", "part", "whole"]
+    assert saved["image"].dtype == "category" and saved["part"].mean() == 0.75
 
 
 def test_published_parameters_hide_the_machine(tmp_path, monkeypatch):

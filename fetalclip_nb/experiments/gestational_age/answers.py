@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from fetalclip_nb.experiments.gestational_age import controls
 from fetalclip_nb.experiments.gestational_age.ages import (
@@ -13,11 +14,13 @@ from fetalclip_nb.experiments.gestational_age.ages import (
     age_embeddings,
     age_similarity,
     both_age_scores,
+    is_valid,
     predict_age,
 )
 from fetalclip_nb.models.embed import black_embedding, image_embeddings, text_encoder
 from fetalclip_nb.models.model import Model
 from fetalclip_nb.models.similarity import normalise
+from fetalclip_nb.stats.answers import answer_table
 from fetalclip_nb.stats.scores import Score
 
 
@@ -42,8 +45,10 @@ class Answers:
         """Model to ages."""
         return {name: predict_age(values) for name, values in self.similarity.items()}
 
-    def scores(self, heads: Heads) -> Iterator[tuple[str, str, dict[str, dict[str, Score]]]]:
-        """Name, kind and scores of every predictor, in table order."""
+    def scores(
+        self, heads: Heads
+    ) -> Iterator[tuple[str, str, dict[str, dict[str, Score]], dict[str, pd.DataFrame]]]:
+        """Name, kind, scores and answers (ages in days) of every predictor, in table order."""
         kinds = {
             "model": self.ages,
             "baseline": self.baselines,
@@ -52,7 +57,11 @@ class Answers:
         }
         for kind, predictors in kinds.items():
             for name, days in predictors.items():
-                yield name, kind, both_age_scores(days, heads.hc_mm, heads.patients)
+                valid = is_valid(days, heads.hc_mm)
+                said = {"part": valid, "whole": 1, "days": days, "hc_mm": heads.hc_mm}
+                vpr = answer_table(heads.table["id"], heads.patients, **said)
+                scores = both_age_scores(days, heads.hc_mm, heads.patients)
+                yield name, kind, scores, {"vpr": vpr}
 
 
 def ask(

@@ -68,12 +68,6 @@ def shipped_strata(shipped: Mapping[str, Mapping[str, Score]]) -> pd.DataFrame:
     return percent(table, sizes)
 
 
-def prediction_table(answers: Answers, heads: Heads) -> pd.DataFrame:
-    """One row a head: circumference, spacing, and the age in days that each model says."""
-    table = heads.table.assign(spacing=heads.spacings, **answers.ages)
-    return table[["id", "hc_mm", "spacing", *answers.ages]]
-
-
 def facts(
     answers: Answers, heads: Heads, shipped: Mapping[str, Mapping[str, Score]]
 ) -> dict[str, object]:

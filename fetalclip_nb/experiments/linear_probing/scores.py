@@ -4,10 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import numpy as np
+import pandas as pd
 
 from fetalclip_nb.experiments.linear_probing.probe import PROBE, Logits
 from fetalclip_nb.results.protocol import task_results
+from fetalclip_nb.stats.answers import answer_table
 from fetalclip_nb.stats.classification import Predictions, predict
+from fetalclip_nb.stats.ranking import log_odds
 from fetalclip_nb.stats.runs import ensemble, run_scores
 from fetalclip_nb.stats.scores import RunScores, Score
 from fetalclip_nb.tasks.items import Task
@@ -26,24 +29,47 @@ def score(logits: Logits, tasks: Mapping[str, Task]) -> Scores:
     return {key: run_scores(values, *tasks[key[2]].truth) for key, values in logits.items()}
 
 
-def save_scores(save: Callable, scores: Scores, tasks: Mapping[str, Task]) -> None:
+def save_scores(save: Callable, scores: Scores, logits: Logits, tasks: Mapping[str, Task]) -> None:
     """Save a row for each reader of planes, and one (of its second label, CHD) of clips.
 
     Args:
         save: The session's function.
         scores: As given by `score`, the headline model's first.
+        logits: What was scored.
         tasks: Name to task.
     """
     planes = [name for name in tasks if name != "chd"]
     clips = {task.items.classes[1]: ["chd"] for name, task in tasks.items() if name == "chd"}
     for subject, names in {"": planes, **clips}.items():
         for model, reader in dict.fromkeys((m, r) for m, r, name in scores if name in names):
-            results = {}
+            results, answers = {}, {}
             for name in names:
                 results |= task_results(scores[model, reader, name], name)
+                answers |= task_answers(logits[model, reader, name], tasks[name])
             kind, rival = ("model", "") if reader == PROBE else ("baseline", reader)
             dataset = tasks[names[0]].dataset
-            save(model, results, subject=subject, reader=rival, kind=kind, dataset=dataset)
+            save(
+                model,
+                results,
+                subject=subject,
+                reader=rival,
+                kind=kind,
+                dataset=dataset,
+                answers=answers,
+            )
+
+
+def task_answers(logits: np.ndarray, task: Task) -> dict[str, pd.DataFrame]:
+    """What each probe (H, N, C) chose for the tested items; of two classes what ranks them, too."""
+    labels, patients, classes = task.truth
+    table, name = task.table, task.items.name
+    items = table["id" if task.items.clips is None else "clip"], patients
+    chosen = np.array(classes)[logits.argmax(-1)]
+    found = {f"{name}/f1_macro": answer_table(*items, true=table["label"], predicted=chosen)}
+    if len(classes) == 2 and len(set(labels)) == 2:
+        odds = log_odds(logits, 1)
+        found[f"{name}/auroc"] = answer_table(*items, target=labels, score=odds)
+    return found
 
 
 def title(model: str, reader: str) -> str:

@@ -12,6 +12,7 @@ from fetalclip_nb.experiments.segmentation.material import Material
 from fetalclip_nb.experiments.segmentation.plans import Plans, Studies
 from fetalclip_nb.experiments.segmentation.squares import unpack
 from fetalclip_nb.results.protocol import task_results
+from fetalclip_nb.stats.answers import answer_table
 from fetalclip_nb.stats.scores import RunScores, Score
 from fetalclip_nb.tasks.masks import MaskTask
 from fetalclip_nb.tasks.splits import Split, rows_of
@@ -92,17 +93,34 @@ def measured_scores(
 
 
 def save_scores(
-    save: Callable[..., None], scores: Scores, studies: Studies, models: Collection[str]
+    save: Callable[..., None],
+    scores: Scores,
+    outcomes: Outcomes,
+    studies: Studies,
+    models: Collection[str],
 ) -> None:
     """Save all scores by `Session.save`; names that are no models are baselines."""
     for (model, name), task_scores in scores.items():
+        pooled = pooled_answers(outcomes[model, name], studies[name].task)
         save(
             model,
             task_results(task_scores, name),
             subject="" if name == HEAD else name.replace("_", "-"),
             kind="model" if model in models else "baseline",
             dataset=studies[name].task.dataset,
+            answers={f"{name}/dsc": pooled},
         )
+
+
+def pooled_answers(outcome: Outcome, task: MaskTask) -> pd.DataFrame:
+    """Pixels of each decoder, image and structure, whose sums make the pooled Dice coefficient."""
+    hits, false, missed = np.moveaxis(outcome.counts, -1, 0)
+    known = (hits + missed)[0].any(0)  # structures that an image has
+    images = task.items.table.iloc[outcome.rows]
+    items = [images[name].to_numpy().repeat(known.sum()) for name in ("id", "patient")]
+    part, rest = (each[..., known].reshape(len(hits), -1) for each in (2 * hits, false + missed))
+    names = np.tile(np.array(task.structures)[known], len(images))
+    return answer_table(*items, structure=names, part=part, whole=part + rest)
 
 
 def true_circumferences(outcome: Outcome, task: MaskTask) -> np.ndarray:

@@ -29,7 +29,7 @@ def test_each_reader_is_saved_once_for_planes_and_once_for_clips():
     del logits["n", "linear probe", "chd"]
     scored = scores.score(logits, tasks)
     rows = []
-    scores.save_scores(lambda *given, **named: rows.append((*given, named)), scored, tasks)
+    scores.save_scores(lambda *given, **named: rows.append((*given, named)), scored, logits, tasks)
     probe = {"reader": "", "kind": "model"}
     named = [(model, row["subject"], row["reader"], row["kind"]) for model, _, row in rows]
     assert named == [
@@ -45,6 +45,12 @@ def test_each_reader_is_saved_once_for_planes_and_once_for_clips():
     assert {metric.split("/")[0] for metric in planes[1]} == {"x", "y"}
     expected = run_scores(logits["m", "linear probe", "chd"], *tasks["chd"].truth)
     assert hearts[1]["chd/auroc"]["patient"] == expected["auroc"].score
+    said = hearts[2]["answers"]["chd/f1_macro"]
+    assert (
+        said["predicted"].tolist() == list("abaa" * 2) and said["run"].tolist() == [0] * 4 + [1] * 4
+    )
+    odds = hearts[2]["answers"]["chd/auroc"]
+    assert odds["target"].tolist() == [0, 1, 0, 1] * 2 and odds["score"][1] == pytest.approx(1)
     assert hearts[2]["dataset"] is tasks["chd"].dataset
     assert list(scores.probes_of(scored, "chd")) == ["m"]
 

@@ -259,15 +259,19 @@ def test_other_masks_than_the_papers_give_no_difference(studies):
     assert table.loc["fetalclip", "difference"] == "other images"
 
 
-def test_scores_are_saved_by_model_and_subject(studies, scores):
+def test_scores_are_saved_by_model_and_subject(studies, outcomes, scores):
     saved = []
 
     def save(model, results, **rest):
         assert all(name.startswith(f"{rest['subject'] or 'head'}/") for name in results)
         assert rest["dataset"] is studies[rest["subject"] or "head"].task.dataset
         saved.append((model, rest["subject"], rest["kind"]))
+        ((metric, said),) = rest["answers"].items()
+        pooled = said.groupby(["run", "structure"])[["part", "whole"]].sum()
+        dice = (pooled["part"] / pooled["whole"]).groupby("run").mean()
+        assert dice.mean() == pytest.approx(results[metric]["patient"].value)
 
-    save_scores(save, scores, studies, ["phantomclip"])
+    save_scores(save, scores, outcomes, studies, ["phantomclip"])
     assert saved == [
         ("phantomclip", "", "model"),
         ("phantomclip", "abdomen", "model"),
