@@ -245,7 +245,7 @@ def test_notebook_runs_and_its_injected_parameters_took_effect(executed, name):
     assert headline.parameters["profile"] == "small"
     scored = headline.scores.values()
     assert all(s.low <= s.value <= s.high for units in scored for s in units.values())
-    assert list((folder / "results" / name).glob("*.parquet"))
+    assert list((folder / "results" / name).rglob("*.parquet"))
 
 
 def test_gate_accepts_the_clean_runs(executed, repository):
