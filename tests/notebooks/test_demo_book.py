@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from fetalclip_nb.experiments.cam.tables import clearly_ahead
+from fetalclip_nb.data import FIVE_PLANES
 from fetalclip_nb.results import result_files
+from fetalclip_nb.stats.differences import holm
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +39,12 @@ def test_no_page_names_a_folder_of_the_machine_that_built_it(repository):
     "other", ["random map", "maps of phantomclip-untrained", "phantomclip-untrained"]
 )
 def test_maps_beat_chance_and_the_untrained_twin(rows, other):
-    """Intervals that do not touch, in three of five planes at least; ten images of each."""
-    model, rival = (rows("06_cam")[title].scores for title in ("phantomclip", other))
-    assert model["difference/brain"]["patient"].n == 10
-    assert len(clearly_ahead(model, rival)) >= 3
+    """In three of five planes at least, after correction; ten patients of each."""
+    found = rows("06_cam")[other].differences
+    classes = [found[f"difference/{plane}"] for plane in FIVE_PLANES]
+    assert {each.groups for each in classes} == {10}
+    probabilities = holm([each.p for each in classes])
+    assert sum(p < 0.05 and d.value < 0 for p, d in zip(probabilities, classes, strict=True)) >= 3
 
 
 def test_maps_lie_on_the_structures(rows):

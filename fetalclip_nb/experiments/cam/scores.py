@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 from scipy.integrate import trapezoid
 
 from fetalclip_nb.experiments.cam.controls import rank_correlations
+from fetalclip_nb.stats.answers import Answers, answer_table
 from fetalclip_nb.stats.patients import patient_means
 from fetalclip_nb.stats.scores import Score
 
@@ -43,10 +45,6 @@ def class_means(
 ) -> Units:
     """Means over all images and over those of each class, with intervals over patients.
 
-    Where two kinds of map are compared, the values are differences on the same images: what
-    images have in common cancels. Two kinds may have overlapping intervals although one is
-    ahead in nearly every image; an interval of the differences above 0 says that it is.
-
     Args:
         values: Name to a number an image, float of shape (N,); NaN where there is none.
         labels: Class name of each image, shape (N,).
@@ -61,6 +59,30 @@ def class_means(
         for label in np.unique(labels):
             found[f"{name}/{label}"] = np.where(labels == label, each, np.nan)
     return patient_means(found, patients)
+
+
+def class_answers(
+    values: Mapping[str, np.ndarray], measure: str, labels: np.ndarray, images: pd.DataFrame
+) -> Answers:
+    """A measure of all images and of each class's, as rows are compared by: patient by patient.
+
+    Args:
+        values: Name to a number an image, float of shape (N,); all are kept.
+        measure: Which of them is compared.
+        labels: Class name of each image, shape (N,).
+        images: Columns id and patient, N rows.
+    """
+    chosen = {"all": np.full(len(labels), True)} | {c: labels == c for c in np.unique(labels)}
+    units = images["id"].to_numpy(), images["patient"].to_numpy()
+    return {
+        f"{measure}/{place}": answer_table(
+            *(unit[rows] for unit in units),
+            part=values[measure][rows],
+            whole=1,
+            **{name: each[rows] for name, each in values.items() if name != measure},
+        )
+        for place, rows in chosen.items()
+    }
 
 
 def similarity_scores(maps: np.ndarray, others: np.ndarray, patients: np.ndarray) -> Units:

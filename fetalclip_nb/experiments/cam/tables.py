@@ -17,15 +17,22 @@ from fetalclip_nb.experiments.cam.scores import Units, of_measure
 from fetalclip_nb.experiments.cam.trial import Trial
 from fetalclip_nb.models.embed import black_embedding
 from fetalclip_nb.models.similarity import zero_shot_logits
-from fetalclip_nb.results.formats import format_range, format_value, readable, with_interval
+from fetalclip_nb.results.formats import (
+    format_probability,
+    format_range,
+    format_value,
+    readable,
+    with_interval,
+)
+from fetalclip_nb.results.result_files import Row
 from fetalclip_nb.results.tables import plain_table
-from fetalclip_nb.stats.scores import Score
+from fetalclip_nb.stats.differences import LEVEL, holm
 
-FEWEST = 5
-"""Images of a class below which no interval of the class is judged: two images of two patients
-have an interval above 0 whenever both values are."""
+FEWEST = 6
+"""Patients below which nothing can be decided: of five, all ahead, p is 2 of 2**5."""
 
-_TOO_FEW = f"No class has the {FEWEST} images that it takes to judge it by an interval."
+ENOUGH = 20
+"""Patients below which no bootstrap interval stands beside a claim."""
 
 MAIN = {"head": "head", "abdomen": "abdominal_circumference", "four_chamber": "heart"}
 """Structure of each task that its class is named after."""
@@ -58,20 +65,53 @@ def class_texts(scores: Mapping[str, Units], measure: str) -> pd.DataFrame:
 
     Args:
         scores: Kind of map to scores named MEASURE/CLASS.
-        measure: "difference" or "ahead".
+        measure: Name of the score before its class.
     """
     table = pd.DataFrame({kind: of_measure(units, measure) for kind, units in scores.items()})
     return table.map(with_interval, na_action="ignore", between=" to ")
 
 
-def image_table(trial: Trial, images: pd.DataFrame) -> pd.DataFrame:
-    """The images' rows with the areas under the curves of every kind of map."""
-    columns = {
-        f"{kind}, {name}": values
-        for kind, measured in trial.areas.items()
-        for name, values in measured.items()
-    }
-    return images[["id", "label", "patient"]].assign(**columns)
+def claims(results: Mapping[str, Row], trial: Trial, measure: str = "difference") -> pd.DataFrame:
+    """How far the headline maps are ahead of each other kind, image by image.
+
+    Args:
+        results: As given by `load_results`.
+        trial: Whose kinds are compared; the headline's further methods are not.
+        measure: "difference", or "black/difference".
+
+    Returns:
+        One line a claim: kind, place ("all" or a class), gain, low and high (from 0 to 1), n
+        (patients) and p, corrected by Holm for all lines.
+    """
+    lines = [
+        (
+            kind,
+            name.rpartition("/")[2],
+            -found.value,
+            -found.high,
+            -found.low,
+            found.groups,
+            found.p,
+        )
+        for kind in trial.of(trial.kinds)
+        for name, found in results[kind].differences.items()
+        if name.rpartition("/")[0] == measure
+    ]
+    table = pd.DataFrame(lines, columns=["kind", "place", "gain", "low", "high", "n", "p"])
+    return table.assign(p=holm(table["p"]))
+
+
+def claim_table(claimed: pd.DataFrame) -> pd.DataFrame:
+    """Claims as texts in percentage points: one row a class (all images first), one column a kind.
+
+    Under 20 patients a bootstrap interval is too narrow: then p alone is given.
+    """
+    texts: dict[str, dict[str, str]] = {}
+    for c in claimed.itertuples():
+        ends = f" ({100 * c.low:+.1f} to {100 * c.high:+.1f})" if c.n >= ENOUGH else ""
+        text = f"{100 * c.gain:+.1f}{ends}, p {format_probability(c.p)}"
+        texts.setdefault(c.kind, {})[f"{c.place} ({c.n} patients)"] = text
+    return pd.DataFrame(texts)
 
 
 def by_kind(found: Mapping[tuple[str, str], Units]) -> dict[str, Units]:
@@ -102,6 +142,7 @@ def region_rows(outlined: Outlined) -> Iterator[tuple[str, str, Dataset, Units]]
 def facts(
     gallery: Gallery,
     trial: Trial,
+    results: Mapping[str, Row],
     outlined: Outlined,
     planes: Dataset,
     *,
@@ -114,6 +155,7 @@ def facts(
     Args:
         gallery: Maps of all models.
         trial: Deletion and insertion.
+        results: The rows that were saved of it.
         outlined: What lies inside structures.
         planes: The data set of planes.
         per_class: Images of each class.
@@ -121,7 +163,6 @@ def facts(
         steps: Equal parts of the pixels.
     """
     method, first = gallery.methods[0], gallery.headline
-    scores, blacks = (trial.of(values, headline=False) for values in (trial.scores, trial.blacks))
     origins = {
         name: task.stand_in or kind_of_images(task.dataset) for name, task in outlined.tasks.items()
     }
@@ -134,9 +175,8 @@ def facts(
         "images_are": kind_of_images(planes),
         "maps": sum(len(cams.maps) for cams in gallery.cams.values()) + another + outlined.made,
         "ceiling": 1 - 1 / steps,
-        "ahead_sentence": ahead_text(trial.scores[first], scores),
-        "paired_sentence": paired_text(trial.of(trial.gains, headline=False)),
-        "ahead_black_sentence": ahead_text(trial.blacks[first], blacks),
+        "paired_sentence": claim_text(claims(results, trial)),
+        "black_sentence": claim_text(claims(results, trial, "black/difference")),
         "region_sentence": region_text(inside, origins),
         "black_text": black_text(softmax(black[0]), list(gallery.chosen.prompts[PLANES])),
         "twin_sentence": twin_text(gallery.others),
@@ -144,51 +184,24 @@ def facts(
     }
 
 
-def clearly_ahead(one: Units, other: Units) -> list[str]:
-    """Classes in which one kind of map is ahead of another with intervals that do not touch."""
-    ours, theirs = (of_measure(scores, "difference") for scores in (one, other))
-    return [
-        name
-        for name, score in ours.items()
-        if name != "all" and name in theirs and score.low > theirs[name].high
-    ]
-
-
-def ahead_text(one: Units, others: Mapping[str, Units]) -> str:
-    """In how many classes one kind of map is clearly ahead of each other kind, as a sentence."""
-    classes = _counted(of_measure(one, "difference"))
-    if not classes:
-        return _TOO_FEW
+def claim_text(claimed: pd.DataFrame) -> str:
+    """By how much the headline maps are ahead of each other kind, and in which classes."""
     parts = []
-    for kind, scores in others.items():
-        ahead = [name for name in clearly_ahead(one, scores) if name in classes]
-        parts.append(f"the {kind} in {_listed(ahead, classes)}")
-    return f"Class by class, its interval lies wholly above that of {'; of '.join(parts)}."
-
-
-def paired_text(gains: Mapping[str, Units]) -> str:
-    """By how much one kind of map is ahead of each other kind, image by image, as a sentence."""
-    parts, end = [], ""
-    for kind, found in gains.items():
-        by_class = of_measure(found, "ahead")
-        overall, classes = by_class["all"], _counted(by_class)
-        ahead = [name for name in classes if by_class[name].low > 0]
+    for kind, lines in claimed.groupby("kind", sort=False):
+        overall, classes = lines[lines["place"] == "all"].iloc[0], lines[lines["place"] != "all"]
+        names = classes.loc[(classes["p"] < LEVEL) & (classes["gain"] > 0), "place"].tolist()
+        listed = f" ({', '.join(names)})" if names else ""
         parts.append(
-            f"{100 * overall.value:+.1f} ({100 * overall.low:+.1f} to {100 * overall.high:+.1f}) "
-            f"against the {kind}" + (f", above 0 in {_listed(ahead, classes)}" if classes else "")
+            f"{100 * overall['gain']:+.1f} against the {kind} "
+            f"(p {format_probability(overall['p'])}), "
+            f"ahead in {len(names)} of {len(classes)} classes{listed}"
         )
-        end = end if classes else f" {_TOO_FEW}"
-    return f"Compared image by image, in percentage points: {'; '.join(parts)}.{end}"
-
-
-def _counted(scores: Mapping[str, Score]) -> list[str]:
-    """Classes with enough images for an interval to mean something."""
-    return [name for name, score in scores.items() if name != "all" and score.n >= FEWEST]
-
-
-def _listed(ahead: list[str], classes: list[str]) -> str:
-    names = f" ({', '.join(ahead)})" if ahead else ""
-    return f"{len(ahead)} of {len(classes)}{names}"
+    text = (
+        f"Compared image by image, in percentage points, with p corrected for {len(claimed)} claims"
+    )
+    most = claimed.loc[claimed["place"] != "all", "n"].max()
+    few = "" if most >= FEWEST else f" No class has the {FEWEST} patients that it takes to decide."
+    return f"{text}: {'; '.join(parts)}.{few}"
 
 
 def black_text(probabilities: np.ndarray, classes: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -11,8 +12,17 @@ from fetalclip_nb.experiments.cam.gallery import Gallery
 from fetalclip_nb.experiments.cam.images import PLANES, pixels_of
 from fetalclip_nb.experiments.cam.maps import TITLES
 from fetalclip_nb.experiments.cam.probabilities import scorer
-from fetalclip_nb.experiments.cam.scores import Units, areas, class_means, similarity_scores
+from fetalclip_nb.experiments.cam.scores import (
+    Units,
+    areas,
+    class_answers,
+    class_means,
+    similarity_scores,
+)
 from fetalclip_nb.models.tower import vision_tower
+from fetalclip_nb.stats.answers import Answers
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -27,8 +37,8 @@ class Trial:
             deletion with black in its place.
         areas: Title to areas of each image; also of each other model, judged by itself.
         scores: Title to mean areas, overall and by class.
-        gains: Title to how far the headline maps are ahead of it, image by image.
         blacks: Title to scores with black in place of the blur for deletion.
+        answers: Title to what makes its scores, image by image.
         patients: Patient of each image, shape (N,).
     """
 
@@ -37,8 +47,8 @@ class Trial:
     curves: dict[str, dict[str, np.ndarray]]
     areas: dict[str, dict[str, np.ndarray]]
     scores: dict[str, Units]
-    gains: dict[str, Units]
     blacks: dict[str, Units]
+    answers: dict[str, Answers]
     patients: np.ndarray
 
     @property
@@ -46,13 +56,12 @@ class Trial:
         """The kind that is tested."""
         return next(iter(self.kinds))
 
-    def of(self, values: Mapping[str, Units], *, headline: bool = True) -> dict[str, Units]:
-        """Some scores of the headline maps and of those that know less than it.
+    def of(self, values: Mapping[str, T]) -> dict[str, T]:
+        """Some values of the headline maps and of those that know less than it.
 
         These are other models' maps, random maps and the centre.
         """
-        left_out = [*self.rivals] if headline else [*self.rivals, self.headline]
-        return {kind: values[kind] for kind in self.kinds if kind not in left_out}
+        return {kind: values[kind] for kind in self.kinds if kind not in self.rivals}
 
 
 def all_kinds(gallery: Gallery, *, draws: int, seed: int) -> dict[str, np.ndarray]:
@@ -101,16 +110,18 @@ def put_to_test(
         own = {name: gallery.of(PLANES, name).maps}
         of = _judged(gallery, name, own, ("deletion", "insertion"), **options)[name]
         area[name] = areas(of["insertion"], of["deletion"])
-    gains = {
-        kind: {"ahead": area[first]["difference"] - area[kind]["difference"]}
-        for kind in kinds
-        if kind != first
-    }
-    scores, gained, blacks = (
+    scores, blacks = (
         {kind: class_means(values, *units) for kind, values in each.items()}
-        for each in (area, gains, black)
+        for each in (area, black)
     )
-    return Trial(dict(kinds), _rivals(gallery), curves, area, scores, gained, blacks, units[1])
+    answers = {
+        kind: class_answers(each, "difference", units[0], images.table)
+        for kind, each in area.items()
+    }
+    for kind, each in black.items():
+        found = class_answers(each, "difference", units[0], images.table)
+        answers[kind] |= {f"black/{name}": table for name, table in found.items()}
+    return Trial(dict(kinds), _rivals(gallery), curves, area, scores, blacks, answers, units[1])
 
 
 def _judged(
@@ -150,17 +161,20 @@ def likeness(trial: Trial, another: np.ndarray) -> dict[str, Units]:
     }
 
 
-def results(trial: Trial, alike: Mapping[str, Units]) -> Iterator[tuple[str, str, str, Units]]:
-    """Model or control, method (of the headline's further ones), kind and scores of each row.
+def results(
+    trial: Trial, alike: Mapping[str, Units]
+) -> Iterator[tuple[str, str, str, Units, Answers]]:
+    """Model or control, method (of the headline's further ones), kind, scores, answers of rows.
 
     Args:
-        trial: Areas, gains and blacks.
+        trial: Areas, blacks and answers.
         alike: As given by `likeness`.
     """
     for kind, scores in trial.scores.items():
         black = {f"black/{name}": units for name, units in trial.blacks.get(kind, {}).items()}
         like = alike.get("another class" if kind == trial.headline else kind, {})
-        every = scores | black | trial.gains.get(kind, {}) | like
+        every = scores | black | like
         name = trial.headline if kind in trial.rivals else kind
         is_model = kind == trial.headline or kind not in trial.kinds
-        yield name, trial.rivals.get(kind, ""), "model" if is_model else "control", every
+        row = (name, trial.rivals.get(kind, ""), "model" if is_model else "control")
+        yield *row, every, trial.answers[kind]

@@ -5,6 +5,9 @@ import pytest
 from fetalclip_nb.data.dataset import kind_of_images
 from fetalclip_nb.experiments.cam import regions, tables
 from fetalclip_nb.experiments.cam.trial import likeness
+from fetalclip_nb.results.result_files import Row
+from fetalclip_nb.stats.answers import between
+from fetalclip_nb.stats.differences import Difference
 from fetalclip_nb.stats.scores import Score
 
 
@@ -19,7 +22,14 @@ def outlined(gallery, trunks):
 
 def test_facts_are_those_of_the_run(gallery, trial, outlined, planes):
     options = {"per_class": 2, "weight": 0.5, "steps": 4}
-    found = tables.facts(gallery, trial, outlined, planes, **options)
+    first = next(iter(trial.answers))
+    rows = {
+        kind: Row(
+            kind, {}, {} if kind == first else between(trial.answers[kind], trial.answers[first])
+        )
+        for kind in trial.answers
+    }
+    found = tables.facts(gallery, trial, rows, outlined, planes, **options)
     # Ten planes by two methods and six sub-planes of two models; another class; outlines.
     assert found["maps"] == 2 * (2 * 10 + 6) + 10 + 2 * 3
     assert (found["method"], found["classes"], found["ceiling"]) == ("ScoreCAM", 5, 0.75)
@@ -28,10 +38,10 @@ def test_facts_are_those_of_the_run(gallery, trial, outlined, planes):
     assert found["images_are"] == kind_of_images(planes)
     assert "abdominal circumference holds" in found["region_sentence"]
     assert found["black_text"].startswith("calls a black image ")
-    assert found["ahead_sentence"] == found["ahead_black_sentence"]  # two images of a class
+    assert found["paired_sentence"] != found["black_sentence"]
     assert "against the centre map" in found["paired_sentence"]
     none = regions.judge_regions(gallery, {}, count=3, seed=0)
-    without = tables.facts(gallery, trial, none, planes, **options)
+    without = tables.facts(gallery, trial, rows, none, planes, **options)
     assert without["region_sentence"] == "No outlined structures were given."
     assert without["maps"] == found["maps"] - 6
 
@@ -39,10 +49,6 @@ def test_facts_are_those_of_the_run(gallery, trial, outlined, planes):
 def test_rows_and_tables_of_a_run(gallery, trial, outlined, trunks):
     table = tables.area_table(trial)
     assert list(table.index) == list(trial.scores) and (table["n"] == "10").all()
-    rows = gallery.chosen.images["five_planes"].table
-    images = tables.image_table(trial, rows)
-    assert images["id"].tolist() == rows["id"].tolist() and images.shape == (10, 3 + 3 * 6)
-    assert (images["centre map, deletion"] == trial.areas["centre map"]["deletion"]).all()
     alike = tables.likeness_table(likeness(trial, trial.kinds["tiny"]))
     assert alike.loc["another class", "similarity"] == "1.00 (1.00–1.00)"
     kinds = ["tiny", "tiny-untrained", "centre map", "random map"]
@@ -51,41 +57,36 @@ def test_rows_and_tables_of_a_run(gallery, trial, outlined, trunks):
     assert all(row[2] is trunks.dataset for row in found)
 
 
-def test_clearly_ahead_names_classes_whose_intervals_do_not_touch():
-    def one(**ends):
-        return {f"difference/{name}": score(0, low, high) for name, (low, high) in ends.items()}
-
-    ours = one(all=(0.9, 1.0), brain=(0.5, 0.6), femur=(0.3, 0.5), heart=(0.1, 0.2), cervix=(0, 1))
-    theirs = one(all=(0.0, 0.1), brain=(0.1, 0.4), femur=(0.1, 0.3), heart=(0.5, 0.6))
-    assert tables.clearly_ahead(ours, theirs) == ["brain"]
-    assert tables.ahead_text(ours, {"noise": theirs, "other": ours}) == (
-        "Class by class, its interval lies wholly above that of the noise in 1 of 4 (brain); "
-        "of the other in 0 of 4."
-    )
-
-
-def test_paired_text_counts_classes_whose_interval_lies_above_0():
-    gains = {
-        "ahead/all": score(0.5, 0.25, 0.75),
-        "ahead/brain": score(1, 0.1, 1),
-        "ahead/femur": score(0),
+def line(place, value, p, groups=10):
+    return {
+        f"difference/{place}": Difference(value, value - 0.1, value + 0.2, p, 0, groups, groups)
     }
-    assert tables.paired_text({"noise": gains}) == (
-        "Compared image by image, in percentage points: +50.0 (+25.0 to +75.0) against the noise, "
-        "above 0 in 1 of 2 (brain)."
+
+
+def test_claims_are_corrected_together_and_say_how_many_patients(trial):
+    kinds = [kind for kind in trial.of(trial.kinds) if kind != "tiny"]
+    first = line("all", -0.5, 0.0001, 50) | line("brain", -0.25, 0.01) | line("heart", 0.1, 0.02)
+    rest = line("all", -0.1, 0.5, 50) | line("brain", -0.2, 0.004)
+    found = dict(zip(kinds, [first, rest, {}], strict=True))
+    rows = {"tiny": Row("tiny", {})} | {k: Row(k, {}, found[k]) for k in kinds}
+    claimed = tables.claims(rows, trial)
+    assert claimed["p"].round(4).tolist() == [0.0005, 0.03, 0.04, 0.5, 0.016]
+    shown = tables.claim_table(claimed)
+    assert shown[kinds[0]].tolist() == [
+        "+50.0 (+30.0 to +60.0), p < 0.001",
+        "+25.0, p 0.030",
+        "-10.0, p 0.040",
+    ]
+    assert shown.index.tolist() == [
+        f"{place} patients)" for place in ("all (50", "brain (10", "heart (10")
+    ]
+    assert tables.claim_text(claimed) == (
+        "Compared image by image, in percentage points, with p corrected for 5 claims: +50.0 "
+        f"against the {kinds[0]} (p < 0.001), ahead in 1 of 2 classes (brain); +10.0 against the "
+        f"{kinds[1]} (p 0.500), ahead in 1 of 1 classes (brain)."
     )
-
-
-def test_few_images_are_not_judged():
-    """Two images of two patients: any interval that excludes 0 would be luck."""
-    few = {
-        f"{name}/{place}": score(0.5, 0.5, 0.6, n)
-        for name in ("difference", "ahead")
-        for place, n in (("all", 4), ("brain", 2))
-    }
-    assert "No class has the 5 images" in tables.ahead_text(few, {"noise": few})
-    text = tables.paired_text({"noise": few})
-    assert "against the noise. No class has the 5 images" in text and "above 0" not in text
+    few = claimed.assign(n=5, p=1.0)
+    assert "No class has the 6 patients" in tables.claim_text(few)
 
 
 def test_class_texts_have_a_row_a_class_and_a_column_a_kind():

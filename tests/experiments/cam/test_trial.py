@@ -40,20 +40,25 @@ def test_the_headline_model_judges_all_kinds_and_others_their_own(gallery, trial
     assert trial.scores["tiny"]["deletion/brain"]["patient"].n == 2
 
 
-def test_gains_are_paired_and_black_replaces_the_blur_of_deletion(gallery, trial):
-    assert list(trial.gains) == KINDS[1:] and list(trial.blacks) == KINDS
-    for kind in KINDS[1:]:
-        gain = trial.areas["tiny"]["difference"] - trial.areas[kind]["difference"]
-        assert trial.gains[kind]["ahead/all"]["patient"].value == pytest.approx(gain.mean())
+def test_black_replaces_the_blur_of_deletion_and_answers_make_the_scores(gallery, trial):
+    assert list(trial.blacks) == KINDS
+    images = gallery.chosen.images["five_planes"].table
+    for kind in KINDS:
         black = areas_by_hand(gallery, "tiny", trial.kinds[kind], "black")
         for name, values in black.items():
             found = trial.blacks[kind][f"{name}/all"]["patient"].value
             assert found == pytest.approx(values.mean(), abs=1e-6)
+        said = trial.answers[kind]
+        assert said["difference/all"]["image"].tolist() == images["id"].tolist()
+        assert said["difference/all"]["insertion"].tolist() == [*trial.areas[kind]["insertion"]]
+        assert said["black/difference/all"]["part"].mean() == pytest.approx(
+            black["difference"].mean(), abs=1e-6
+        )
+        assert len(said["difference/brain"]) == 2
 
 
 def test_controls_are_without_rivals(trial):
     assert list(trial.of(trial.scores)) == ["tiny", *KINDS[2:]]
-    assert list(trial.of(trial.gains, headline=False)) == KINDS[2:]
 
 
 def test_results_are_rows_with_every_score_of_a_kind(trial):
@@ -70,9 +75,9 @@ def test_results_are_rows_with_every_score_of_a_kind(trial):
         *((kind, "", "control") for kind in KINDS[2:]),
         ("tiny-untrained", "", "model"),
     ]
-    for (*_, found), kind in zip(rows, trial.scores, strict=True):
+    for (*_, found, said), kind in zip(rows, trial.scores, strict=True):
         assert found["difference/all"] == trial.scores[kind]["difference/all"]
-        assert ("ahead/all" in found) == (kind in trial.gains)
+        assert said is trial.answers[kind]
         assert ("black/difference/all" in found) == (kind in trial.kinds)
         assert ("similarity" in found) == (kind in ["tiny", *KINDS[1:3]])
     assert rows[0][3]["similarity"] == alike["another class"]["similarity"]
