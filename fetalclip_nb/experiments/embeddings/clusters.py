@@ -6,7 +6,6 @@ over patients.
 
 import numpy as np
 import pandas as pd
-from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_samples
 
 from fetalclip_nb.errors import DataError
@@ -18,6 +17,7 @@ from fetalclip_nb.experiments.embeddings.neighbours import (
     neighbours,
     permuted_excess,
 )
+from fetalclip_nb.experiments.embeddings.partitions import agreement
 from fetalclip_nb.stats.patients import patient_means, patient_scores
 from fetalclip_nb.stats.scores import Score, Statistic, interval, mean_of_defined, ratio
 
@@ -34,12 +34,13 @@ def cluster_scores(
 ) -> dict[str, Score]:
     """How well images of one label lie together, in numbers with intervals over patients.
 
-    Neighbours, silhouettes and clusters are found once, among all images; an interval says
-    how far their summary depends on which patients are counted, not how neighbours would change
-    with other images, and is too narrow for that: it does not tell whether a label that patients
-    carry is found by more than chance. That is what labels permuted among patients are for. The
-    same patients give the same draws, whatever the vectors and the labels. In a resample, a
-    patient who was drawn twice counts twice.
+    Neighbours and silhouettes are found once, among all images; an interval says how far their
+    summary depends on which patients are counted, not how neighbours would change with other
+    images, and is too narrow for that: it does not tell whether a label that patients carry is
+    found by more than chance. That is what labels permuted among patients are for. The clusters
+    of k-means are fitted anew to each resample (`partitions.agreement`). The same patients give
+    the same draws, whatever the vectors and the labels. In a resample, a patient who was drawn
+    twice counts twice.
 
     Args:
         vectors: Shape (N, D).
@@ -56,9 +57,9 @@ def cluster_scores(
         by chance, 1 if pure, comparable between labels of other number and frequency.
         "silhouette" is the mean over images of (b - a) / max(a, b), where a is the mean
         distance to images of the same label (the patient's own count, as is usual) and b that
-        to the nearest other label: -1 to 1, about 0 by chance. "ari" is the adjusted Rand
-        index of the labels and k-means clusters (as many as labels, the best of 10 starts):
-        0 by chance, 1 for the same partition. With groups there are "purity_within",
+        to the nearest other label: -1 to 1, about 0 by chance. Without groups there are "ari"
+        and "ari/starts", the adjusted Rand index of the labels and k-means clusters: 0 by
+        chance, 1 for the same partition. With groups there are "purity_within",
         "purity_within_chance" and "excess_within": only images of a group are neighbours.
         "excess_within/permuted" is the median of that excess, and the interval that holds
         95 % of it, when patients exchange their labels (`neighbours.permuted_excess`). What
@@ -67,7 +68,7 @@ def cluster_scores(
     Raises:
         DataError: If the labels do not differ, or all images are of one patient.
 
-    Source: Rousseeuw, 1987 (silhouette); Hubert and Arabie, 1985 (adjusted Rand index).
+    Source: Rousseeuw, 1987 (silhouette).
     """
     labels = codes(labels)
     kinds = int(labels.max()) + 1
@@ -83,16 +84,14 @@ def cluster_scores(
         parts += [pure, chance, np.where(np.isnan(pure), np.nan, 1.0)]
         sizes |= dict.fromkeys(_names(name), int(np.isfinite(pure).sum()))
     parts.append(silhouette_samples(vectors, labels, metric=metric))
-    means = KMeans(kinds, n_init=10, random_state=seed)
-    clusters = means.fit_predict(comparable(vectors, metric))
-    cells = np.eye(kinds**2)[labels * kinds + clusters]
-    items = np.concatenate([np.nan_to_num(np.stack(parts, axis=1)), cells], axis=1)
-    statistic = _statistic(list(groupings), kinds)
-    outcome = patient_scores(items[:, None], patients, statistic, n=sizes)
+    items = np.nan_to_num(np.stack([*parts, np.ones(len(labels))], axis=1))
+    outcome = patient_scores(items[:, None], patients, _statistic(list(groupings)), n=sizes)
     scores = {
         name: entry.score if name.startswith("purity") else entry.score.in_unit("")
         for name, entry in outcome.items()
     }
+    if within is None:
+        scores |= agreement(comparable(vectors, metric), labels, codes(patients), seed=seed)
     if excess := scores.get("excess_within"):
         drawn = permuted_excess(near, labels, patients, within=within, seed=seed)
         range_ = interval(float(np.nanmedian(drawn)), drawn, n=excess.n, groups=excess.groups)
@@ -155,47 +154,19 @@ def strays(
     return pd.DataFrame(columns).assign(nearest_label=labels[nearest])
 
 
-def adjusted_rand(cells: np.ndarray) -> np.ndarray:
-    """Adjusted Rand index of two partitions from the sizes of their intersections.
-
-    Args:
-        cells: Shape (..., C, K).
-
-    Returns:
-        Index of shape (...); 1 for the same partition, 0 on average by chance. Two partitions
-        of a single part each are the same.
-
-    >>> adjusted_rand(np.array([[2, 0], [0, 2]])).item()
-    1.0
-    """
-    parts = (cells.reshape(*cells.shape[:-2], -1), cells.sum(-1), cells.sum(-2))
-    together, rows, columns = map(_pairs, parts)
-    every = _pairs(cells.sum((-2, -1))[..., None])
-    expected = rows * columns / np.maximum(every, 1)
-    best = (rows + columns) / 2
-    return np.where(best == expected, 1.0, ratio(together - expected, best - expected))
-
-
-def _statistic(groupings: list[str], kinds: int) -> Statistic:
-    """Scores from sums of shape (R, 1, W): three columns a grouping, silhouette, cells."""
+def _statistic(groupings: list[str]) -> Statistic:
+    """Scores from sums of shape (R, 1, W): three columns a grouping, silhouette, images."""
 
     def statistic(sums: np.ndarray) -> dict[str, np.ndarray]:
-        scores, end = {}, 3 * len(groupings)
+        scores = {}
         for i, name in enumerate(groupings):
             pure, chance, known = np.moveaxis(sums[..., 3 * i : 3 * i + 3], -1, 0)
             pure, chance = ratio(pure, known), ratio(chance, known)
             excess = ratio(pure - chance, 1 - chance)
             scores |= dict(zip(_names(name), (pure, chance, excess), strict=True))
-        cells = sums[..., end + 1 :].reshape(*sums.shape[:-1], kinds, kinds)
-        silhouette = sums[..., end] / cells.sum((-2, -1))
-        return scores | {"silhouette": silhouette, "ari": adjusted_rand(cells)}
+        return scores | {"silhouette": sums[..., -2] / sums[..., -1]}
 
     return statistic
-
-
-def _pairs(counts: np.ndarray) -> np.ndarray:
-    """Pairs of items that lie in the same part, summed over the last axis."""
-    return (counts * (counts - 1.0)).sum(-1) / 2
 
 
 def _names(grouping: str) -> tuple[str, str, str]:

@@ -29,10 +29,11 @@ COLUMNS = {
     "excess_within/permuted": "excess, permuted",
     "silhouette": "silhouette",
     "ari": "adjusted Rand index",
+    "ari/starts": "the same, other starts",
 }
 """Scores of `clusters.cluster_scores` and the columns that show them."""
 
-MEASURED = ("purity", "purity_chance", "silhouette", "ari")
+MEASURED = ("purity", "purity_chance", "silhouette", "ari", "ari/starts")
 """How well images of one label lie together."""
 
 WITHIN = ("purity_within", "purity_within_chance", "excess_within", "excess_within/permuted")
@@ -63,7 +64,7 @@ def cluster_table(
         scores: Model to scores named LABELLING/SCORE.
         labellings: What the images were labelled by ("planes", "machine"), one block each.
         names: Scores to show, of `COLUMNS`; chance levels are shown without interval, and what
-            comes of permutations as its 95 % range only.
+            comes of permutations or of other starts as its 95 % range only.
     """
     rows = {
         (labelling, model): _texts(of_model, labelling, names)
@@ -192,7 +193,7 @@ def _texts(scores: Mapping[str, Score], labelling: str, names: Sequence[str]) ->
     texts = {"n": f"{max(score.n for score in known.values()):,}"} if known else {}
     for name, score in known.items():
         text = with_interval(score, " to ")
-        if name.endswith("/permuted"):
+        if name.endswith(("/permuted", "/starts")):
             text = format_range(score, " to ")
         if name.endswith("_chance"):
             text = format_number(score.value, score.unit)

@@ -4,12 +4,10 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, silhouette_score
-from sklearn.metrics.cluster import contingency_matrix
 
 from fetalclip_nb.errors import DataError, ParameterError
 from fetalclip_nb.experiments.embeddings import clusters
 from fetalclip_nb.experiments.embeddings.clusters import (
-    adjusted_rand,
     cluster_scores,
     gap_scores,
     strays,
@@ -52,11 +50,12 @@ def test_values_are_those_of_the_definitions():
     lifted = (pure.mean() - chance.mean()) / (1 - chance.mean())
     assert found["excess"].value == pytest.approx(lifted)
     assert found["silhouette"].value == pytest.approx(silhouette_score(vectors, labels), abs=1e-6)
-    assert 0 < found["ari"].value < 1
     hard = groups(1)[0]
-    clustered = KMeans(3, n_init=10, random_state=3).fit_predict(hard.astype(np.float32))
+    clustered = KMeans(3, n_init=100, random_state=3).fit_predict(hard.astype(np.float32))
     ari = cluster_scores(hard, labels, patients, seed=3)["ari"].value
     assert ari == pytest.approx(adjusted_rand_score(labels, clustered))
+    starts = found.pop("ari/starts")
+    assert starts.low == starts.value == starts.high == found["ari"].value  # clouds far apart
     for score in found.values():
         assert (score.n, score.groups) == (60, 10) and score.low < score.value < score.high
     shares = {name for name, score in found.items() if score.unit == "%"}
@@ -114,7 +113,7 @@ def test_what_cannot_be_told_is_absent():
     alone = cluster_scores(vectors, labels, patients, within=patients)
     for found in (one_each, alone):
         assert not any(name.startswith("excess_within") for name in found)
-        assert {"purity", "excess", "silhouette", "ari"} <= set(found)
+        assert {"purity", "excess", "silhouette"} <= set(found) and "ari" not in found
     assert "purity_within" not in alone
 
 
@@ -142,16 +141,6 @@ def test_cosine_looks_at_directions_only():
     assert found["silhouette"].value == pytest.approx(1, abs=1e-3)
     plain = cluster_scores(turned * lengths, labels, patients)
     assert max(plain[name].value for name in ("purity", "ari", "silhouette")) < 0.9
-
-
-def test_adjusted_rand_equals_the_librarys_also_for_many_tables():
-    rng = np.random.default_rng(0)
-    pairs = [(rng.integers(0, 3, 50), rng.integers(0, 3, 50)) for _ in range(5)]
-    pairs.append((pairs[0][0], (pairs[0][0] + 1) % 3))
-    tables = np.stack([contingency_matrix(*pair) for pair in pairs])
-    expected = [adjusted_rand_score(*pair) for pair in pairs]
-    assert adjusted_rand(tables) == pytest.approx(expected) and expected[-1] == 1
-    assert adjusted_rand(np.array([[4.0]])) == 1
 
 
 def test_gap_by_hand_and_against_chance():
