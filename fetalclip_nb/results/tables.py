@@ -99,8 +99,9 @@ def ranking(results: Mapping[str, Row], metric: str) -> str:
         size = " to ".join(dict.fromkeys((shown[0], shown[-1])))
         could = f"Four of five such test sets would show differences of {size} {unit}"
         could += " with the rows that it does not tell apart." if sides["Not told from"] else "."
+    claims = f"{len(rows)} other row{'s' * (len(rows) > 1)}"
     patients = f"{open_ones[0].groups:,} patients"
-    return f"Beside {first}, on the same {patients}, corrected for {len(rows)} rows. {told} {could}"
+    return f"Beside {first}, on the same {patients}, corrected for {claims}. {told} {could}"
 
 
 def _tested(results: Mapping[str, Row], metric: str) -> dict[str, tuple[Difference, float]]:

@@ -14,6 +14,7 @@ def patient_scores(
     statistic: Statistic,
     *,
     n: Mapping[str, int] | None = None,
+    sets: int = 0,
     resamples: int = scores.RESAMPLES,
 ) -> dict[str, RunScores]:
     """Scores of H runs and of their mean, as `scores.bootstrap` gives them.
@@ -24,6 +25,7 @@ def patient_scores(
         statistic: Maps sums of shape (R, H, ...) to scores by name, each of shape (R, H); NaN
             where the sums do not define one.
         n: Items that a score is made of, by name, where these are not all N.
+        sets: As of `scores.resampled`.
         resamples: Number of bootstrap resamples.
     """
     owner, units = scores.owners(patients)
@@ -31,7 +33,7 @@ def patient_scores(
     sums = np.zeros((units, *np.shape(items)[1:]))
     np.add.at(sums, owner, items)
     of_weights = scores.on_sums(statistic, sums)
-    return scores.bootstrap(of_weights, units, len(items), sizes=n, resamples=resamples)
+    return scores.bootstrap(of_weights, units, len(items), sizes=n, sets=sets, resamples=resamples)
 
 
 def patient_means(

@@ -22,6 +22,7 @@ def run_scores(
     patients: np.ndarray,
     classes: tuple[str, ...],
     *,
+    sets: int = 0,
     resamples: int = scores.RESAMPLES,
 ) -> dict[str, RunScores]:
     """All scores of H runs, and intervals of their means when whole patients are resampled.
@@ -39,12 +40,15 @@ def run_scores(
         labels: True class index of each item (image or clip), shape (N,).
         patients: Patient of each item, shape (N,).
         classes: C names.
+        sets: Sets of training patients that the runs belong to, drawn as well as the tested
+            patients (`scores.resampled`).
         resamples: Number of bootstrap resamples R.
 
     Returns:
         Scores from 0 to 1 by name: f1_macro, accuracy_macro, top2_macro (more than two
         classes), f1/CLASS, accuracy/CLASS, ece (15 bins) and auroc (of class 1, or the mean
-        of each class against the rest; absent where all items are of one class).
+        of each class against the rest; absent where all items are of one class, and where sets
+        are drawn).
     """
     if not np.isfinite(logits).all():
         runs = np.flatnonzero(~np.isfinite(logits).all((1, 2)))
@@ -65,9 +69,9 @@ def run_scores(
         return choice_scores(true, choices, classes, present) | {"ece": error}
 
     of_sums = scores.on_sums(statistic, *tables, gaps)
-    found = scores.bootstrap(of_sums, units, len(labels), resamples=resamples)
+    found = scores.bootstrap(of_sums, units, len(labels), sets=sets, resamples=resamples)
     found["ece"] = replace(found["ece"], score=_basic(found["ece"].score))
-    if len(present) > 1:
+    if len(present) > 1 and not sets:
         values, in_order = auroc(logits, labels, owner)
         drawn = [in_order(block) for block in scores.weights(units, resamples=resamples)]
         sizes = {"n": len(labels), "groups": units}
@@ -81,6 +85,7 @@ def resampled_f1(
     labels: np.ndarray,
     patients: np.ndarray,
     *,
+    sets: int = 0,
     resamples: int = scores.RESAMPLES,
 ) -> np.ndarray:
     """Mean macro F1 of H runs in each bootstrap resample of the patients.
@@ -92,6 +97,7 @@ def resampled_f1(
         logits: Shape (H, N, C); a class may have no items.
         labels: True class index of each item, shape (N,).
         patients: Patient of each item, shape (N,).
+        sets: As of `run_scores`.
         resamples: Number of bootstrap resamples.
 
     Returns:
@@ -102,7 +108,7 @@ def resampled_f1(
     tables = choice_sums(logits.argmax(-1)[..., None], labels, owner, n_classes, guesses=1)
     statistic = partial(choice_scores, classes=range(n_classes), present=present)
     of_sums = scores.on_sums(statistic, *tables)
-    return scores.resampled(of_sums, units, resamples=resamples)["f1_macro"]
+    return scores.resampled(of_sums, units, sets=sets, resamples=resamples)["f1_macro"]
 
 
 def ensemble(logits: np.ndarray) -> np.ndarray:

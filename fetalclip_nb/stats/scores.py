@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.stats import norm, t
 
 from fetalclip_nb.errors import ShapeError
 
@@ -18,6 +19,9 @@ SEED = 42
 
 BLOCK = 50
 """Resamples drawn at a time: small enough for the processor's cache."""
+
+FEWEST_SETS = 5
+"""Sets of training patients below which no interval says what other sets would have given."""
 
 Statistic = Callable[..., Mapping[str, np.ndarray]]
 """Maps weights (R, units) or sums (R, H, ...) to scores by name, each of shape (R, H)."""
@@ -57,11 +61,19 @@ class RunScores:
 
     Attributes:
         values: The score of each run, shape (H,).
-        score: Mean over the runs, with its interval over resampled patients.
+        score: Mean over the runs, with its interval over resampled patients, and sets where
+            there are any.
+        sets: Sets of training patients that the runs belong to in equal parts; 0 for none.
     """
 
     values: np.ndarray
     score: Score
+    sets: int = 0
+
+    @property
+    def of_sets(self) -> np.ndarray:
+        """Mean score of each set's runs, shape (sets,)."""
+        return self.values.reshape(self.sets, -1).mean(1)
 
     def in_unit(self, unit: str) -> "RunScores":
         """The same numbers, said to be in another unit."""
@@ -106,14 +118,40 @@ def on_sums(statistic: Statistic, *tables: np.ndarray) -> Statistic:
 
 
 def resampled(
-    statistic: Statistic, units: int, *, resamples: int = RESAMPLES
+    statistic: Statistic, units: int, *, sets: int = 0, resamples: int = RESAMPLES
 ) -> dict[str, np.ndarray]:
-    """Means over runs in each resample, shape (resamples,), by the scores' names."""
-    means = []
-    for block in weights(units, resamples=resamples):
+    """Means over runs in each resample, shape (resamples,), by the scores' names.
+
+    Args:
+        statistic: Of weights.
+        units: Number of patients or images.
+        sets: Sets of training patients, to which the runs belong in equal parts, one set after
+            the other; they are drawn as well, and scores are from 0 to 1. 0 leaves the runs as
+            they are.
+        resamples: Number of resamples.
+    """
+    means, moves = [], _set_moves(sets, resamples) if sets > 1 else None
+    for i, block in enumerate(weights(units, resamples=resamples)):
         found = statistic(block)
-        means.append(mean_of_defined(np.stack([*found.values()])))
+        values = np.stack([*found.values()])
+        mean = mean_of_defined(values)
+        if moves is not None:
+            of_sets = mean_of_defined(values.reshape(*mean.shape, sets, -1))
+            mean = np.clip(mean + (of_sets * moves[i * BLOCK :][: len(block)]).sum(-1), 0, 1)
+        means.append(mean)
     return dict(zip(found, np.concatenate(means, axis=1), strict=True))
+
+
+def _set_moves(sets: int, resamples: int) -> np.ndarray:
+    """By how much the weight of each set differs from 1 / sets in each resample, (R, sets).
+
+    Few sets drawn among themselves differ too little: the differences are widened to those of
+    as many new sets, and by Student's t to what so few can tell of their own spread.
+    """
+    rng = np.random.default_rng(SEED + 1)
+    times = rng.multinomial(sets, np.full(sets, 1 / sets), size=resamples)
+    wider = np.sqrt(sets / (sets - 1)) * t.ppf(0.975, sets - 1) / norm.ppf(0.975)
+    return wider * (times / sets - 1 / sets)
 
 
 def bootstrap(
@@ -122,6 +160,7 @@ def bootstrap(
     n: int,
     *,
     sizes: Mapping[str, int] | None = None,
+    sets: int = 0,
     resamples: int = RESAMPLES,
 ) -> dict[str, RunScores]:
     """Scores of H runs and of their mean, every run on the same drawn units.
@@ -133,14 +172,16 @@ def bootstrap(
         units: Number of patients or images.
         n: Number of items.
         sizes: Items that a score is made of, by name, where these are not all n.
+        sets: As of `resampled`.
         resamples: Number of resamples.
     """
-    drawn = resampled(statistic, units, resamples=resamples)
+    drawn = resampled(statistic, units, sets=sets, resamples=resamples)
     found = {}
     for name, (values,) in statistic(np.ones((1, units), np.float32)).items():
         if not np.isnan(values).all():
             size, mean = (sizes or {}).get(name, n), float(mean_of_defined(values))
-            found[name] = RunScores(values, interval(mean, drawn[name], n=size, groups=units))
+            score = interval(mean, drawn[name], n=size, groups=units)
+            found[name] = RunScores(values, score, sets)
     return found
 
 

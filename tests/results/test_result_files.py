@@ -232,9 +232,9 @@ def test_differences_to_the_first_row_are_corrected_for_their_table():
     said = tables.ranking({each.title: each for each in rows}, "vpr")
     # (2.394 + 0.842) x 1 point: the level of 5 % shared by three claims.
     assert said == (
-        "Beside m, on the same 90 patients, corrected for 3 rows. Below it: a. Not told from it: "
-        "b; c. Four of five such test sets would show differences of 3.2 points with the rows "
-        "that it does not tell apart."
+        "Beside m, on the same 90 patients, corrected for 3 other rows. Below it: a. Not told "
+        "from it: b; c. Four of five such test sets would show differences of 3.2 points with the "
+        "rows that it does not tell apart."
     )
 
 

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "curves": [
             "load_sentences",
             "patients_needed",
+            "plane_answers",
             "save_scores",
             "score_curves",
             "score_zero_shot",

@@ -14,7 +14,9 @@ from fetalclip_nb.experiments.few_data.crossing import Crossing, crossing
 from fetalclip_nb.models import similarity
 from fetalclip_nb.models.embed import text_encoder
 from fetalclip_nb.models.model import Model
+from fetalclip_nb.models.names import UNTRAINED
 from fetalclip_nb.results.protocol import task_results
+from fetalclip_nb.stats.answers import Answers, answer_table
 from fetalclip_nb.stats.runs import resampled_f1, run_scores
 from fetalclip_nb.stats.scores import RunScores
 from fetalclip_nb.tasks.choice import choose_supports
@@ -39,6 +41,8 @@ class Features(Protocol):
 
     plain: np.ndarray
 
+
+ZERO_SHOT = "zero-shot"
 
 REST = "other"
 """Class that takes the probability of all sentences which describe none of the task's classes."""
@@ -168,21 +172,30 @@ def zero_shot_logits(
         encode = text_encoder(model, cache_dir)
         for name, task in tasks.items():
             tested = features[model.name, name].plain[task.tested]
-            logits[model.name, "zero-shot", name] = class_logits(
+            logits[model.name, ZERO_SHOT, name] = class_logits(
                 tested, encode, sentences[name], task.items.classes
             )
     return logits
 
 
 def score_curves(logits: Logits, tasks: Mapping[str, Task]) -> Curves:
-    """All scores at each number of training patients, over all sets and runs."""
+    """All scores at each number of training patients, over all sets and runs.
+
+    Intervals are over test patients and sets: what another clinic, with other patients to train
+    on and to test on, would have found.
+    """
     return {
         (model, name): {
-            n: run_scores(part, *tasks[name].truth)
+            n: run_scores(part, *tasks[name].truth, sets=sets_of(tasks[name], n))
             for n, part in tasks[name].by_split(values).items()
         }
         for (model, _, name), values in logits.items()
     }
+
+
+def sets_of(task: Task, size: int) -> int:
+    """Support sets of a number of training patients."""
+    return len(task.splits[size].folds)
 
 
 def score_zero_shot(spoken: Logits, tasks: Mapping[str, Task]) -> ZeroShot:
@@ -196,29 +209,39 @@ def score_zero_shot(spoken: Logits, tasks: Mapping[str, Task]) -> ZeroShot:
 def patients_needed(logits: Logits, spoken: Logits, tasks: Mapping[str, Task]) -> Needed:
     """From how many training patients on probes beat zero-shot, by macro F1.
 
+    Untrained models are left out: their sentences say nothing, so that nothing is beaten.
+
     Args:
         logits: Of the probes.
         spoken: As given by `zero_shot_logits`.
         tasks: Name to task.
     """
     needed = {}
-    for name, task in tasks.items():
-        labels, patients, _ = task.truth
-        for model, reader in [key[:2] for key in logits if key[2] == name]:
-            sized = task.by_split(logits[model, reader, name])
-            replicates = [resampled_f1(part, labels, patients) for part in sized.values()]
-            level = resampled_f1(spoken[model, "zero-shot", name], labels, patients)
-            needed[name, model] = crossing(list(sized), np.stack(replicates, axis=1), level)
+    for (model, _, name), values in logits.items():
+        if not model.endswith(UNTRAINED):
+            task = tasks[name]
+            labels, patients, _ = task.truth
+            replicates = [
+                resampled_f1(part, labels, patients, sets=sets_of(task, n))
+                for n, part in task.by_split(values).items()
+            ]
+            level = resampled_f1(spoken[model, ZERO_SHOT, name], labels, patients)
+            sets = min(sets_of(task, n) for n in task.splits)
+            curve = np.stack(replicates, axis=1)
+            needed[name, model] = crossing(list(task.splits), curve, level, sets=sets)
     return needed
 
 
-def save_scores(save: Callable, curves: Curves, zero_shot: ZeroShot, **where: object) -> None:
+def save_scores(
+    save: Callable, curves: Curves, zero_shot: ZeroShot, answers: Mapping[str, Answers], **where
+) -> None:
     """Save a row for each model: TASK_N/SCORE for N training patients, TASK_zero_shot/SCORE.
 
     Args:
         save: The session's function.
         curves: As given by `score_curves`.
         zero_shot: As given by `score_zero_shot`.
+        answers: Model to what its probes or decoders answered.
         **where: Its subject and data set, where these are not planes.
     """
     for model in dict.fromkeys(model for model, _ in curves):
@@ -227,4 +250,26 @@ def save_scores(save: Callable, curves: Curves, zero_shot: ZeroShot, **where: ob
             for n, scores in curves[model, name].items():
                 results |= task_results(scores, f"{name}_{n}")
             results |= task_results(zero_shot.get((model, name), {}), f"{name}_zero_shot")
-        save(model, results, **where)
+        save(model, results, answers=answers[model], **where)
+
+
+def plane_answers(logits: Logits, spoken: Logits, tasks: Mapping[str, Task]) -> dict[str, Answers]:
+    """What each model's probes, and its sentences, chose for the tested items, by model.
+
+    Runs are in the order of sets and runs, as many of each set as of the others.
+
+    Args:
+        logits: Of the probes.
+        spoken: As given by `zero_shot_logits`.
+        tasks: Name to task.
+    """
+    found: dict[str, Answers] = {}
+    for (model, reader, name), values in [*logits.items(), *spoken.items()]:
+        task = tasks[name]
+        parts = {"zero_shot": values} if reader == ZERO_SHOT else task.by_split(values)
+        items = task.table["id"], task.table["patient"]
+        for size, part in parts.items():
+            chosen = np.array(task.items.classes)[part.argmax(-1)]
+            table = answer_table(*items, true=task.table["label"], predicted=chosen)
+            found.setdefault(model, {})[f"{name}_{size}/f1_macro"] = table
+    return found

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from fetalclip_nb.experiments.few_data.curves import Curves, ZeroShot
 from fetalclip_nb.results.figures import MARKERS, WIDTH, colours, run_distribution
-from fetalclip_nb.stats.scores import RunScores, Score
+from fetalclip_nb.stats.scores import FEWEST_SETS, RunScores, Score
 
 TITLES = {"six_planes": "six planes", "brain_subplanes": "brain sub-planes"}
 
@@ -17,7 +17,9 @@ TITLES = {"six_planes": "six planes", "brain_subplanes": "brain sub-planes"}
 def plane_curves(curves: Curves, zero_shot: ZeroShot, task: str) -> Figure:
     """Macro F1 of each model's probes by number of training patients, beside its zero-shot."""
     points = {
-        model: column(found, "f1_macro") for (model, name), found in curves.items() if name == task
+        model: {n: scores["f1_macro"] for n, scores in found.items()}
+        for (model, name), found in curves.items()
+        if name == task
     }
     levels = {m: found["f1_macro"].score for (m, name), found in zero_shot.items() if name == task}
     label = f"macro F1, {TITLES[task]} (%)"
@@ -26,7 +28,10 @@ def plane_curves(curves: Curves, zero_shot: ZeroShot, task: str) -> Figure:
 
 def head_curves(curves: Curves, mean_mask: Score) -> Figure:
     """Pooled DSC of heads by number of training patients, beside the mean mask's."""
-    points = {model: column(found, "dsc") for (model, _), found in curves.items()}
+    points = {
+        model: {n: scores["dsc"] for n, scores in found.items()}
+        for (model, _), found in curves.items()
+    }
     return score_curves(points, {"mean mask": mean_mask}, ylabel="pooled DSC, heads (%)")
 
 
@@ -36,13 +41,8 @@ def spread(curves: Curves, task: str, model: str) -> Figure:
     return run_distribution(rows, xlabel=f"macro F1, {TITLES[task]} (%)")
 
 
-def column(points: Mapping[int, Mapping[str, RunScores]], kind: str) -> dict[int, Score]:
-    """One score at each number of training patients."""
-    return {n: found[kind].score for n, found in points.items()}
-
-
 def score_curves(
-    curves: Mapping[str, Mapping[int, Score]],
+    curves: Mapping[str, Mapping[int, RunScores]],
     levels: Mapping[str, Score],
     *,
     ylabel: str,
@@ -51,7 +51,8 @@ def score_curves(
     """Score over the number of training patients, with what needs none as a dashed line.
 
     Args:
-        curves: Model to number of patients to score, from 0 to 1.
+        curves: Model to number of patients to score, from 0 to 1; where fewer than five sets were
+            drawn, a point a set stands in place of the interval.
         levels: Model to score without training; a model of the curves keeps its colour, and
             its interval stands at the right edge.
         ylabel: Name of the vertical axis, with its unit (%).
@@ -61,10 +62,16 @@ def score_curves(
     names = list(dict.fromkeys([*curves, *levels]))
     colour_of = dict(zip(names, colours(), strict=False))
     for (name, points), marker in zip(curves.items(), cycle(MARKERS), strict=False):
-        ends = np.array([(s.low, s.value, s.high) for _, s in sorted(points.items())])
-        low, value, high = 100 * ends.T
-        axis.fill_between(sorted(points), low, high, color=colour_of[name], alpha=0.15, lw=0)
-        axis.plot(sorted(points), value, marker=marker, ms=5, color=colour_of[name], label=name)
+        style, found = {"color": colour_of[name]}, [points[n] for n in sorted(points)]
+        low, value, high = (
+            100 * np.array([(f.score.low, f.score.value, f.score.high) for f in found]).T
+        )
+        if not 0 < min(each.sets for each in found) < FEWEST_SETS:
+            axis.fill_between(sorted(points), low, high, alpha=0.15, lw=0, **style)
+        else:
+            for n, each in zip(sorted(points), found, strict=True):
+                axis.plot([n] * each.sets, 100 * each.of_sets, "_", ms=8, **style)
+        axis.plot(sorted(points), value, marker=marker, ms=5, label=name, **style)
     sizes = sorted({n for points in curves.values() for n in points})
     for i, (name, score) in enumerate(levels.items()):
         label = f"{name}{baseline}"

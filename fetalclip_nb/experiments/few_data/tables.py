@@ -5,12 +5,10 @@ from collections.abc import Mapping
 import pandas as pd
 
 from fetalclip_nb.data.dataset import kind_of_images
-from fetalclip_nb.experiments.few_data.curves import Curves, Logits, Needed, ZeroShot
+from fetalclip_nb.experiments.few_data.curves import Curves, Needed, ZeroShot
 from fetalclip_nb.results import protocol
-from fetalclip_nb.results.formats import format_interval, with_interval
-from fetalclip_nb.stats.classification import as_table, predict
-from fetalclip_nb.stats.runs import ensemble
-from fetalclip_nb.stats.scores import RunScores
+from fetalclip_nb.results.formats import format_number, with_interval
+from fetalclip_nb.stats.scores import FEWEST_SETS, RunScores
 from fetalclip_nb.tasks.items import Task
 
 
@@ -22,7 +20,7 @@ def support_table(tasks: Mapping[str, Task]) -> pd.DataFrame:
 
 
 def size_table(curves: Curves, zero_shot: ZeroShot) -> pd.DataFrame:
-    """Macro F1 at each number of patients and without training, in percent, with intervals."""
+    """Macro F1 at each number of patients and without training, in percent (`score_text`)."""
     rows, sizes = {}, {n for points in curves.values() for n in points}
     for name in dict.fromkeys(name for _, name in curves):
         for model in [model for model, task in curves if task == name]:
@@ -33,44 +31,47 @@ def size_table(curves: Curves, zero_shot: ZeroShot) -> pd.DataFrame:
     return table[[*(f"{n} patients" for n in sorted(sizes)), "zero-shot"]]
 
 
+def largest(tasks: Mapping[str, Task]) -> str:
+    """Name of the score of brain sub-planes after training on the largest sets."""
+    return f"brain_subplanes_{max(tasks['brain_subplanes'].splits)}/f1_macro"
+
+
 def head_table(curves: Curves) -> pd.DataFrame:
-    """Pooled DSC of heads at each number of patients, in percent, with intervals."""
+    """Pooled DSC of heads at each number of patients, in percent (`score_text`)."""
     rows = {model: _texts(points, "dsc") for (model, _), points in curves.items()}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def _texts(points: Mapping[int, Mapping[str, RunScores]], kind: str) -> dict[str, str]:
-    return {f"{n} patients": with_interval(found[kind].score) for n, found in points.items()}
+    return {f"{n} patients": score_text(found[kind]) for n, found in points.items()}
+
+
+def score_text(found: RunScores) -> str:
+    """Mean and interval in percent; where fewer than five sets were drawn, the mean of each set.
+
+    >>> score = Score(0.5, 0.4, 0.6, 0.5, 9, 9)
+    >>> score_text(RunScores(np.array([0.25, 0.75]), score, sets=2))
+    '50.0 (sets: 25.0, 75.0)'
+    """
+    if not 0 < found.sets < FEWEST_SETS:
+        return with_interval(found.score)
+    unit = found.score.unit
+    each = ", ".join(format_number(mean, unit) for mean in found.of_sets)
+    return f"{format_number(found.score.value, unit)} (sets: {each})"
 
 
 def needed_table(needed: Needed) -> pd.DataFrame:
     """Training patients to beat zero-shot, one row a task and model."""
-    texts = {(name.replace("_", " "), model): found.text for (name, model), found in needed.items()}
-    return pd.Series(texts, name="training patients to beat zero-shot").to_frame()
+    texts = {(name.replace("_", " "), model): f.texts for (name, model), f in needed.items()}
+    columns = ["training patients to beat zero-shot", "95 %", "not within the sizes"]
+    return pd.DataFrame.from_dict(texts, orient="index", columns=columns)
 
 
-def files(
-    curves: Curves, logits: Logits, tasks: Mapping[str, Task], model: str
-) -> dict[str, pd.DataFrame]:
-    """Tables that are kept beside the scores, by name: all runs, and a model's answers.
-
-    Args:
-        curves: Of all tasks, heads among them.
-        logits: Of the probes.
-        tasks: All tasks of the curves.
-        model: Whose answers after training on the largest sets are kept.
-    """
+def runs_table(curves: Curves, tasks: Mapping[str, Task]) -> pd.DataFrame:
+    """Every score of every fit, of all tasks, heads among them (`protocol.runs_table`)."""
     sized = {(m, f"{name}_{n}"): s for (m, name), c in curves.items() for n, s in c.items()}
     drawn = {f"{name}_{n}": s for name, task in tasks.items() for n, s in task.splits.items()}
-    tables = {"runs": protocol.runs_table(sized, drawn)}
-    for (encoder, _, name), values in logits.items():
-        if encoder == model:
-            task = tasks[name]
-            sizes = task.by_split(values)
-            mean = ensemble(sizes[max(sizes)])
-            answers = predict(mean, task.table["label"], task.items.classes)
-            tables[f"predictions-{name}"] = as_table(answers, task.table["id"])
-    return tables
+    return protocol.runs_table(sized, drawn)
 
 
 def facts(
@@ -94,12 +95,11 @@ def facts(
     texts = protocol.split_facts(tasks["six_planes"].split)
     for name, task in tasks.items():
         points = curves[model, name]
-        score = points[max(points)]["f1_macro"].score
+        asked = needed.get((name, model))
         texts |= {
             f"largest_{name}": max(points),
-            f"largest_f1_{name}": score.value,
-            f"largest_interval_{name}": format_interval(score),
-            f"needed_{name}": needed[name, model].text,
+            f"largest_f1_{name}": f"{score_text(points[max(points)]['f1_macro'])} %",
+            f"needed_{name}": asked.text if asked else "not asked of an untrained model",
             f"probes_{name}": sum(len(found["f1_macro"].values) for found in points.values()),
             "images_are": kind_of_images(task.dataset),
         }
@@ -118,12 +118,12 @@ def head_facts(heads: Task | None, curves: Curves, unlike: str, model: str) -> d
     if heads is None:
         sentence, differs = "No heads were outlined in this run.", "no heads were given"
     else:
-        points = {n: found["dsc"].score for n, found in curves[model, "head"].items()}
+        points = {n: score_text(found["dsc"]) for n, found in curves[model, "head"].items()}
         least, most = min(points), max(points)
         sentence = (
             f"Heads, outlined by decoders on the same encoder: a pooled Dice coefficient of "
-            f"{with_interval(points[least])} % after {least} training "
-            f"{'patient' if least == 1 else 'patients'}, {with_interval(points[most])} % after "
+            f"{points[least]} % after {least} training "
+            f"{'patient' if least == 1 else 'patients'}, {points[most]} % after "
             f"{most}. The images of heads are {kind_of_images(heads.dataset)}."
         )
         differs = unlike or "nothing"

@@ -18,6 +18,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "score_outcomes",
             "without_leaks",
         ],
-        "supports": ["plan_supports", "score_supports", "support_mask"],
+        "supports": ["plan_supports", "score_supports", "support_answers", "support_mask"],
     },
 )

@@ -83,7 +83,12 @@ def _farthest(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def overlap_scores(
-    counts: np.ndarray, patients: np.ndarray, structures: Sequence[str], resamples: int = RESAMPLES
+    counts: np.ndarray,
+    patients: np.ndarray,
+    structures: Sequence[str],
+    resamples: int = RESAMPLES,
+    *,
+    sets: int = 0,
 ) -> dict[str, RunScores]:
     """Dice coefficients of H decoders, with intervals over patients.
 
@@ -96,6 +101,7 @@ def overlap_scores(
         patients: Patient of each image, shape (n,).
         structures: C names.
         resamples: Number of bootstrap resamples.
+        sets: Sets of training patients that the decoders belong to (`scores.resampled`).
 
     Returns:
         Scores from 0 to 1: dsc/STRUCTURE (pooled) and image_dsc/STRUCTURE for the structures
@@ -118,7 +124,7 @@ def overlap_scores(
 
     images = {f"image_dsc/{name}": int(present[0, :, i].sum()) for i, name in enumerate(structures)}
     items = items.swapaxes(0, 1)
-    return patient_scores(items, patients, statistic, n=images, resamples=resamples)
+    return patient_scores(items, patients, statistic, n=images, sets=sets, resamples=resamples)
 
 
 def distance_scores(

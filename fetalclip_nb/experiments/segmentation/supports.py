@@ -1,14 +1,16 @@
 """Decoders of heads after training on a few patients (chapter 5)."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from fetalclip_nb.experiments.segmentation.fit import HEAD
 from fetalclip_nb.experiments.segmentation.overlap import overlap_scores
 from fetalclip_nb.experiments.segmentation.plans import Plans, Study, plan_decoders
 from fetalclip_nb.experiments.segmentation.recipe import DecoderRecipe
-from fetalclip_nb.experiments.segmentation.scores import Outcomes, mean_mask
+from fetalclip_nb.experiments.segmentation.scores import Outcomes, mean_mask, pooled_answers
 from fetalclip_nb.models.model import Model
+from fetalclip_nb.stats.answers import Answers
 from fetalclip_nb.stats.scores import RunScores, Score
 from fetalclip_nb.tasks.items import Task
 from fetalclip_nb.tasks.masks import MaskTask
@@ -47,9 +49,22 @@ def score_supports(
     curves = {}
     for key, outcome in outcomes.items():
         parts = heads.by_split(outcome.counts).items()
-        scores = {n: overlap_scores(part, patients, (HEAD,)) for n, part in parts}
+        sets = {n: len(split.folds) for n, split in heads.splits.items()}
+        scores = {n: overlap_scores(part, patients, (HEAD,), sets=sets[n]) for n, part in parts}
         curves[key] = {n: {"dsc": found["dsc"]} for n, found in scores.items()}
     return curves
+
+
+def support_answers(outcomes: Outcomes, heads: Task, masks: MaskTask) -> dict[str, Answers]:
+    """Pixels of each model's decoders, by number of training patients, by model."""
+    found: dict[str, Answers] = {}
+    for (model, name), outcome in outcomes.items():
+        sizes = heads.by_split(outcome.counts)
+        found[model] = {
+            f"{name}_{n}/dsc": pooled_answers(replace(outcome, counts=part), masks)
+            for n, part in sizes.items()
+        }
+    return found
 
 
 def support_mask(plans: Plans, heads: Task) -> Score:

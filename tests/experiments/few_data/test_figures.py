@@ -20,8 +20,22 @@ def score(value, low, high):
     return Score(value, low, high, value, 9, 9)
 
 
+def drawn(value, low, high, sets=5):
+    return RunScores(np.full(sets, value), score(value, low, high), sets)
+
+
+def test_few_sets_are_points_and_no_band():
+    found = RunScores(np.array([0.0, 0.2, 0.3, 0.5]), score(0.25, 0.2, 0.3), sets=2)
+    axis = score_curves({"a": {2: found}}, {}, ylabel="").axes[0]
+    assert not axis.collections
+    assert axis.lines[0].get_ydata() == pytest.approx([10, 40])
+
+
 def test_curves_draw_zero_shot_in_the_models_colour():
-    curves = {"a": {8: score(0.6, 0.5, 0.7), 2: score(0.3, 0.2, 0.4)}, "b": {2: score(0.1, 0, 0.2)}}
+    curves = {
+        "a": {8: drawn(0.6, 0.5, 0.7), 2: drawn(0.3, 0.2, 0.4)},
+        "b": {2: drawn(0.1, 0, 0.2)},
+    }
     level = {"b": score(0.5, 0.4, 0.55)}
     axis = score_curves(curves, level, ylabel="macro F1 (%)", baseline=", zero-shot").axes[0]
     assert line_of(axis, "a").get_xdata() == pytest.approx([2, 8])

@@ -9,6 +9,7 @@ from fetalclip_nb.experiments.segmentation.scores import mean_mask
 from fetalclip_nb.experiments.segmentation.supports import (
     plan_supports,
     score_supports,
+    support_answers,
     support_mask,
 )
 from fetalclip_nb.models.model import load_model
@@ -49,7 +50,12 @@ def test_curves_and_the_mean_mask_are_scored_on_the_test_patients(plans, support
     patients = supports.table["patient"].to_numpy()
     curve = score_supports({("m", "head"): every}, supports)["m", "head"]
     for n, part in ((1, every.counts[:2]), (2, every.counts[2:])):
-        expected = overlap_scores(part, patients, ("head",))["dsc"]
+        expected = overlap_scores(part, patients, ("head",), sets=2)["dsc"]
         assert curve[n].keys() == {"dsc"} and curve[n]["dsc"].score == expected.score
         assert curve[n]["dsc"].values.tolist() == expected.values.tolist()
-    assert support_mask(plans, supports) == curve[2]["dsc"].score
+    mask = overlap_scores(every.counts[2:], patients, ("head",))["dsc"].score
+    assert support_mask(plans, supports) == mask
+    said = support_answers({("m", "head"): every}, supports, plan.material.task)["m"]
+    assert list(said) == ["head_1/dsc", "head_2/dsc"]
+    dice = said["head_2/dsc"].groupby("run")[["part", "whole"]].sum()
+    assert (dice["part"] / dice["whole"]).mean() == pytest.approx(curve[2]["dsc"].score.value)
