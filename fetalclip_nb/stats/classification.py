@@ -1,6 +1,6 @@
 """Predicted classes of images, and every score that is made of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -9,7 +9,16 @@ import pandas as pd
 from scipy.special import softmax
 
 from fetalclip_nb.errors import DataError, listing
-from fetalclip_nb.stats.scores import Score, bootstrap, both_units, on_sums, owners, share
+from fetalclip_nb.stats.proportions import clustered, clustered_f1
+from fetalclip_nb.stats.scores import (
+    FEWEST_PATIENTS,
+    Score,
+    bootstrap,
+    both_units,
+    on_sums,
+    owners,
+    share,
+)
 
 
 @dataclass(frozen=True)
@@ -85,8 +94,28 @@ def scores(predictions: Predictions, *, by_patient: bool) -> dict[str, Score]:
     guesses = max(1, min(3, c - 1, predictions.ranked.shape[1]))
     tables = choice_sums(predictions.ranked[None], predictions.labels, owner, c, guesses)
     statistic = partial(choice_scores, classes=predictions.classes, present=predictions.present)
-    found = bootstrap(on_sums(statistic, *tables), units, n)
-    return {name: each.score for name, each in found.items()}
+    boot = bootstrap(on_sums(statistic, *tables), units, n)
+    found = {name: each.score for name, each in boot.items()}
+    return found | _over_patients(predictions, owner, found) if by_patient else found
+
+
+def _over_patients(
+    predictions: Predictions, owner: np.ndarray, found: Mapping[str, Score]
+) -> dict[str, Score]:
+    """Scores of classes with intervals that hold at 0 and 1, too; means that have no error."""
+    scores, lows = {}, []
+    for i in predictions.present:
+        name, true = predictions.classes[i], predictions.labels == i
+        called = predictions.ranked[:, 0] == i
+        recall = clustered(called[true], np.unique(owner[true], return_inverse=True)[1])
+        f1 = clustered_f1(true & called, true | called, owner)
+        for kind, (low, high) in (("f1", f1), ("accuracy", recall)):
+            scores[f"{kind}/{name}"] = replace(found[f"{kind}/{name}"], low=low, high=high)
+        lows.append((f1[0], recall[0]))
+    if predictions.right.all():  # no resample differs: the mean of the classes' lower ends
+        for name, low in zip(("f1_macro", "accuracy_macro"), np.mean(lows, axis=0), strict=True):
+            scores[name] = replace(found[name], low=float(low))
+    return scores
 
 
 def choice_sums(
@@ -181,11 +210,18 @@ def mistakes(predictions: Predictions, images: Sequence[str], most: int) -> pd.D
 
 
 def subgroup_accuracy(predictions: Predictions, groups: np.ndarray) -> dict[str, Score]:
-    """Share of right answers by the name of an image's subgroup (machine), patient intervals."""
+    """Share of right answers by the name of an image's subgroup (machine), patient intervals.
+
+    Subgroups of fewer than five patients are left out.
+    """
     images = np.arange(len(groups))
     units = images if predictions.patients is None else predictions.patients
     rows = {name: np.asarray(groups) == name for name in sorted(set(groups))}
-    return {name: share(predictions.right[r], groups=units[r]) for name, r in rows.items()}
+    return {
+        name: share(predictions.right[r], groups=units[r])
+        for name, r in rows.items()
+        if len(set(units[r])) >= FEWEST_PATIENTS
+    }
 
 
 def joined(*parts: Predictions) -> Predictions:

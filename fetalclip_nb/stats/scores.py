@@ -12,6 +12,7 @@ import numpy as np
 from scipy.stats import norm, t
 
 from fetalclip_nb.errors import ShapeError
+from fetalclip_nb.stats.proportions import clustered
 
 RESAMPLES = 10_000
 
@@ -19,6 +20,9 @@ SEED = 42
 
 BLOCK = 50
 """Resamples drawn at a time: small enough for the processor's cache."""
+
+FEWEST_PATIENTS = 5
+"""Patients below which a stratum or subgroup is left out: an interval of so few says nothing."""
 
 FEWEST_SETS = 5
 """Sets of training patients below which no interval says what other sets would have given."""
@@ -29,7 +33,7 @@ Statistic = Callable[..., Mapping[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Score:
-    """A value with its bootstrap interval (percentiles; mirrored at the value for `ece`).
+    """A value with its 95 % interval: of a bootstrap, or of shares as in `proportions`.
 
     Attributes:
         value: The score on all images.
@@ -198,7 +202,8 @@ def share(
 
     Args:
         valid: Boolean, shape (N,).
-        groups: Patient of each image, shape (N,); None resamples images.
+        groups: Patient of each image, shape (N,), whose interval is `proportions.clustered`;
+            None resamples images, as published.
         resamples: Number of resamples.
 
     >>> share(np.array([True, True, False, False])).value
@@ -210,7 +215,11 @@ def share(
     def statistic(weights: np.ndarray) -> dict[str, np.ndarray]:
         return {"share": ratio(weights @ right, weights @ images)[:, None]}
 
-    return bootstrap(statistic, units, len(valid), resamples=resamples)["share"].score
+    found = bootstrap(statistic, units, len(valid), resamples=resamples)["share"].score
+    if groups is None:
+        return found
+    low, high = clustered(np.asarray(valid, dtype=bool), owner)
+    return replace(found, low=low, high=high)
 
 
 def median(
@@ -245,7 +254,8 @@ def both_units(
     units = {"image": compute(None)}
     if patients is not None:
         units["patient"] = compute(patients)
-    return {name: {unit: units[unit][name] for unit in units} for name in units["image"]}
+    shared = [name for name in units["image"] if all(name in found for found in units.values())]
+    return {name: {unit: found[name] for unit, found in units.items()} for name in shared}
 
 
 def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -50,8 +50,10 @@ def test_share_and_median_by_slow_bootstrap(groups):
         shares.append((drawn > 2).mean())
     assert (found.value, above.value) == (3.0, 4 / 7)
     for score, slow in ((found, medians), (above, shares)):
-        assert (score.low, score.high) == pytest.approx(tuple(np.percentile(slow, [2.5, 97.5])))
         assert score.mean == pytest.approx(np.mean(slow))
+        if score is above and groups is not None:
+            continue  # `proportions.clustered`
+        assert (score.low, score.high) == pytest.approx(tuple(np.percentile(slow, [2.5, 97.5])))
 
 
 def test_no_images_are_refused():

@@ -143,7 +143,7 @@ def age_scores(
         patients: Resample these (the honest unit), or None for images (as published).
 
     Returns:
-        Scores by name: vpr, vpr/LOW-HIGH for each stratum with images, age_error_days
+        Scores by name: vpr, vpr/LOW-HIGH for each stratum of five patients, age_error_days
         (median absolute difference to the age at which the true circumference is the
         median), hc_error (median relative difference of the median circumference at the
         predicted age to the true one).
@@ -151,8 +151,9 @@ def age_scores(
     valid = is_valid(age_days, hc_mm)
     found = {"vpr": scores.share(valid, groups=patients)}
     for size, rows in strata(hc_mm).items():
-        if rows.any():
-            groups = None if patients is None else patients[rows]
+        groups = None if patients is None else patients[rows]
+        units = np.flatnonzero(rows) if groups is None else groups
+        if len(set(units)) >= scores.FEWEST_PATIENTS:
             found[f"vpr/{size}"] = scores.share(valid[rows], groups=groups)
     days = np.abs(age_days - gestational_age(hc_mm))
     found["age_error_days"] = scores.median(days, groups=patients).in_unit("days")

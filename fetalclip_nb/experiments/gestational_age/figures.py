@@ -4,11 +4,10 @@ from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 
 from fetalclip_nb.growth import AGES_DAYS, gestational_age, head_circumference
-from fetalclip_nb.results.figures import COLOURS, WIDTH, colours
+from fetalclip_nb.results.figures import COLOURS, WIDTH
 
 
 def age_heat_map(similarity: np.ndarray, hc_mm: np.ndarray) -> Figure:
@@ -57,19 +56,5 @@ def growth_chart(predicted: Mapping[str, np.ndarray], hc_mm: np.ndarray) -> Figu
         axis.plot(ages / 7, hc_mm, ".", ms=4, color=COLOURS[0], alpha=0.6)
         axis.set(xlabel="predicted age (weeks)", title=name)
     axes[0, 0].set_ylabel("true head circumference (mm)")
-    figure.tight_layout()
-    return figure
-
-
-def strata_bars(table: pd.DataFrame) -> Figure:
-    """VPR by stratum, as given by `tables.strata_table`, one colour a predictor."""
-    labels = [f"{row.stratum}\nn = {row.n}" for row in table.itertuples()]
-    rates = 100 * table.drop(columns=["stratum", "n"]).set_axis(labels)
-    figure, axis = plt.subplots(figsize=(WIDTH, 3.2))
-    shades = [colour for _, colour in zip(rates, colours(), strict=False)]
-    rates.plot.bar(ax=axis, width=0.8, color=shades, rot=0)
-    axis.set(ylabel="valid predictions (%)", ylim=(0, 105))
-    axis.grid(visible=False, axis="x")
-    axis.legend(fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, 1.25))
     figure.tight_layout()
     return figure

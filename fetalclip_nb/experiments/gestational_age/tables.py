@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 
 from fetalclip_nb.data.dataset import kind_of_images
-from fetalclip_nb.experiments.gestational_age.ages import Heads, is_valid, strata
+from fetalclip_nb.experiments.gestational_age.ages import Heads
 from fetalclip_nb.experiments.gestational_age.answers import Answers
-from fetalclip_nb.growth import STRATA_MM, head_circumference
-from fetalclip_nb.results.tables import comparison_table, percent
+from fetalclip_nb.growth import head_circumference
+from fetalclip_nb.results.formats import with_interval
+from fetalclip_nb.results.result_files import Row
+from fetalclip_nb.results.tables import comparison_table
 from fetalclip_nb.stats.scores import Score
 
 
@@ -49,23 +51,34 @@ def error_table(saved: Mapping[str, dict]) -> pd.DataFrame:
     return pd.concat(tables, axis=1)
 
 
-def strata_table(predictors: dict[str, np.ndarray], hc_mm: np.ndarray) -> pd.DataFrame:
-    """VPR by stratum: one row a stratum, one column a predictor (of ages in days)."""
-    valid = pd.DataFrame({name: is_valid(ages, hc_mm) for name, ages in predictors.items()})
-    rows = [
-        {"stratum": f"{size} mm", "n": inside.sum(), **valid[inside].mean()}
-        for size, inside in strata(hc_mm).items()
-    ]
-    return pd.DataFrame(rows)
+def by_stratum(results: Mapping[str, Row]) -> dict[str, dict[str, Score]]:
+    """VPR of each row by stratum of the true circumference; those of few patients are absent."""
+    return {
+        title: {
+            f"{metric.removeprefix('vpr/')} mm": row.score(metric)
+            for metric in row.scores
+            if metric.startswith("vpr/")
+        }
+        for title, row in results.items()
+    }
+
+
+def strata_table(by_size: Mapping[str, Mapping[str, Score]]) -> pd.DataFrame:
+    """VPR in percent with intervals over patients: one row a stratum, one column a predictor."""
+    table = pd.DataFrame({name: pd.Series(found) for name, found in by_size.items()})
+    counts = table.iloc[:, 0].map(lambda score: f"{score.n:,} of {score.groups:,}")
+    texts = table.map(with_interval, na_action="ignore").fillna("–")
+    texts.insert(0, "images of patients", counts)
+    return texts
 
 
 def shipped_strata(shipped: Mapping[str, Mapping[str, Score]]) -> pd.DataFrame:
-    """VPR of the shipped model and its controls by circumference, in percent."""
-    sizes = [f"{low:.0f}-{high:.0f}" for low, high in STRATA_MM]
-    table = pd.DataFrame(
-        {size: {name: s[f"vpr/{size}"].value for name, s in shipped.items()} for size in sizes}
-    )
-    return percent(table, sizes)
+    """VPR of the shipped model and its controls by circumference, one row a predictor."""
+    rows = {
+        name: Row(name, {m: {"patient": s} for m, s in found.items()})
+        for name, found in shipped.items()
+    }
+    return strata_table(by_stratum(rows)).T
 
 
 def facts(

@@ -12,11 +12,8 @@ from fetalclip_nb.stats.answers import answer_table
 from fetalclip_nb.stats.classification import Predictions, predict
 from fetalclip_nb.stats.ranking import log_odds
 from fetalclip_nb.stats.runs import ensemble, run_scores
-from fetalclip_nb.stats.scores import RunScores, Score
+from fetalclip_nb.stats.scores import FEWEST_PATIENTS, RunScores, Score
 from fetalclip_nb.tasks.items import Task
-
-FEWEST = 5
-"""Patients that each class of a subgroup needs before it is scored."""
 
 Scores = dict[tuple[str, str, str], dict[str, RunScores]]
 """Model, reader and task to name of a score to that of each probe or fit, and their mean."""
@@ -150,6 +147,6 @@ def subgroup_scores(logits: Logits, task: Task, model: str, kind: str) -> dict[s
 
 
 def is_scored(labels: np.ndarray, patients: np.ndarray) -> bool:
-    """Whether a subgroup has two classes or more and enough patients of each."""
+    """Whether a subgroup has two classes or more and five patients of each."""
     counts = [len(set(patients[labels == label])) for label in set(labels.tolist())]
-    return len(counts) > 1 and min(counts) >= FEWEST
+    return len(counts) > 1 and min(counts) >= FEWEST_PATIENTS

@@ -24,7 +24,7 @@ from fetalclip_nb.results import protocol
 from fetalclip_nb.results.formats import with_interval
 from fetalclip_nb.results.published import published_facts
 from fetalclip_nb.results.tables import comparison_table
-from fetalclip_nb.stats.scores import RunScores, mean_of_defined
+from fetalclip_nb.stats.scores import FEWEST_PATIENTS, RunScores, mean_of_defined
 from fetalclip_nb.tasks.masks import STRUCTURES, MaskTask
 from fetalclip_nb.tasks.splits import Split
 
@@ -164,9 +164,10 @@ def agreement_tables(scores: Scores, outcome: Outcome, task: MaskTask) -> pd.Dat
 def strata_table(outcome: Outcome, task: MaskTask) -> pd.DataFrame:
     """Overlap and measurement of heads by true circumference: where small or large ones fail.
 
-    One row a range of circumferences that has images, all others last.
+    One row a range of circumferences that has images of five patients, all others last.
     """
     true = true_circumferences(outcome, task)
+    patients = task.items.table["patient"].to_numpy()[outcome.rows]
     last = STRATA_MM[-1][1]
     strata = {
         f"{low:g}–{high:g} mm": (true >= low) & ((true < high) | ((true == high) & (high == last)))
@@ -175,7 +176,7 @@ def strata_table(outcome: Outcome, task: MaskTask) -> pd.DataFrame:
     strata["smaller or larger"] = ~np.any(list(strata.values()), axis=0)
     rows = {}
     for name, inside in strata.items():
-        if inside.any():
+        if len(set(patients[inside])) >= FEWEST_PATIENTS:
             scores = outcome_scores(outcome.where(inside), task)
             rows[name] = {
                 "images": int(inside.sum()),

@@ -8,6 +8,7 @@ from fetalclip_nb.errors import DataError
 from fetalclip_nb.experiments.gestational_age import ages, controls, tables
 from fetalclip_nb.growth import AGES_DAYS, gestational_age, head_circumference
 from fetalclip_nb.models.similarity import normalise
+from fetalclip_nb.results.result_files import Row
 
 FRAMES = ["{weeks} weeks {days} days {spacing} mm", "{spacing} mm, {weeks}+{days}"]
 
@@ -66,14 +67,25 @@ def test_validity_includes_both_ends():
 def test_strata_partition_the_counted_heads():
     hc_mm = np.array([100, 149.9, 150, 199.9, 200, 249.9, 250, 342.0])
     assert np.array([*ages.strata(hc_mm).values()]).argmax(0).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-    table = tables.strata_table({"a": gestational_age(hc_mm)}, hc_mm)
-    assert table["n"].sum() == 8 and (table["a"] == 1).all()
+
+
+def test_strata_of_fewer_than_five_patients_are_left_out():
+    hc_mm = np.repeat([120.0, 160.0, 220.0], [5, 6, 4])
+    found = ages.age_scores(gestational_age(hc_mm), hc_mm, np.r_[:5, 5, 5, 5, 6:9, 9:13])
+    assert [name for name in found if "/" in name] == ["vpr/100-150"]  # the second: four patients
+    both = ages.both_age_scores(gestational_age(hc_mm), hc_mm, np.r_[:5, 5, 5, 5, 6:9, 9:13])
+    assert [name for name in both if "/" in name] == ["vpr/100-150"]
+    rows = {"a": Row("a", both)}
+    table = tables.strata_table(tables.by_stratum(rows))
+    # All five right: 0.025 ** (1 / 5) of Clopper and Pearson.
+    assert table.loc["100-150 mm"].tolist() == ["5 of 5", "100.0 (47.8–100.0)"]
 
 
 def test_scores_of_perfect_and_constant_predictions():
     hc_mm = head_circumference(np.arange(110, 260, 5))
     found = ages.age_scores(np.arange(110, 260, 5), hc_mm, np.arange(30))
-    assert found["vpr"].value == found["vpr"].low == 1
+    assert found["vpr"].value == found["vpr"].high == 1
+    assert found["vpr"].low == pytest.approx(0.025 ** (1 / 30))
     assert found["age_error_days"].value == pytest.approx(0, abs=0.1)
     assert {name for name, score in found.items() if score.unit == "days"} == {"age_error_days"}
     assert found["hc_error"].value == pytest.approx(0, abs=1e-9)

@@ -11,6 +11,7 @@ from fetalclip_nb.experiments.gestational_age import ages, answers, tables
 from fetalclip_nb.growth import head_circumference
 from fetalclip_nb.models import shipped_scores
 from fetalclip_nb.models.similarity import normalise
+from fetalclip_nb.results.formats import with_interval
 from fetalclip_nb.results.result_files import Row
 
 
@@ -87,8 +88,8 @@ def test_tables_and_facts_are_those_of_the_answers(asked, heads):
     assert errors.loc["tiny", ("age error (days)", "ours")] == f"{days:.1f}"
     shipped = shipped_scores("real_hc18")
     strata = tables.shipped_strata(shipped)
-    rate = shipped["constant age"]["vpr/150-200"].value
-    assert strata.loc["constant age", "150-200"] == f"{100 * rate:.1f}"
+    rate = shipped["constant age"]["vpr/150-200"]
+    assert strata.loc["constant age", "150-200 mm"] == with_interval(rate)
     facts = tables.facts(asked, heads, shipped)
     weeks, days = divmod(asked.baselines["constant age"][0], 7)
     assert facts["constant_age"] == f"{weeks} weeks and {days} days"

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from fetalclip_nb.data.dataset import Dataset
-from fetalclip_nb.experiments.segmentation import measurement, overlap
+from fetalclip_nb.experiments.segmentation import measurement, overlap, tables
 from fetalclip_nb.experiments.segmentation.fit import Outcome
 from fetalclip_nb.experiments.segmentation.material import Material
 from fetalclip_nb.experiments.segmentation.plans import Study
@@ -395,7 +395,7 @@ def test_limits_are_unknown_where_too_few_heads_are_measured(head_squares, measu
     assert all(np.isnan(score.value) for score in unknown.values())
 
 
-def test_strata_by_hand(head_squares, measured):
+def test_strata_by_hand(head_squares, measured, monkeypatch):
     """Lower ends count, upper ones do not, but for the last: 342 mm is a head of 250-342 mm."""
     true = dict(zip(measured.rows, [99.9, 100, 149.9, 150, 250, 342, 342.1, 249], strict=True))
     table = head_squares.task.dataset.table
@@ -410,6 +410,8 @@ def test_strata_by_hand(head_squares, measured):
         "250–342 mm": [4, 5],
         "smaller or larger": [0, 6],
     }
+    assert strata_table(measured, task).empty  # fewer than five patients each
+    monkeypatch.setattr(tables, "FEWEST_PATIENTS", 1)
     found = strata_table(measured, task)
     assert found.index.tolist() == list(expected)
     assert found.index.name == "true circumference"
