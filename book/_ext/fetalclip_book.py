@@ -23,8 +23,17 @@ from sphinx.util.fileutil import copy_asset
 
 from fetalclip_nb.profiles import Profile, load_profile
 from fetalclip_nb.results.result_files import RECORD, record_of
+from fetalclip_nb.results.tables import difference_table
 
 MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2")
+DIFFERENCES = "<!-- differences of all chapters -->"
+COMPARED = (
+    "01_zero_shot",
+    "02_gestational_age",
+    "03_linear_probing",
+    "04_segmentation",
+    "05_few_data",
+)
 _LOG = logging.getLogger(__name__)
 
 
@@ -34,6 +43,7 @@ def setup(app: Sphinx) -> dict:
     app.add_config_value("book_profile", profile, "env", types=[str])
     app.connect("config-inited", configure)
     app.connect("source-read", read_executed)
+    app.connect("source-read", fill_differences)
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("build-finished", copy_mathjax)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -90,6 +100,22 @@ def read_executed(app: Sphinx, docname: str, source: list[str]) -> None:
     else:
         shown = executed.relative_to(app.srcdir)
         _LOG.warning("no executed notebook %s; run it first", shown, location=docname)
+
+
+def fill_differences(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Put the differences of the built chapters in place of their mark on a page."""
+    if DIFFERENCES not in source[0]:
+        return
+    results = app.config.executed_notebooks.parent / "results"
+    for path in results.glob("*/*.json"):
+        app.env.note_dependency(str(path))
+    table = difference_table(results, COMPARED)
+    if table.empty:
+        text = "No chapter has been run with this profile."
+    else:
+        rows = [table.columns, ["---"] * len(table.columns), *table.itertuples(index=False)]
+        text = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    source[0] = source[0].replace(DIFFERENCES, text)
 
 
 def glued(text: str) -> str:

@@ -1,6 +1,7 @@
 """Tables of the book: ours beside the published numbers, all scores of a model."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 from pandas.io.formats.style import Styler
@@ -17,7 +18,7 @@ from fetalclip_nb.results.formats import (
     with_interval,
 )
 from fetalclip_nb.results.published import Published, published
-from fetalclip_nb.results.result_files import Row
+from fetalclip_nb.results.result_files import Row, load_results
 from fetalclip_nb.stats.differences import LEVEL, Difference, holm
 from fetalclip_nb.stats.scores import Score
 
@@ -133,6 +134,36 @@ def _comparison_row(
         "published": format_number(known.value, decimals=2) if known else "",
         "difference": _difference(row, score, known, deviation),
     }
+
+
+def difference_table(results_dir: Path, chapters: Sequence[str]) -> pd.DataFrame:
+    """Every difference between the models and baselines of some chapters, as its tables have it.
+
+    Args:
+        results_dir: Holds a folder of result files for each chapter that was run.
+        chapters: Names of notebooks.
+
+    Returns:
+        Texts, one row a difference: chapter, score, row, first row, difference, p (Holm), told.
+    """
+    lines = []
+    for chapter in [name for name in chapters if (results_dir / name).is_dir()]:
+        results = of_kind(load_results(results_dir / chapter), "model", "baseline")
+        for metric in dict.fromkeys(m for row in results.values() for m in row.differences):
+            first = next(title for title, row in results.items() if metric in row.scores)
+            for title, (found, p) in _tested(results, metric).items():
+                lines.append(
+                    {
+                        "chapter": chapter,
+                        "score": metric,
+                        "row": title,
+                        "first row": first,
+                        "difference": format_difference(found),
+                        _PROBABILITY: format_probability(p),
+                        "told apart": "yes" if p < LEVEL else "no",
+                    }
+                )
+    return pd.DataFrame(lines)
 
 
 def sentence_table(*prompts: Mapping[str, Sequence[str]]) -> Styler:

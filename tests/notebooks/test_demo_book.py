@@ -3,7 +3,10 @@
 import os
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from sklearn.metrics import f1_score
 
 from fetalclip_nb.data import FIVE_PLANES
 from fetalclip_nb.results import result_files
@@ -11,18 +14,23 @@ from fetalclip_nb.stats.differences import holm
 
 
 @pytest.fixture(scope="module")
-def rows(repository):
-    """Rows of a chapter in the demo book. FETALCLIP_NB_BOOK makes it compulsory."""
+def folder_of(repository):
+    """Results of a chapter in the demo book. FETALCLIP_NB_BOOK makes it compulsory."""
 
-    def load(chapter):
+    def find(chapter):
         given = os.environ.get("FETALCLIP_NB_BOOK")
         demo = Path(given).parents[2] if given else repository / "build" / "demo"
         folder = demo / "results" / chapter
         if not folder.is_dir():
             (pytest.fail if given else pytest.skip)(f"no results in {folder}; run `make book`")
-        return result_files.load_results(folder)
+        return folder
 
-    return load
+    return find
+
+
+@pytest.fixture(scope="module")
+def rows(folder_of):
+    return lambda chapter: result_files.load_results(folder_of(chapter))
 
 
 def test_no_page_names_a_folder_of_the_machine_that_built_it(repository):
@@ -45,6 +53,77 @@ def test_maps_beat_chance_and_the_untrained_twin(rows, other):
     assert {each.groups for each in classes} == {10}
     probabilities = holm([each.p for each in classes])
     assert sum(p < 0.05 and d.value < 0 for p, d in zip(probabilities, classes, strict=True)) >= 3
+
+
+def score_of(table):
+    """A score from saved answers, in the plainest way: the mean over runs."""
+    found = []
+    for _, run in table.groupby("run"):
+        if "predicted" in table:
+            true, predicted = run["true"].astype(str), run["predicted"].astype(str)
+            names = sorted(set(true))
+            found.append(f1_score(true, predicted, labels=names, average="macro", zero_division=0))
+        else:
+            run = run.assign(structure=run.get("structure", ""))
+            sums = run.groupby("structure", observed=True)[["part", "whole"]].sum()
+            found.append((sums["part"] / sums["whole"]).mean())
+    return np.mean(found)
+
+
+@pytest.fixture
+def answers_of(folder_of):
+    """A metric's saved answers, by the key of the row."""
+
+    def read(chapter, metric):
+        found = {}
+        for path in (folder_of(chapter) / "predictions").glob("*.parquet"):
+            table = pd.read_parquet(path)
+            table = table[table["metric"] == metric].dropna(axis=1, how="all")
+            found |= {path.stem: table} if len(table) else {}
+        return found
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("chapter", "metric"),
+    [
+        ("01_zero_shot", "brain_subplanes/f1_macro"),
+        ("02_gestational_age", "vpr"),
+        ("03_linear_probing", "brain_subplanes/f1_macro"),
+        ("04_segmentation", "head/dsc"),
+    ],
+)
+def test_differences_follow_from_the_saved_answers_alone(rows, answers_of, chapter, metric):
+    answers, saved = answers_of(chapter, metric), rows(chapter)
+    first = answers[next(row.key for row in saved.values() if metric in row.scores)]
+    compared = {r.key: r.differences[metric] for r in saved.values() if metric in r.differences}
+    assert len(compared) >= 2
+    for key, found in compared.items():
+        other = answers[key]
+        assert found.value == pytest.approx(score_of(other) - score_of(first), abs=1e-9)
+        assert found.groups == other["patient"].nunique() == first["patient"].nunique()
+
+
+def test_intervals_and_probabilities_follow_from_the_saved_answers_alone(rows, answers_of):
+    answers = answers_of("02_gestational_age", "vpr")
+    saved = rows("02_gestational_age")
+    first = answers[next(iter(saved.values())).key]
+    _, owner = np.unique(first["patient"].astype(str), return_inverse=True)
+    places = [np.flatnonzero(owner == i) for i in range(owner.max() + 1)]
+    rng = np.random.default_rng(0)
+    for row in [row for row in saved.values() if row.kind == "baseline"]:
+        gain = answers[row.key]["part"].to_numpy(float) - first["part"].to_numpy(float)
+        drawn = []
+        for _ in range(500):
+            picked = rng.integers(0, len(places), len(places))
+            drawn.append(gain[np.concatenate([places[i] for i in picked])].mean())
+        chance = (gain * rng.choice([-1, 1], (1000, len(places)))[:, owner]).mean(1)
+        found = row.differences["vpr"]
+        ends = np.percentile(drawn, [2.5, 97.5])
+        assert (found.low, found.high) == pytest.approx(ends, abs=0.03)
+        by_hand = np.mean(np.abs(chance) >= abs(found.value) - 1e-9)
+        assert found.p == pytest.approx(by_hand, abs=0.05)
 
 
 def test_maps_lie_on_the_structures(rows):

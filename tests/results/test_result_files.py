@@ -1,5 +1,6 @@
 import itertools
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -242,3 +243,15 @@ def test_a_ranking_that_cannot_be_tested_says_so():
     assert tables.ranking({"m": row("m")}, "vpr").startswith("No other row has answers")
     few = {each.title: each for each in (row("m"), compared("a", 0.01, 1.0, differing=3))}
     assert "Too few patients differ for any difference to be shown." in tables.ranking(few, "vpr")
+
+
+def test_the_table_of_all_differences_is_that_of_the_chapters(tmp_path):
+    first, *others = (row("m"), compared("a", -0.05, 0.01), compared("b", 0.03, 0.03))
+    ordered = [first, *(replace(each, order=i) for i, each in enumerate(others, 1))]
+    save(tmp_path / "01_one", *ordered, replace(compared("c", 0.5, 0.001), kind="control", order=3))
+    found = tables.difference_table(tmp_path, ["00_none", "01_one"])
+    assert found["row"].tolist() == ["a", "b"] and set(found["first row"]) == {"m"}
+    assert found["p (Holm)"].tolist() == ["0.020", "0.030"]  # the control is in no such table
+    assert found["told apart"].tolist() == ["yes", "yes"]
+    assert found["difference"].iloc[0] == "-5.0 (-7.0 to -3.0)"
+    assert tables.difference_table(tmp_path, []).empty
