@@ -18,6 +18,7 @@ from fetalclip_nb import __version__
 from fetalclip_nb.ask import predict_command, search_command
 from fetalclip_nb.errors import FetalClipError, ProfileError, listing, reason, refuse
 from fetalclip_nb.experiments.pretraining import command as pretraining
+from fetalclip_nb.memory import add_verify, remember_in
 from fetalclip_nb.paths import as_text, models_folder, project_root, shown
 from fetalclip_nb.profiles import DataSource, Profile, load_profile
 
@@ -111,15 +112,18 @@ def _parser() -> argparse.ArgumentParser:
 
     data = _add(commands, "data", "draw a profile's phantoms or download its data", prepare_data)
     _add_profile(data)
+    add_verify(data)
     data.add_argument("names", nargs="*", metavar="NAME", help="data sets (default: all)")
 
     embed = _add(commands, "embed", "embed a data set once and cache it", embed_data)
     _add_profile(embed)
+    add_verify(embed)
     embed.add_argument("--model", action="append", help="model (default: all of the profile)")
     embed.add_argument("--data", action="append", help="data set (default: all of the profile)")
 
     run = _add(commands, "run", "execute notebooks with a profile's parameters", run_notebooks)
     _add_profile(run)
+    add_verify(run)
     run.add_argument("names", nargs="*", metavar="NOTEBOOK", help="names (default: all)")
     run.add_argument("--force", action="store_true", help="run what is up to date, too")
 
@@ -155,6 +159,7 @@ def prepare_data(options: argparse.Namespace) -> int:
     from fetalclip_nb.data.kinds import KINDS, load_dataset
     from fetalclip_nb.data.sources import prepare
 
+    remember_in(project_root() / "build" / "cache", verify=options.verify)
     for name, source in _sources(load_profile(options.profile), options.names).items():
         folder = prepare(source)
         if source.kind not in KINDS:
@@ -173,6 +178,7 @@ def embed_data(options: argparse.Namespace) -> int:
     from fetalclip_nb.models.model import load_model
 
     profile, cache = load_profile(options.profile), project_root() / "build" / "cache"
+    remember_in(cache, verify=options.verify)
     datasets = {
         name: load_dataset(source.kind, source.root)
         for name, source in _sources(profile, options.data).items()
@@ -190,6 +196,7 @@ def run_notebooks(options: argparse.Namespace) -> int:
     """Execute notebooks and say what became of each."""
     from fetalclip_nb.workflow.runner import require_success, run_profile, summary
 
+    remember_in(project_root() / "build" / "cache", verify=options.verify)
     outcomes = run_profile(load_profile(options.profile), options.names, force=options.force)
     print(summary(outcomes))
     try:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fetalclip_nb import cli
+from fetalclip_nb import cli, memory
 from fetalclip_nb.downloads import fetch
 from fetalclip_nb.errors import DataError
 from fetalclip_nb.experiments.pretraining import run
@@ -211,6 +211,18 @@ def own_data(tmp_path, monkeypatch):
 def test_data_reads_each_set_once_and_counts(own_data, capsys):
     assert cli.main(["data"]) == 0
     assert capsys.readouterr().out == "own: 3 images of 2 patients in own\n"
+
+
+def test_verify_names_files_that_changed_behind_their_times(own_data, monkeypatch, capsys):
+    monkeypatch.setattr(memory, "_HERE", memory._Place())
+    monkeypatch.setattr(memory, "_facts", lambda root, files: [[0, 0, 0, 0]])
+    assert cli.main(["data"]) == 0
+    (own_data / "1.png").write_bytes((own_data / "2.png").read_bytes())
+    assert cli.main(["data"]) == 0  # as if nothing had been touched
+    for words in (["data"], ["embed"], ["search", "own", "--text", "a head"]):
+        assert cli.main([*words, "--verify"]) == 2
+        message = "1 of 3 files have changed without a changed time. Where: .*own. Found: 1.png."
+        assert re.search(message, capsys.readouterr().err)
 
 
 def test_bad_data_is_an_error_before_any_work(own_data, capsys):

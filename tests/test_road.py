@@ -15,7 +15,7 @@ FLOORS = (
     {"results"},
     {"models", "tasks"},
     {"data"},
-    {"downloads", "phantoms", "stats"},
+    {"downloads", "memory", "phantoms", "stats"},
     {"files", "growth", "profiles"},
     {"errors", "paths"},
 )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fetalclip_nb.ask import answers
 from fetalclip_nb.errors import listing
+from fetalclip_nb.memory import add_verify, remember_in
 from fetalclip_nb.paths import project_root, resolve, shown
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     query.add_argument("--text", metavar="SENTENCE", help="what the images should show")
     query.add_argument("--image", metavar="FILE", help="image whose like is looked for")
     parser.add_argument("--k", type=int, help="images to find (default: 9, or all of fewer)")
+    add_verify(parser)
     answers.add_options(parser, shown="the images, too")
 
 
@@ -44,6 +46,8 @@ def main(options: argparse.Namespace) -> int:
     image = resolve(options.image) if options.image is not None else None
     if image is not None:
         read_image(image)
+    cache = project_root() / "build" / "cache"
+    remember_in(cache, verify=options.verify)
     dataset = open_folder(resolve(options.folder))
     if options.picture:
         answers.require_picture(
@@ -53,7 +57,6 @@ def main(options: argparse.Namespace) -> int:
     k = search.wanted(options.k, len(dataset) - len(own), where="--k")
 
     model = answers.asked_model(options)
-    cache = project_root() / "build" / "cache"
     query = {"image": image, "text": options.text}
     nearest = search.search_images(model, dataset, **query, cache_dir=cache, k=k)
     paths = [shown(dataset.root / path, Path.cwd()) for path in nearest["path"]]

@@ -8,14 +8,14 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from multiprocessing.pool import ThreadPool
 from pathlib import Path, PurePath
 
 import numpy as np
 import pandas as pd
 
-from fetalclip_nb.data.images import verify_image
+from fetalclip_nb.data.images import image_size, verify_image
 from fetalclip_nb.errors import DataError, ImageError, listing, reading, reason, refuse
+from fetalclip_nb.memory import remembered
 
 PHANTOM_MARKER = "phantom.json"
 
@@ -211,9 +211,9 @@ def _check_repeats(name: str, root: Path, table: pd.DataFrame, digests: list[byt
 
 
 def _digests(root: Path, paths: list[str]) -> list[bytes]:
-    """Hash and verify every file once, collecting all that fail."""
-    with ThreadPool() as pool:  # not of futures: a million of these would take 2 GB
-        outcomes = pool.map(lambda path: _digest(root / path), paths)
+    """Hash and verify every file that may have changed, collecting all that fail."""
+    files = [(path,) for path in paths]
+    outcomes = remembered("image", root, files, lambda row: _digest(root / paths[row]))
     missing = [p for p, o in zip(paths, outcomes, strict=True) if o is None]
     what = f"{len(missing)} of {len(paths)} image files are missing"
     fix = "put them there (unpack a downloaded data set again) or drop these rows from the table"
@@ -223,10 +223,10 @@ def _digests(root: Path, paths: list[str]) -> list[bytes]:
     what, form = f"{len(broken)} of {len(paths)} images are damaged", "whole PNG, JPEG or DICOM"
     fix = "put whole files in their place (unpack a download again) or drop their rows"
     refuse(broken, what, error=ImageError, where=root, expected=form, fix=fix)
-    return outcomes
+    return [bytes.fromhex(found) for (found,) in outcomes]
 
 
-def _digest(path: Path) -> bytes | ImageError | None:
+def _digest(path: Path) -> list[str] | ImageError | None:
     """A whole image's hash, what is wrong with it, or None where there is no file."""
     try:
         data = path.read_bytes()
@@ -237,7 +237,21 @@ def _digest(path: Path) -> bytes | ImageError | None:
         return ImageError(reason(error), where=path)
     except ImageError as error:
         return error
-    return hashlib.sha256(data).digest()
+    return [hashlib.sha256(data).hexdigest()]
+
+
+def image_sizes(root: Path, paths: Iterable[str]) -> np.ndarray:
+    """Widths and heights in pixels, int64 (N, 2); 0 where there is no image to be read."""
+    paths = [*paths]
+
+    def size(row: int) -> list[int] | tuple[int, int]:
+        try:
+            return [*image_size(root / paths[row])]
+        except ImageError:  # named with all others when the set is built
+            return 0, 0
+
+    sizes = remembered("size", root, [(path,) for path in paths], size)
+    return np.array(sizes, np.int64).reshape(-1, 2)
 
 
 def kind_of_images(dataset: Dataset) -> str:

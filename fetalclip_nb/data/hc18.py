@@ -1,20 +1,27 @@
 """HC18: fetal heads with circumference and pixel size (Zenodo 10.5281/zenodo.1327317)."""
 
+import hashlib
 import os
 import re
 from collections.abc import Callable
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 
-from fetalclip_nb.data.dataset import Dataset, build, read_csv, require_root, to_numbers
-from fetalclip_nb.data.images import image_size
+from fetalclip_nb.data.dataset import (
+    Dataset,
+    build,
+    image_sizes,
+    read_csv,
+    require_root,
+    to_numbers,
+)
 from fetalclip_nb.data.mask_files import Flaw, decode_outline
-from fetalclip_nb.errors import ImageError, refuse
+from fetalclip_nb.errors import refuse
 from fetalclip_nb.growth import perimeter
+from fetalclip_nb.memory import remembered
 
 TABLE = "training_set_pixel_size_and_HC.csv"
 
@@ -61,8 +68,8 @@ def read_hc18(root: Path | str) -> Dataset:
         }
     )
     table["annotation"] = [_annotation(root, name) for name in table["id"]]
-    sizes = np.array([_size(root / path) for path in table["path"]], int).reshape(-1, 2)
-    dataset = build("hc18", root, table.assign(width=sizes[:, 0], height=sizes[:, 1]))
+    width, height = image_sizes(root, table["path"]).T
+    dataset = build("hc18", root, table.assign(width=width, height=height))
     require_agreement(dataset, "annotation", decode_outline, within=0.05)  # real ones: 0.011
     return dataset
 
@@ -77,17 +84,20 @@ def require_agreement(dataset: Dataset, column: str, decode: Callable, *, within
         decode: Turns a file's bytes into regions (see `mask_files.MaskReader`).
         within: Largest share by which they may differ.
     """
-
-    def length(outline: str, image: str) -> float:
-        (region,) = decode((dataset.root / outline).read_bytes(), ("head",))
-        if isinstance(region, Flaw):
-            return np.nan
-        area = np.prod(image_size(dataset.root / image))  # may be resized without its outline
-        return perimeter(*semi_axes(region)) * np.sqrt(area / region.size)
-
     heads = dataset.table[dataset.table[column] != ""]
-    with ThreadPool() as pool:
-        pixels = pool.starmap(length, zip(heads[column], heads["path"], strict=True))
+    files = [*heads[[column, "path"]].itertuples(index=False, name=None)]
+    areas = image_sizes(dataset.root, heads["path"]).prod(axis=1)
+
+    def length(row: int) -> list[str | float | None]:
+        data = (dataset.root / files[row][0]).read_bytes()
+        (region,) = decode(data, ("head",))
+        pixels = np.nan
+        if not isinstance(region, Flaw):  # images may be resized without their outlines
+            pixels = perimeter(*semi_axes(region)) * np.sqrt(areas[row] / region.size)
+        return [hashlib.sha256(data).hexdigest(), None if np.isnan(pixels) else float(pixels)]
+
+    found = remembered(f"length {decode.__name__}", dataset.root, files, length)
+    pixels = np.array([pixels for _, pixels in found], float)
     heads = heads.assign(outline_mm=pixels * heads["pixel_mm"])
     ratio = heads["hc_mm"] / heads["outline_mm"]
     wrong = (ratio - 1).abs() > within  # never true of NaN
@@ -137,13 +147,6 @@ def counted(dataset: Dataset) -> np.ndarray:
 def _annotation(root: Path, name: str) -> str:
     path = f"training_set/{name}_Annotation.png"
     return path if os.path.isfile(root / path) else ""  # noqa: PTH113 (names too long, too)
-
-
-def _size(path: Path) -> tuple[int, int]:
-    try:
-        return image_size(path)
-    except ImageError:  # named with all others that are missing or broken when the set is built
-        return 0, 0
 
 
 def _outline(mask: np.ndarray) -> np.ndarray:

@@ -5,7 +5,6 @@ import glob
 import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from fetalclip_nb.data.images import ENDINGS, verify_image
 from fetalclip_nb.data.kinds import kind_of, load_dataset
 from fetalclip_nb.data.sources import data_folder
 from fetalclip_nb.errors import DataError, ImageError, ParameterError, listing, refuse
+from fetalclip_nb.memory import remembered
 from fetalclip_nb.paths import as_text, expanded, project_root, resolve
 from fetalclip_nb.profiles import DEMO
 
@@ -138,8 +138,8 @@ def whole_images(files: Sequence[Path], *, skip_bad: bool = False) -> list[Path]
         DataError: If there is no file at all, or there are DICOM files and no pydicom.
     """
     _require_some(files)
-    with ThreadPoolExecutor() as pool:
-        problems = list(pool.map(_problem, files))
+    names = [(str(file),) for file in files]
+    problems = remembered("whole", Path.cwd(), names, lambda row: _problem(files[row]))
     bad = {file: problem for file, problem in zip(files, problems, strict=True) if problem}
     whole = [file for file in files if file not in bad]
     if not skip_bad or not whole:

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from fetalclip_nb.data import fass, focus
-from fetalclip_nb.data.dataset import Dataset
-from fetalclip_nb.data.images import image_size
+from fetalclip_nb.data.dataset import Dataset, image_sizes
 from fetalclip_nb.data.kinds import KINDS, kind_of, load_dataset
 from fetalclip_nb.data.manifest import MASK_PREFIX
 from fetalclip_nb.data.mask_files import RULE, Flaw, MaskReader, without_holes
 from fetalclip_nb.data.sources import data_folder
 from fetalclip_nb.errors import DataError, listing, refuse
+from fetalclip_nb.memory import remembered
 from fetalclip_nb.tasks.items import Items, image_items
 
 STRUCTURES = {
@@ -128,7 +127,7 @@ def _task(name: str, dataset: Dataset) -> MaskTask:
     structures = ordered(name, masks.structures or _named_structures(dataset))
     columns = [masks.column] if masks.column else [MASK_PREFIX + s for s in structures]
     files = tuple(dataset.table[columns].itertuples(index=False, name=None))
-    sizes = tuple(image_size(path) for path in dataset.paths)
+    sizes = tuple(map(tuple, image_sizes(dataset.root, dataset.table["path"]).tolist()))
     ids = tuple(dataset.table["id"])
     reader = MaskReader(dataset.root, structures, ids, sizes, files, masks.decode)
     return MaskTask(name, dataset, structures, reader, *_checked(dataset, reader), masks.stand_in)
@@ -168,10 +167,11 @@ def ordered(task: str, structures: Iterable[str]) -> tuple[str, ...]:
 
 
 def _checked(dataset: Dataset, reader: MaskReader) -> tuple[str, np.ndarray]:
-    """Read every mask once: refuse all that cannot be used, fingerprint and measure the rest."""
-    with ThreadPoolExecutor() as pool:
-        outcomes = list(pool.map(lambda row: _examined(reader, row), range(len(dataset))))
-    flaws = [named for *_, found in outcomes for named in found]
+    """Check every mask: refuse all that cannot be used, fingerprint and measure the rest."""
+    files = [(*row, image) for row, image in zip(reader.files, dataset.table["path"], strict=True)]
+    about = f"mask {reader.decode.__name__} {reader.structures}"
+    outcomes = remembered(about, dataset.root, files, lambda row: _examined(reader, row))
+    flaws = [named for found in outcomes if isinstance(found, tuple) for named in found]
     refuse(
         dict.fromkeys(f"{label}: {flaw.text}" for label, flaw in flaws),
         f"{len(flaws)} of {len(dataset) * len(reader.structures)} masks cannot be used",
@@ -179,11 +179,11 @@ def _checked(dataset: Dataset, reader: MaskReader) -> tuple[str, np.ndarray]:
         expected=RULE,
         fix="; ".join(dict.fromkeys(flaw.fix for _, flaw in flaws)),
     )
-    areas = np.array([areas for areas, *_ in outcomes], dtype=np.int64)
-    filled = np.array([filled for _, filled, *_ in outcomes])
+    areas = np.array([areas for areas, _, _ in outcomes], dtype=np.int64)
+    filled = np.array([filled for _, filled, _ in outcomes])
     _require_regions(reader, areas, filled)
     parts = [dataset.fingerprint.encode(), "\n".join(reader.structures).encode()]
-    parts += [digest for _, _, digest, _ in outcomes]
+    parts += [bytes.fromhex(digest) for *_, digest in outcomes]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16], areas
 
 
@@ -207,15 +207,13 @@ def _require_regions(reader: MaskReader, areas: np.ndarray, filled: np.ndarray) 
     )
 
 
-def _examined(
-    reader: MaskReader, row: int
-) -> tuple[list[int], list[int], bytes, list[tuple[str, Flaw]]]:
-    """Areas of an image's regions, without and with holes, hash of its masks, flaws by name."""
+def _examined(reader: MaskReader, row: int) -> list | tuple[tuple[str, Flaw], ...]:
+    """Areas of an image's regions, without and with holes, and hash of its masks; or its flaws."""
     found = reader.inspect(row)
-    flaws = [(label, region) for label, region in found if isinstance(region, Flaw)]
+    flaws = tuple((label, region) for label, region in found if isinstance(region, Flaw))
     if flaws:
-        return [], [], b"", flaws
+        return flaws
     areas = [int(region.sum()) for _, region in found]
     filled = [int(without_holes(region).sum()) for _, region in found]
     digests = [hashlib.sha256(reader.data(name)).digest() for name in reader.files[row]]
-    return areas, filled, b"".join(digests), []
+    return [areas, filled, b"".join(digests).hex()]

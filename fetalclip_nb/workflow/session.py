@@ -19,6 +19,7 @@ from fetalclip_nb.data.kinds import load_dataset
 from fetalclip_nb.data.sources import data_folder
 from fetalclip_nb.errors import ParameterError, refuse
 from fetalclip_nb.files import lock, own_name, slug
+from fetalclip_nb.memory import remember_in
 from fetalclip_nb.models.model import Model, load_model, pick_device, pick_precision
 from fetalclip_nb.models.names import model_name, parse_models
 from fetalclip_nb.models.pixels import PixelEncoder
@@ -218,6 +219,7 @@ def start(notebook: str, namespace: Mapping[str, object]) -> Session:
         device=device,
         precision=pick_precision(parameters["precision"], device),
     )
+    remember_in(session.cache_dir)
     for seed in (random.seed, np.random.seed, torch.manual_seed):
         seed(parameters["seed"])
     print(

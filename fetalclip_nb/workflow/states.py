@@ -1,6 +1,5 @@
 """What files and folders hold. Contents count, not dates: these hide changes (`cp -p`, `tar`) and
-show some where nothing changed (a copied checkout). Reading takes about a second a gigabyte, as
-the notebooks' own check of their images does.
+show some where nothing changed (a copied checkout). What has not changed is not read again.
 """
 
 import contextlib
@@ -8,18 +7,16 @@ import glob
 import hashlib
 import os
 import re
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fetalclip_nb.files import key
+from fetalclip_nb.memory import remembered
 from fetalclip_nb.models.names import model_files, parse_models
 from fetalclip_nb.paths import project_root
 from fetalclip_nb.workflow.parameters import Parameter
 
 _NO_INPUT = ("profile", "device", "precision", "results_dir", "cache_dir")
-
-_KNOWN: dict[tuple, str] = {}
 
 
 def outside_state(
@@ -52,7 +49,14 @@ def _named(word: str) -> list[Path]:
 def state(*roots: Path) -> str:
     """16 hexadecimal digits over files, by name and content, and over all files in folders."""
     found = [(os.path.relpath(path, root.parent), path) for root in roots for path in _below(root)]
-    return key([(name, _digest(path)) for name, path in found])
+
+    def digest(item: int) -> list[str]:
+        with found[item][1].open("rb") as file:
+            return [hashlib.file_digest(file, "sha256").hexdigest()]
+
+    files = [(str(path),) for _, path in found]
+    digests = remembered("bytes", Path.cwd(), files, digest)
+    return key([[name, each] for (name, _), (each,) in zip(found, digests, strict=True)])
 
 
 def _below(path: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
@@ -66,14 +70,3 @@ def _below(path: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
         for each in sorted(path.iterdir()) if real not in above else ():  # a link may lead back
             if not each.name.startswith("."):  # .DS_Store
                 yield from _below(each, (*above, real))
-
-
-def _digest(path: Path) -> str:
-    """SHA-256 of a file, which is read again in this process where it may have changed."""
-    now = path.stat()
-    facts = (path, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
-    # A file that changes twice within a tick of the clock keeps its times.
-    if facts not in _KNOWN or time.time() - now.st_ctime < 3:
-        with path.open("rb") as file:
-            _KNOWN[facts] = hashlib.file_digest(file, "sha256").hexdigest()
-    return _KNOWN[facts]

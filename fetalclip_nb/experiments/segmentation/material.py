@@ -11,7 +11,7 @@ from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from torchvision.transforms import Normalize
 
 from fetalclip_nb.data.augmentation import Augmentation
-from fetalclip_nb.data.images import image_size
+from fetalclip_nb.data.dataset import image_sizes
 from fetalclip_nb.experiments.segmentation.decoder import BLOCKS, UPSCALING
 from fetalclip_nb.experiments.segmentation.recipe import DecoderRecipe
 from fetalclip_nb.experiments.segmentation.squares import normalised, task_squares, unpack
@@ -154,7 +154,7 @@ def gather(
     changes = Augmentation(seed=seed)
     copies = (prepared(trained, augmentation=changes, copy=i) for i in range(recipe.copies))
     parts = (prepared(np.ones(len(task.dataset), bool)), *copies)
-    sizes = np.array([image_size(path) for path in task.dataset.paths], dtype=np.int64)
+    sizes = image_sizes(task.dataset.root, task.dataset.table["path"])
     return Material(task, recipe.side, *_normalisation(encoder), sizes, parts)
 
 
