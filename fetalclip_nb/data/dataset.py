@@ -54,6 +54,11 @@ class Dataset:
         """Absolute image paths, in table order."""
         return [self.root / path for path in self.table["path"]]
 
+    @property
+    def units(self) -> str:
+        """What the column patient numbers: real HC18 counts examinations, of fewer women."""
+        return "examinations" if self.name == "hc18" and not self.synthetic else "patients"
+
     def where(self, rows: np.ndarray) -> "Dataset":
         """The same data set with a subset of rows (boolean mask of shape (N,)).
 

@@ -22,7 +22,7 @@ from fetalclip_nb.results.result_files import Row, load_results
 from fetalclip_nb.stats.differences import LEVEL, Difference, holm
 from fetalclip_nb.stats.scores import Score
 
-_IMAGE_INTERVAL = "95 %, images"
+_INTERVAL, _IMAGE_INTERVAL = "95 %, patients", "95 %, images"
 
 _TO_FIRST, _PROBABILITY = "to the first row (95 %)", "p (Holm)"
 
@@ -70,7 +70,14 @@ def comparison_table(
     table = pd.DataFrame(rows).fillna("").set_index("model").rename_axis(None)
     if set(table[_IMAGE_INTERVAL]) <= {_UNKNOWN, ""}:
         table = table.drop(columns=_IMAGE_INTERVAL)
+    table = table.rename(columns={_INTERVAL: _INTERVAL.replace("patients", units_of(results))})
     return table if task else table.drop(columns=["published", "difference"])
+
+
+def units_of(results: Mapping[str, Row]) -> str:
+    """What intervals of these rows draw: "patients", or "examinations" (`Dataset.units`)."""
+    known = (row.provenance.get("units") for row in results.values())
+    return next(filter(None, known), "patients")
 
 
 def ranking(results: Mapping[str, Row], metric: str) -> str:
@@ -101,7 +108,7 @@ def ranking(results: Mapping[str, Row], metric: str) -> str:
         could = f"Four of five such test sets would show differences of {size} {unit}"
         could += " with the rows that it does not tell apart." if sides["Not told from"] else "."
     claims = f"{len(rows)} other row{'s' * (len(rows) > 1)}"
-    patients = f"{open_ones[0].groups:,} patients"
+    patients = f"{open_ones[0].groups:,} {units_of(results)}"
     return f"Beside {first}, on the same {patients}, corrected for {claims}. {told} {could}"
 
 
@@ -129,7 +136,7 @@ def _comparison_row(
         "images": "phantoms" if row.synthetic else "real",
         "n": f"{score.n:,}",
         "ours": format_number(score.value, score.unit, 2),
-        "95 %, patients": ranges.get("patient", _UNKNOWN),
+        _INTERVAL: ranges.get("patient", _UNKNOWN),
         _IMAGE_INTERVAL: ranges.get("image", _UNKNOWN),
         "published": format_number(known.value, decimals=2) if known else "",
         "difference": _difference(row, score, known, deviation),

@@ -140,6 +140,7 @@ class Session:
             "model": self._loaded.get(model, {}),
             "dataset": data.name if data else "",
             "dataset_fingerprint": data.fingerprint if data else "",
+            "units": data.units if data else "",
             "device": _device_name(self.device),
             "precision": self.precision,
         }

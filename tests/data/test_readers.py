@@ -98,7 +98,7 @@ def test_fingerprint_follows_pixels_and_table(tmp_path):
     write_image(tmp_path / "b" / "Images" / "Patient00001_Plane1_1_of_2.png", seed=99)
     (tmp_path / "b" / "phantom.json").write_text("{}")
     data = fetal_planes.read_fetal_planes(tmp_path / "b")
-    assert data.fingerprint != first and data.synthetic
+    assert data.fingerprint != first and data.synthetic and data.units == "patients"
 
 
 def test_hc18_patients_sizes_and_counted_heads(tmp_path):
@@ -225,7 +225,7 @@ def test_real_hc18_images_are_read(shared_data):
     data = hc18.read_hc18(shared_data / "hc18")
     assert len(data) == 196
     assert data.table["patient"].nunique() == 160
-    assert not data.synthetic
+    assert not data.synthetic and data.units == "examinations"
 
 
 def write_manifest(root, text):

@@ -255,3 +255,11 @@ def test_the_table_of_all_differences_is_that_of_the_chapters(tmp_path):
     assert found["told apart"].tolist() == ["yes", "yes"]
     assert found["difference"].iloc[0] == "-5.0 (-7.0 to -3.0)"
     assert tables.difference_table(tmp_path, []).empty
+
+
+def test_intervals_are_named_after_what_they_draw():
+    rows = [compared("a", -0.05, 0.01), row("m")]
+    known = {"model": {"published": ""}, "units": "examinations"}
+    saved = {each.title: replace(each, provenance=known) for each in reversed(rows)}
+    assert "95 %, examinations" in tables.comparison_table(saved, "vpr")
+    assert "on the same 90 examinations" in tables.ranking(saved, "vpr")

@@ -12,15 +12,15 @@ from fetalclip_nb.experiments.gestational_age.answers import Answers
 from fetalclip_nb.growth import head_circumference
 from fetalclip_nb.results.formats import with_interval
 from fetalclip_nb.results.result_files import Row
-from fetalclip_nb.results.tables import comparison_table
+from fetalclip_nb.results.tables import comparison_table, units_of
 from fetalclip_nb.stats.scores import Score
 
 
 def counts(heads: Heads) -> pd.DataFrame:
-    """Images and patients, read and counted."""
+    """Images and patients (examinations), read and counted."""
     tables = {"read": heads.whole.table, "counted (100 to 342 mm)": heads.table}
     rows = {name: (len(table), table["patient"].nunique()) for name, table in tables.items()}
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["images", "patients"])
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["images", heads.whole.units])
 
 
 def by_circumference(heads: Heads, most: int) -> tuple[list[Path], list[str]]:
@@ -44,9 +44,9 @@ def worst_heads(age_days: np.ndarray, heads: Heads, most: int) -> tuple[list[Pat
 
 
 def error_table(saved: Mapping[str, dict]) -> pd.DataFrame:
-    """Median errors in days and of the circumference, with intervals over patients."""
+    """Median errors in days and of the circumference, with intervals."""
     metrics = {"age error (days)": "age_error_days", "circumference error (%)": "hc_error"}
-    columns = ["ours", "95 %, patients"]
+    columns = ["ours", f"95 %, {units_of(saved)}"]
     tables = {name: comparison_table(saved, of)[columns] for name, of in metrics.items()}
     return pd.concat(tables, axis=1)
 
@@ -63,12 +63,17 @@ def by_stratum(results: Mapping[str, Row]) -> dict[str, dict[str, Score]]:
     }
 
 
-def strata_table(by_size: Mapping[str, Mapping[str, Score]]) -> pd.DataFrame:
-    """VPR in percent with intervals over patients: one row a stratum, one column a predictor."""
+def strata_table(by_size: Mapping[str, Mapping[str, Score]], units: str) -> pd.DataFrame:
+    """VPR in percent with intervals: one row a stratum, one column a predictor.
+
+    Args:
+        by_size: As given by `by_stratum`.
+        units: What the intervals draw (`Dataset.units`).
+    """
     table = pd.DataFrame({name: pd.Series(found) for name, found in by_size.items()})
-    counts = table.iloc[:, 0].map(lambda score: f"{score.n:,} of {score.groups:,}")
+    counts = table.iloc[:, 0].map(lambda score: f"{score.n:,} ({score.groups:,})")
     texts = table.map(with_interval, na_action="ignore").fillna("–")
-    texts.insert(0, "images of patients", counts)
+    texts.insert(0, f"images ({units})", counts)
     return texts
 
 
@@ -78,7 +83,7 @@ def shipped_strata(shipped: Mapping[str, Mapping[str, Score]]) -> pd.DataFrame:
         name: Row(name, {m: {"patient": s} for m, s in found.items()})
         for name, found in shipped.items()
     }
-    return strata_table(by_stratum(rows)).T
+    return strata_table(by_stratum(rows), "examinations").T
 
 
 def facts(
@@ -91,6 +96,7 @@ def facts(
         "images": len(heads.whole),
         "counted": len(heads),
         "patients": heads.table["patient"].nunique(),
+        "units": heads.whole.units,
         "constant_age": f"{weeks} weeks and {days} days",
         "spacings": len(set(heads.spacings)),
         "shipped_heads": next(iter(shipped.values()))["vpr"].n,

@@ -234,6 +234,7 @@ def facts(
     return {
         **published_facts("segmentation"),
         **protocol.split_facts(head.split),
+        "units": head.task.dataset.units,
         "measured_sentence": measured_sentence(scores[model, HEAD]),
         "schedule": schedule_text(recipe, decoders),
         "image_only_sentence": image_only_sentence(scores.get((NoFeatures.name, HEAD), {})),

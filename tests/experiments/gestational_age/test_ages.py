@@ -76,9 +76,9 @@ def test_strata_of_fewer_than_five_patients_are_left_out():
     both = ages.both_age_scores(gestational_age(hc_mm), hc_mm, np.r_[:5, 5, 5, 5, 6:9, 9:13])
     assert [name for name in both if "/" in name] == ["vpr/100-150"]
     rows = {"a": Row("a", both)}
-    table = tables.strata_table(tables.by_stratum(rows))
+    table = tables.strata_table(tables.by_stratum(rows), "patients")
     # All five right: 0.025 ** (1 / 5) of Clopper and Pearson.
-    assert table.loc["100-150 mm"].tolist() == ["5 of 5", "100.0 (47.8–100.0)"]
+    assert table.loc["100-150 mm"].tolist() == ["5 (5)", "100.0 (47.8–100.0)"]
 
 
 def test_scores_of_perfect_and_constant_predictions():
