@@ -14,7 +14,7 @@ def patient_scores(
     statistic: Statistic,
     *,
     n: Mapping[str, int] | None = None,
-    sets: int = 0,
+    sets: scores.Sets = scores.NO_SETS,
     resamples: int = scores.RESAMPLES,
 ) -> dict[str, RunScores]:
     """Scores of H runs and of their mean, as `scores.bootstrap` gives them.

@@ -22,7 +22,7 @@ def run_scores(
     patients: np.ndarray,
     classes: tuple[str, ...],
     *,
-    sets: int = 0,
+    sets: scores.Sets = scores.NO_SETS,
     resamples: int = scores.RESAMPLES,
 ) -> dict[str, RunScores]:
     """All scores of H runs, and intervals of their means when whole patients are resampled.
@@ -71,7 +71,7 @@ def run_scores(
     of_sums = scores.on_sums(statistic, *tables, gaps)
     found = scores.bootstrap(of_sums, units, len(labels), sets=sets, resamples=resamples)
     found["ece"] = replace(found["ece"], score=_basic(found["ece"].score))
-    if len(present) > 1 and not sets:
+    if len(present) > 1 and not sets.number:
         values, in_order = auroc(logits, labels, owner)
         drawn = [in_order(block) for block in scores.weights(units, resamples=resamples)]
         sizes = {"n": len(labels), "groups": units}
@@ -85,7 +85,7 @@ def resampled_f1(
     labels: np.ndarray,
     patients: np.ndarray,
     *,
-    sets: int = 0,
+    sets: scores.Sets = scores.NO_SETS,
     resamples: int = scores.RESAMPLES,
 ) -> np.ndarray:
     """Mean macro F1 of H runs in each bootstrap resample of the patients.

@@ -7,6 +7,7 @@ matrices, drawn weights times the units' sums.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import norm, t
@@ -26,6 +27,21 @@ FEWEST_PATIENTS = 5
 
 FEWEST_SETS = 5
 """Sets of training patients below which no interval says what other sets would have given."""
+
+
+class Sets(NamedTuple):
+    """Sets of training patients, to which runs belong in equal parts, one set after the other.
+
+    Attributes:
+        number: How many; 0 for runs that belong to none.
+        shared: Share of a set's patients whom another set has as well, on average.
+    """
+
+    number: int = 0
+    shared: float = 0.0
+
+
+NO_SETS = Sets()
 
 Statistic = Callable[..., Mapping[str, np.ndarray]]
 """Maps weights (R, units) or sums (R, H, ...) to scores by name, each of shape (R, H)."""
@@ -122,40 +138,46 @@ def on_sums(statistic: Statistic, *tables: np.ndarray) -> Statistic:
 
 
 def resampled(
-    statistic: Statistic, units: int, *, sets: int = 0, resamples: int = RESAMPLES
+    statistic: Statistic, units: int, *, sets: Sets = NO_SETS, resamples: int = RESAMPLES
 ) -> dict[str, np.ndarray]:
     """Means over runs in each resample, shape (resamples,), by the scores' names.
 
     Args:
         statistic: Of weights.
         units: Number of patients or images.
-        sets: Sets of training patients, to which the runs belong in equal parts, one set after
-            the other; they are drawn as well, and scores are from 0 to 1. 0 leaves the runs as
-            they are.
+        sets: These are drawn as well, and scores are from 0 to 1; none leave the runs as they
+            are.
         resamples: Number of resamples.
     """
-    means, moves = [], _set_moves(sets, resamples) if sets > 1 else None
+    means, moves = [], _set_moves(sets, resamples) if sets.number > 1 else None
     for i, block in enumerate(weights(units, resamples=resamples)):
         found = statistic(block)
         values = np.stack([*found.values()])
         mean = mean_of_defined(values)
         if moves is not None:
-            of_sets = mean_of_defined(values.reshape(*mean.shape, sets, -1))
+            of_sets = mean_of_defined(values.reshape(*mean.shape, sets.number, -1))
             mean = np.clip(mean + (of_sets * moves[i * BLOCK :][: len(block)]).sum(-1), 0, 1)
         means.append(mean)
     return dict(zip(found, np.concatenate(means, axis=1), strict=True))
 
 
-def _set_moves(sets: int, resamples: int) -> np.ndarray:
+def _set_moves(sets: Sets, resamples: int) -> np.ndarray:
     """By how much the weight of each set differs from 1 / sets in each resample, (R, sets).
 
     Few sets drawn among themselves differ too little: the differences are widened to those of
-    as many new sets, and by Student's t to what so few can tell of their own spread.
+    as many new sets, and by Student's t to what so few can tell of their own spread. Sets that
+    share patients are alike, which all new sets would not be: their variance grows by
+    1 + number * shared / (1 - shared).
+
+    Source: Nadeau and Bengio, Inference for the generalization error, 2003 (their correction of
+    overlapping training sets; here the overlap is counted).
     """
-    rng = np.random.default_rng(SEED + 1)
-    times = rng.multinomial(sets, np.full(sets, 1 / sets), size=resamples)
-    wider = np.sqrt(sets / (sets - 1)) * t.ppf(0.975, sets - 1) / norm.ppf(0.975)
-    return wider * (times / sets - 1 / sets)
+    n, rng = sets.number, np.random.default_rng(SEED + 1)
+    times = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
+    wider = np.sqrt(n / (n - 1)) * t.ppf(0.975, n - 1) / norm.ppf(0.975)
+    # Sets that are all the same say nothing of others: very wide, not infinitely.
+    wider *= np.sqrt(1 + n * sets.shared / max(1 - sets.shared, 1e-3))
+    return wider * (times / n - 1 / n)
 
 
 def bootstrap(
@@ -164,7 +186,7 @@ def bootstrap(
     n: int,
     *,
     sizes: Mapping[str, int] | None = None,
-    sets: int = 0,
+    sets: Sets = NO_SETS,
     resamples: int = RESAMPLES,
 ) -> dict[str, RunScores]:
     """Scores of H runs and of their mean, every run on the same drawn units.
@@ -185,7 +207,7 @@ def bootstrap(
         if not np.isnan(values).all():
             size, mean = (sizes or {}).get(name, n), float(mean_of_defined(values))
             score = interval(mean, drawn[name], n=size, groups=units)
-            found[name] = RunScores(values, score, sets)
+            found[name] = RunScores(values, score, sets.number)
     return found
 
 

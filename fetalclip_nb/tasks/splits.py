@@ -11,12 +11,14 @@ import hashlib
 import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.errors import DataError, ParameterError, listing, refuse
+from fetalclip_nb.stats.scores import Sets
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,17 @@ class Split:
     source: str
     test: tuple[str, ...]
     folds: tuple[Fold, ...]
+
+    @property
+    def sets(self) -> Sets:
+        """The folds as support sets: how many, and how many patients two of them share.
+
+        >>> Split("own", (), (Fold(("a", "b"), ()), Fold(("b", "c"), ()))).sets
+        Sets(number=2, shared=0.5)
+        """
+        pairs = combinations([set(fold.train) for fold in self.folds], 2)
+        shared = [len(one & other) / max(len(one), len(other), 1) for one, other in pairs]
+        return Sets(len(self.folds), float(np.mean(shared)) if shared else 0.0)
 
 
 def leaking(*splits: Split) -> tuple[str, ...]:

@@ -61,7 +61,8 @@ def test_no_images_are_refused():
         scores.share(np.array([], dtype=bool))
 
 
-def test_sets_of_training_patients_are_drawn_as_well():
+@pytest.mark.parametrize("shared", [0.0, 0.2])
+def test_sets_of_training_patients_are_drawn_as_well(shared):
     """Six sets of two runs on ten patients; the slow way draws sets and patients by hand."""
     rng = np.random.default_rng(0)
     right = rng.random((10, 12)) < np.repeat(rng.uniform(0.2, 0.9, 6), 2)
@@ -69,17 +70,20 @@ def test_sets_of_training_patients_are_drawn_as_well():
     def statistic(weights):
         return {"share": weights @ right / weights.sum(1, keepdims=True)}
 
-    found = scores.bootstrap(statistic, 10, 10, sets=6)["share"]
+    found = scores.bootstrap(statistic, 10, 10, sets=scores.Sets(6, shared))["share"]
     of_sets = right.mean(0).reshape(6, 2).mean(1)
     assert found.of_sets == pytest.approx(of_sets)
     assert found.score.value == pytest.approx(right.mean())
     # As many new sets would differ by sqrt(6 / 5) more, of which six know with t of 5 degrees.
-    wider, drawn = np.sqrt(6 / 5) * 2.5706 / 1.96, []
+    # Sharing a fifth, six sets have the variance of the mean 1 + 6 * 0.2 / 0.8 times as large.
+    alike = {0.0: 1.0, 0.2: 2.5}[shared]
+    wider, drawn = np.sqrt(alike * 6 / 5) * 2.5706 / 1.96, []
     for _ in range(10_000):
         patients, sets = rng.integers(0, 10, 10), rng.integers(0, 6, 6)
         each = right[patients].mean(0).reshape(6, 2).mean(1)
-        drawn.append(each.mean() + wider * (each[sets].mean() - each.mean()))
+        mean = each.mean() + wider * (each[sets].mean() - each.mean())
+        drawn.append(np.clip(mean, 0, 1))
     expected = np.percentile(drawn, [2.5, 97.5])
-    assert (found.score.low, found.score.high) == pytest.approx(expected, abs=0.01)
+    assert (found.score.low, found.score.high) == pytest.approx(expected, abs=0.02)
     alone = scores.bootstrap(statistic, 10, 10)["share"].score
     assert alone.high - alone.low < 0.8 * (found.score.high - found.score.low)

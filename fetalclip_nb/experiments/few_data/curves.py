@@ -186,16 +186,11 @@ def score_curves(logits: Logits, tasks: Mapping[str, Task]) -> Curves:
     """
     return {
         (model, name): {
-            n: run_scores(part, *tasks[name].truth, sets=sets_of(tasks[name], n))
+            n: run_scores(part, *tasks[name].truth, sets=tasks[name].splits[n].sets)
             for n, part in tasks[name].by_split(values).items()
         }
         for (model, _, name), values in logits.items()
     }
-
-
-def sets_of(task: Task, size: int) -> int:
-    """Support sets of a number of training patients."""
-    return len(task.splits[size].folds)
 
 
 def score_zero_shot(spoken: Logits, tasks: Mapping[str, Task]) -> ZeroShot:
@@ -222,11 +217,11 @@ def patients_needed(logits: Logits, spoken: Logits, tasks: Mapping[str, Task]) -
             task = tasks[name]
             labels, patients, _ = task.truth
             replicates = [
-                resampled_f1(part, labels, patients, sets=sets_of(task, n))
+                resampled_f1(part, labels, patients, sets=task.splits[n].sets)
                 for n, part in task.by_split(values).items()
             ]
             level = resampled_f1(spoken[model, ZERO_SHOT, name], labels, patients)
-            sets = min(sets_of(task, n) for n in task.splits)
+            sets = min(len(split.folds) for split in task.splits.values())
             curve = np.stack(replicates, axis=1)
             needed[name, model] = crossing(list(task.splits), curve, level, sets=sets)
     return needed

@@ -11,7 +11,14 @@ import pandas as pd
 import torch
 
 from fetalclip_nb.stats.patients import patient_scores
-from fetalclip_nb.stats.scores import RESAMPLES, RunScores, mean_of_defined, ratio
+from fetalclip_nb.stats.scores import (
+    NO_SETS,
+    RESAMPLES,
+    RunScores,
+    Sets,
+    mean_of_defined,
+    ratio,
+)
 
 PERCENTILE = 95
 
@@ -88,7 +95,7 @@ def overlap_scores(
     structures: Sequence[str],
     resamples: int = RESAMPLES,
     *,
-    sets: int = 0,
+    sets: Sets = NO_SETS,
 ) -> dict[str, RunScores]:
     """Dice coefficients of H decoders, with intervals over patients.
 

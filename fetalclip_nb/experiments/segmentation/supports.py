@@ -49,8 +49,10 @@ def score_supports(
     curves = {}
     for key, outcome in outcomes.items():
         parts = heads.by_split(outcome.counts).items()
-        sets = {n: len(split.folds) for n, split in heads.splits.items()}
-        scores = {n: overlap_scores(part, patients, (HEAD,), sets=sets[n]) for n, part in parts}
+        scores = {
+            n: overlap_scores(part, patients, (HEAD,), sets=heads.splits[n].sets)
+            for n, part in parts
+        }
         curves[key] = {n: {"dsc": found["dsc"]} for n, found in scores.items()}
     return curves
 

@@ -50,7 +50,7 @@ def test_curves_and_the_mean_mask_are_scored_on_the_test_patients(plans, support
     patients = supports.table["patient"].to_numpy()
     curve = score_supports({("m", "head"): every}, supports)["m", "head"]
     for n, part in ((1, every.counts[:2]), (2, every.counts[2:])):
-        expected = overlap_scores(part, patients, ("head",), sets=2)["dsc"]
+        expected = overlap_scores(part, patients, ("head",), sets=supports.splits[n].sets)["dsc"]
         assert curve[n].keys() == {"dsc"} and curve[n]["dsc"].score == expected.score
         assert curve[n]["dsc"].values.tolist() == expected.values.tolist()
     mask = overlap_scores(every.counts[2:], patients, ("head",))["dsc"].score
