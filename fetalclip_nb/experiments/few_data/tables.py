@@ -49,6 +49,8 @@ def _texts(points: Mapping[int, Mapping[str, RunScores]], kind: str) -> dict[str
 def score_text(found: RunScores) -> str:
     """Mean and interval in percent; where fewer than five sets were drawn, the mean of each set.
 
+    >>> import numpy as np
+    >>> from fetalclip_nb.stats.scores import Score
     >>> score = Score(0.5, 0.4, 0.6, 0.5, 9, 9)
     >>> score_text(RunScores(np.array([0.25, 0.75]), score, sets=2))
     '50.0 (sets: 25.0, 75.0)'
