@@ -75,7 +75,8 @@ def cluster_panels(scores: Mapping[str, Mapping[str, Score]], labellings: Sequen
 
     Args:
         scores: Model to scores named LABELLING/SCORE.
-        labellings: Names of the lines, such as "planes"; what has no score has no marker.
+        labellings: Names of the lines, such as "planes"; what has no score has no marker and no
+            chance level.
     """
     figure, axes = plt.subplots(
         1,
@@ -87,11 +88,12 @@ def cluster_panels(scores: Mapping[str, Mapping[str, Score]], labellings: Sequen
     )
     first = next(iter(scores.values()))
     for axis, (name, title) in zip(axes[0], PANELS.items(), strict=True):
-        for line, labelling in enumerate(labellings):
-            chance = first.get(f"{labelling}/{name}_chance")
-            level = chance.value if chance else 0.0
-            axis.plot([level] * 2, [line - 0.42, line + 0.42], color="0.55", lw=2, zorder=1)
         keys = {labelling: f"{labelling}/{name}" for labelling in labellings}
+        for line, key in enumerate(keys.values()):
+            chance = first.get(f"{key}_chance")
+            level = chance.value if chance else 0.0
+            if key in first:
+                axis.plot([level] * 2, [line - 0.42, line + 0.42], color="0.55", lw=2, zorder=1)
         values = {
             model: {line: of_model[key] for line, key in keys.items() if key in of_model}
             for model, of_model in scores.items()

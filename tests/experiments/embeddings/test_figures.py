@@ -81,12 +81,14 @@ def test_cluster_panels_show_values_intervals_and_chance():
         "twin": {"planes/purity": score(0.3), "machine/purity": score(0.35)},
     }
     figure = cluster_panels(scores, ["planes", "machine"])
-    purity, _, ari = figure.axes
+    purity, silhouette, ari = figure.axes
     assert [axis.get_xlabel() for axis in figure.axes] == list(PANELS.values())
     assert [text.get_text() for text in purity.get_yticklabels()] == ["planes", "machine"]
-    levels = [list(line.get_xdata()) for line in purity.lines if line.get_color() == "0.55"]
-    assert levels == [[0.25, 0.25], [0.3, 0.3]]
-    assert list(ari.lines[0].get_xdata()) == [0, 0]
+    levels = [
+        [list(line.get_xdata()) for line in axis.lines if line.get_color() == "0.55"]
+        for axis in (purity, silhouette, ari)
+    ]
+    assert levels == [[[0.25, 0.25], [0.3, 0.3]], [], [[0, 0]]]  # where nothing is scored, none
     model, twin = purity.containers
     assert model.lines[0].get_xdata() == pytest.approx([0.9, 0.4])
     assert (np.round(model.lines[0].get_ydata()) == [0, 1]).all()
