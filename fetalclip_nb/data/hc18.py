@@ -43,10 +43,10 @@ def read_hc18(root: Path | str) -> Dataset:
 
     Args:
         root: Folder with ``training_set/NNN_HC.png`` (``NNN_2HC.png``, ... are further
-            images of patient NNN), ``NNN_HC_Annotation.png`` and the table of pixel sizes.
+            images of examination NNN), ``NNN_HC_Annotation.png`` and the table of pixel sizes.
 
     Returns:
-        A data set with the columns id, path, patient, split (""), hc_mm, pixel_mm, width,
+        A data set with the columns id, path, patient (NNN), split (""), hc_mm, pixel_mm, width,
         height (pixels), annotation (path, "" where the file is missing).
 
     Source: van den Heuvel et al., Zenodo record 1327317.

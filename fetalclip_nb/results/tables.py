@@ -102,7 +102,7 @@ def ranking(results: Mapping[str, Row], metric: str) -> str:
     least = [d.smallest(len(rows)) for d in open_ones]
     shown = sorted({format_number(x, open_ones[0].unit) for x in least if x == x}, key=float)
     unit = open_ones[0].unit.replace("%", "points")
-    could = "Too few patients differ for any difference to be shown."
+    could = f"Too few {units_of(results)} differ for any difference to be shown."
     if shown:
         size = " to ".join(dict.fromkeys((shown[0], shown[-1])))
         could = f"Four of five such test sets would show differences of {size} {unit}"

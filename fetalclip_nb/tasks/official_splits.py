@@ -42,8 +42,8 @@ def official_supports(folder: str | Path, task: str) -> dict[int, Split]:
 def _released(experiment: str, folder: str | Path, task: str) -> tuple[tuple[str, ...], dict]:
     """Test patients, and pairs of train and validation patients as they are in the file.
 
-    HC18 patients have three digits, as in the file names: the authors' test list writes eighteen
-    of them without leading zeros, and those are in train or validation as well.
+    HC18's examinations have three digits, as in the file names: the authors' test list writes
+    eighteen of them without leading zeros, and those are in train or validation as well.
     """
     place = f"{experiment}/{_FOLDERS[task]}"
     tested = read_json(folder, f"{place}/{'test_id' if task == 'head' else 'test_split'}.json")

@@ -121,11 +121,11 @@ def head_facts(heads: Task | None, curves: Curves, unlike: str, model: str) -> d
         sentence, differs = "No heads were outlined in this run.", "no heads were given"
     else:
         points = {n: score_text(found["dsc"]) for n, found in curves[model, "head"].items()}
-        least, most = min(points), max(points)
+        least, most, units = min(points), max(points), heads.dataset.units
         sentence = (
             f"Heads, outlined by decoders on the same encoder: a pooled Dice coefficient of "
             f"{points[least]} % after {least} training "
-            f"{'patient' if least == 1 else 'patients'}, {points[most]} % after "
+            f"{units.removesuffix('s') if least == 1 else units}, {points[most]} % after "
             f"{most}. The images of heads are {kind_of_images(heads.dataset)}."
         )
         differs = unlike or "nothing"

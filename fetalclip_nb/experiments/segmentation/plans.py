@@ -71,7 +71,7 @@ def split_patients(
         rule, used = (choice, head_folds) if name == "head" else ("own", organ_folds)
         split = choose_folds(rule, task.items, task.dataset, released_root, seed=seed, folds=folds)
         official = name == "head" and split.source.startswith("official")
-        # As released: 18 of these 161 patients are trained or validated on as well.
+        # As released: 18 of these 161 examinations are trained or validated on as well.
         tested = official_folds(released_root, name).test if official else split.test
         split = first_folds(split, used, name="head_folds, organ_folds")
         studies[name] = Study(task, {name: split}, tested)
