@@ -33,8 +33,8 @@ def agreement(
     Returns:
         "ari", the adjusted Rand index of the clusters with the least inertia of 300 starts; in
         each resample of patients the clusters are fitted anew, from these; the interval is for
-        samples of as many patients, too narrow where clouds overlap. "ari/starts": the median, and the
-        range that holds 95 %, of the best of 100 starts, were others drawn.
+        samples of as many patients, too narrow where clouds overlap. "ari/starts": the
+        median, and the range that holds 95 %, of the best of 100 starts, were others drawn.
 
     Source: Hubert and Arabie, 1985 (adjusted Rand index).
     """
