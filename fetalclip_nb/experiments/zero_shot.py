@@ -11,7 +11,7 @@ from fetalclip_nb.data.released import released_predictions
 from fetalclip_nb.models.embed import image_embeddings, text_encoder
 from fetalclip_nb.models.model import Model
 from fetalclip_nb.models.similarity import class_embeddings, normalise, zero_shot_logits
-from fetalclip_nb.stats import classification
+from fetalclip_nb.stats import classification, patients
 from fetalclip_nb.stats.classification import Predictions
 from fetalclip_nb.stats.scores import Score
 
@@ -127,6 +127,11 @@ def by_machine_and_operator(answers: Predictions, table: pd.DataFrame) -> dict[s
     groups = classification.subgroup_accuracy(answers, table["machine"].to_numpy())
     operators = "operator " + table["operator"].to_numpy()
     return groups | classification.subgroup_accuracy(answers, operators)
+
+
+def likeness(answers: Predictions) -> float:
+    """Intraclass correlation of the right answers within a patient, as of `patients.likeness`."""
+    return patients.likeness(answers.right[0], answers.patients)
 
 
 def released_planes(folder: Path) -> dict[str, Predictions]:

@@ -89,9 +89,17 @@ class Tone:
 
 
 def acquire(
-    canvas: Canvas, probe: Probe, tone: Tone, rng: np.random.Generator, size: tuple[int, int]
+    canvas: Canvas,
+    probe: Probe,
+    tone: Tone,
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    contact: np.random.Generator | None = None,
 ) -> np.ndarray:
-    """Image a scene: uint8 of ``size`` (width, height), black outside the fan."""
+    """Image a scene: uint8 of ``size`` (width, height), black outside the fan.
+
+    ``contact`` is the source of chance of the gain over the fan; ``rng`` when absent.
+    """
     echo, impedance, attenuation, mirror = _polar_maps(canvas, probe, rng)
     power = np.exp(echo * np.float32(np.log(10) / 10))
     loss = np.cumsum(attenuation, axis=0, dtype=np.float32) * np.float32(probe.step)
@@ -100,7 +108,7 @@ def acquire(
     mirror = (mirror + steps) * np.sqrt(passed)
     power = power * passed + tone.haze * _reverberation(mirror, rng) + np.float32(2e-4)
     envelope = _envelope(np.sqrt(power), mirror, tone, rng)
-    return probe.convert(_grey(envelope, tone, rng), canvas.width, size)
+    return probe.convert(_grey(envelope, tone, contact or rng), canvas.width, size)
 
 
 def _polar_maps(canvas: Canvas, probe: Probe, rng: np.random.Generator) -> tuple[np.ndarray, ...]:

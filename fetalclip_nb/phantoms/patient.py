@@ -1,7 +1,7 @@
 """Who is scanned: age and size of the fetus, the operator and the machine."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +20,9 @@ _PRESETS = {
     "Aloka": (0.64, 1.2, 59.0, -15.0, 2.9, 0.3),
     "Other": (0.85, 1.9, 49.0, -12.0, 2.4, 0.4),
 }
+
+
+POOR_WINDOW = 1.1  # deviate beyond which one examination in seven lies; chosen on phantoms
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,11 @@ class Patient:
     def abdomen_mm(self) -> float:
         """Mean diameter of the abdomen in mm (INTERGROWTH-21st mean circumference over pi)."""
         return (-81.3243 + 11.6772 * self.weeks - 0.000561865 * self.weeks**3) / np.pi
+
+    @property
+    def window(self) -> float:
+        """How poor the acoustic window is, a standard deviate: the one that sets the haze."""
+        return float(self.shared().standard_normal(7)[6])
 
     def shared(self) -> np.random.Generator:
         """A fresh generator that gives every picture of this patient the same numbers."""
@@ -117,3 +125,10 @@ def draw_tone(patient: Patient, rng: np.random.Generator) -> Tone:
         haze=float(np.exp(shared.normal(-5.6, 0.9))),
         specular=float(shared.uniform(3, 9)),
     )
+
+
+def through_window(tone: Tone, patient: Patient) -> Tone:
+    """The tone as the mother's wall leaves it: weaker and hazier where the window is poor."""
+    if patient.window <= POOR_WINDOW:
+        return tone
+    return replace(tone, gain=tone.gain - 8.0, haze=3 * tone.haze)

@@ -1,5 +1,6 @@
 """One synthetic B-mode picture of a named plane, with everything known about it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -11,8 +12,18 @@ from fetalclip_nb.phantoms.acquisition import Probe, acquire
 from fetalclip_nb.phantoms.canvas import Canvas, Frame, Point, rescaled
 from fetalclip_nb.phantoms.framing import BRAIN_PLANES, PLANES, Layout
 from fetalclip_nb.phantoms.head import draw_head
-from fetalclip_nb.phantoms.patient import Patient, draw_patient, draw_tone, pick
+from fetalclip_nb.phantoms.patient import Patient, draw_patient, draw_tone, pick, through_window
 from fetalclip_nb.phantoms.scene import Scene
+
+VERSION = 1
+"""Raised whenever a picture of given chance changes: what the shipped model was trained on."""
+
+LIKENESS = 0.82
+"""Chance that a condition of a picture is its examination's own. Two pictures then share it
+with the square, 0.67: on 61 real heads of 27 examinations (HC18) the intraclass correlation is
+0.68 of the field, 0.73 of the shadow, 0.85 of skull against brain, about 0 of the place."""
+
+_Streams = Callable[[str], np.random.Generator]
 
 
 @dataclass
@@ -52,6 +63,7 @@ def draw(
     size: tuple[int, int] | None = None,
     heart: dict[str, object] | None = None,
     speckle: np.random.Generator | None = None,
+    examination: bool = False,
 ) -> Phantom:
     """Draw one picture.
 
@@ -66,6 +78,8 @@ def draw(
         heart: What a four-chamber view shows: "defect" and "phase" as in ``heart.draw_heart``.
         speckle: Source of chance of the acquisition alone (speckle, haze, gain), for frames of
             one scene; ``rng`` when absent.
+        examination: Whether aim, surroundings, anatomy and contact are mostly (`LIKENESS`) those
+            of the patient's examination, seen through its window. Otherwise each is new.
     """
     _check(plane, brain_plane)
     patient = patient or draw_patient(rng)
@@ -79,11 +93,15 @@ def draw(
     layout = _layout(view, patient, brain_plane)
     ratio = field_ratio or float(rng.uniform(*framing.FIELD_RATIOS))
     frame, extent = _place(canvas, layout, framing.FOOTPRINT.get(view, layout.aspect), ratio, rng)
-    probe = _aim(canvas, frame, extent, rng)
+    stream = partial(_stream, patient, rng, LIKENESS if examination else 0.0)
+    probe = _aim(canvas, frame, extent, stream("aim"))
     detail = {"view": view, "angle": frame.angle, **(heart or {})}
-    scene = Scene(canvas, probe, frame, patient, rng, detail)
-    _draw_scene(scene, layout, extent, view)
-    image = acquire(canvas, probe, draw_tone(patient, rng), speckle or rng, size)
+    scene = Scene(canvas, probe, frame, patient, stream("surroundings"), detail)
+    _draw_scene(scene, layout, extent, view, stream)
+    tone = draw_tone(patient, rng)
+    tone = through_window(tone, patient) if examination else tone
+    contact = stream("contact") if examination else None
+    image = acquire(canvas, probe, tone, speckle or rng, size, contact)
     scale = size[0] / canvas.width
     detail["field_ratio"] = canvas.width / (2 * frame.long)
     return Phantom(
@@ -103,6 +121,18 @@ def draw(
 
 
 _CANVAS_WIDTH = 256  # pixels: the resolution at which anatomy is drawn, whatever the picture's
+
+
+_SHARED = ("aim", "surroundings", "anatomy", "contact")
+
+
+def _stream(
+    patient: Patient, rng: np.random.Generator, likeness: float, condition: str
+) -> np.random.Generator:
+    """The chance of a condition: at the rate ``likeness`` the examination's, else ``rng``."""
+    if likeness and rng.random() < likeness:
+        return np.random.default_rng([patient.shape_seed, _SHARED.index(condition)])
+    return rng
 
 
 def _check(plane: str, brain_plane: str | None) -> None:
@@ -155,7 +185,7 @@ def _aim(canvas: Canvas, frame: Frame, extent: Point, rng: np.random.Generator) 
     return Probe(apex, radius, float(reach), float(np.clip(half_angle, 0.4, 1.15)))
 
 
-def _draw_scene(scene: Scene, layout: Layout, extent: Point, view: str) -> None:
+def _draw_scene(scene: Scene, layout: Layout, extent: Point, view: str, stream: _Streams) -> None:
     """Draw from outside to inside: tissue, fluid, the mother's wall, the structure."""
     canvas, rng, centre = scene.canvas, scene.rng, scene.frame.origin
     surroundings.draw_tissue(canvas, rng)
@@ -164,4 +194,5 @@ def _draw_scene(scene: Scene, layout: Layout, extent: Point, view: str) -> None:
         surroundings.draw_pool(canvas, rng, centre, (extent[0], deep))
     face = scene.probe.apex[1] + scene.probe.radius
     surroundings.draw_wall(canvas, scene.probe, rng, centre[1] - extent[1] - face)
+    scene.rng = stream("anatomy")
     layout.draw(scene)

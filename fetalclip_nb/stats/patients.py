@@ -65,3 +65,33 @@ def patient_means(
     n = dict(zip(values, known.sum(axis=0).tolist(), strict=True))
     found = patient_scores(items, patients, statistic, n=n, resamples=resamples)
     return {name: {"patient": each.score} for name, each in found.items()}
+
+
+def likeness(values: np.ndarray, patients: np.ndarray) -> float:
+    """Intraclass correlation of the images of a patient, one-way random effects (ANOVA).
+
+    0 where a patient's images are no more alike than any two, 1 where they are equal; below 0
+    by chance. Source: Shrout and Fleiss, Psychological Bulletin 1979, ICC(1,1), with the mean
+    group size of Donner, International Statistical Review 1986, for groups of unequal size.
+
+    Args:
+        values: One number an image, shape (N,); right answers as 0 and 1.
+        patients: Patient of each image, shape (N,).
+
+    Returns:
+        The correlation; NaN where all values are equal, or each patient has one image.
+
+    >>> likeness(np.array([1.0, 1.0, 0.0, 0.0]), np.array(["a", "a", "b", "b"]))
+    1.0
+    """
+    values = np.asarray(values, dtype=np.float64)
+    owner, groups = scores.owners(patients)
+    sizes = np.bincount(owner)
+    means = np.bincount(owner, values) / sizes
+    freedom = len(values) - groups
+    if groups < 2 or freedom == 0 or not np.ptp(values):
+        return float("nan")
+    between = (sizes * (means - values.mean()) ** 2).sum() / (groups - 1)
+    within = ((values - means[owner]) ** 2).sum() / freedom
+    size = (len(values) - (sizes**2).sum() / len(values)) / (groups - 1)
+    return float((between - within) / (between + (size - 1) * within))

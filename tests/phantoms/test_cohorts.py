@@ -6,8 +6,10 @@ import pandas as pd
 import pytest
 
 from fetalclip_nb.growth import perimeter
-from fetalclip_nb.phantoms import cohorts
+from fetalclip_nb.phantoms import cohorts, picture
 from fetalclip_nb.phantoms.cohorts import write_fetal_planes, write_hc18
+from fetalclip_nb.phantoms.patient import draw_patient
+from fetalclip_nb.stats.patients import likeness
 
 HEADER = ["Image_name", "Patient_num", "Plane", "Brain_plane", "Operator", "US_Machine", "Train "]
 LABELS = {plane.name for plane in cohorts.REAL_PLANES.values()}
@@ -91,3 +93,26 @@ def test_heads_are_as_large_as_real_ones(shared_data):
     drawn = np.array([cohorts._draw_circumference(rng) for _ in range(4000)])
     for edge in (100, 150, 200, 250):
         assert (drawn < edge).mean() == pytest.approx((real < edge).mean(), abs=0.06)
+
+
+def test_pictures_of_a_patient_are_alike():
+    """The field of view within a patient, between the 0.54 and 0.68 of real heads."""
+    streams = [np.random.default_rng([5, i]) for i in range(400)]
+    people = [draw_patient(rng, hc_mm=200.0) for rng in streams]
+    jobs = [cohorts.Job("", "brain", None, person) for person in people]
+    pairs = zip(jobs, streams, strict=True)
+    fields = np.array([[cohorts._draw_field(job, rng) for _ in range(3)] for job, rng in pairs])
+    found = likeness(np.log(fields).ravel(), np.repeat(np.arange(400), 3))
+    assert 0.54 < found < 0.68
+    assert np.median(fields) == pytest.approx(1.69, abs=0.06)  # of real heads
+
+
+def test_speckle_is_new_in_every_picture_of_an_examination(monkeypatch):
+    monkeypatch.setattr(picture, "LIKENESS", 1.0)
+    person = draw_patient(np.random.default_rng(1), hc_mm=200.0)
+    options = {"brain_plane": "trans-thalamic", "patient": person, "size": (256, 172)}
+    first, second = (
+        picture.draw("brain", np.random.default_rng(i), examination=True, **options).image
+        for i in (1, 2)
+    )
+    assert (first != second).mean() > 0.5

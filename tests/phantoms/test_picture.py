@@ -6,10 +6,9 @@ import pytest
 
 from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.growth import head_circumference, perimeter
-from fetalclip_nb.phantoms.cohorts import VERSION
 from fetalclip_nb.phantoms.framing import BRAIN_PLANES, FIELD_RATIOS, OTHER_VIEWS, PLANES
 from fetalclip_nb.phantoms.patient import MACHINES, OPERATORS, draw_patient
-from fetalclip_nb.phantoms.picture import draw
+from fetalclip_nb.phantoms.picture import VERSION, draw
 
 BRIGHTNESS = {
     1: {

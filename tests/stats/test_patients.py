@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fetalclip_nb.stats.patients import patient_means
+from fetalclip_nb.stats.patients import likeness, patient_means
 
 PATIENTS = np.array(["a", "b", "b", "c"])
 
@@ -32,3 +32,17 @@ def test_all_values_share_one_draw_of_patients():
     assert (two.low, two.high) == pytest.approx((2 * one.low, 2 * one.high))
     once = patient_means({"a": a}, PATIENTS, resamples=1)["a"]["patient"]
     assert once.low == once.mean == once.high
+
+
+def test_likeness_by_hand_and_by_chance():
+    # Groups (1, 3) and (5, 7, 9), means 2 and 7, of all 5: between 2 * 9 + 3 * 4 = 30 with one
+    # degree of freedom, within (2 + 8) / 3, mean size 5 - 13 / 5 = 2.4.
+    found = likeness(np.array([1.0, 3, 5, 7, 9]), np.array(["a", "a", "b", "b", "b"]))
+    assert found == pytest.approx((30 - 10 / 3) / (30 + 1.4 * 10 / 3))
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(2000), 3)
+    alike = rng.standard_normal(2000)[patients] + rng.standard_normal(6000)
+    assert likeness(alike, patients) == pytest.approx(0.5, abs=0.05)
+    assert likeness(rng.permutation(alike), patients) == pytest.approx(0, abs=0.05)
+    assert np.isnan(likeness(np.ones(5), np.array([0, 0, 1, 1, 1])))
+    assert np.isnan(likeness(np.arange(3.0), np.arange(3)))

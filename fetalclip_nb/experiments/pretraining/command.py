@@ -1,6 +1,7 @@
 """The command ``fetalclip-nb pretrain``: draws the phantoms, trains, exports and scores."""
 
 import argparse
+import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--others", type=int, default=default.others, help="other phantoms")
     parser.add_argument("--hearts", type=int, default=default.hearts, help="frames of clips")
     parser.add_argument("--threads", type=int, default=2, help="torch threads and processes")
+    scored = "only score the model in --out again, as after a change of the held-out phantoms"
+    parser.add_argument("--score-only", action="store_true", help=scored)
     parser.add_argument("--real", type=Path, help="HC18 folder: also score on real heads")
 
 
@@ -38,6 +41,10 @@ def main(args: argparse.Namespace) -> int:
     tempfile.TemporaryFile(dir=args.out).close()
     if args.real is not None:
         load_dataset("hc18", args.real)
+    if args.score_only:
+        facts = json.loads((args.out / "scores.json").read_text(encoding="utf-8"))
+        run.scored(facts, out=args.out, cache=args.cache, real=args.real)
+        return 0
     if len(args.steps) != len(Recipe.stages):
         raise ParameterError("Give steps for each stage", where="--steps", found=args.steps)
     stages = tuple(replace(s, steps=n) for s, n in zip(Recipe.stages, args.steps, strict=True))

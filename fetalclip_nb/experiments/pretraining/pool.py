@@ -13,9 +13,8 @@ from fetalclip_nb.experiments.pretraining import captions
 from fetalclip_nb.experiments.pretraining.recipe import Recipe
 from fetalclip_nb.files import cached, key
 from fetalclip_nb.phantoms.clips import draw_clip
-from fetalclip_nb.phantoms.cohorts import VERSION
 from fetalclip_nb.phantoms.heart import DEFECTS
-from fetalclip_nb.phantoms.picture import draw
+from fetalclip_nb.phantoms.picture import VERSION, draw
 from fetalclip_nb.phantoms.writer import draw_all
 
 STORED_PIXELS = 128

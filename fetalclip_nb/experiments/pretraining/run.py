@@ -20,7 +20,7 @@ from fetalclip_nb.files import key, whole, write_text
 from fetalclip_nb.models.model import load_model
 from fetalclip_nb.models.sources import read_config
 from fetalclip_nb.paths import SHIPPED
-from fetalclip_nb.phantoms.cohorts import VERSION
+from fetalclip_nb.phantoms.picture import VERSION
 from fetalclip_nb.results.result_files import provenance
 
 CONFIG_FILE = "open_clip_config.json"
@@ -51,9 +51,20 @@ def run(
     """
     trainer = trained(recipe, cache=cache, threads=threads)
     weights = export(trainer.model, read_config(SHIPPED / CONFIG_FILE), out)
+    return scored(describe(trainer, weights, threads), out=out, cache=cache, real=real)
+
+
+def scored(facts: dict, *, out: Path, cache: Path, real: Path | None = None) -> dict[str, dict]:
+    """Score the model in ``out`` and write its card; returns the content of ``scores.json``.
+
+    Args:
+        facts: What `describe` says of its training, or the ``scores.json`` of earlier scores.
+        out: Folder of the exported model.
+        cache: Folder of phantoms and embeddings.
+        real: Folder of HC18, to score on real heads as well.
+    """
     model = load_model(f"phantomclip=local-dir:{out}", device="cpu")
-    facts = describe(trainer, weights, threads) | {"held_out": HELD_OUT}
-    scores = facts | held_out_scores(model, cache)
+    scores = facts | {"held_out": HELD_OUT} | held_out_scores(model, cache)
     if real is not None:
         scores["real_hc18"] = age_scores(model, load_dataset("hc18", real), cache)
     text = json.dumps(scores, indent=1) + "\n"

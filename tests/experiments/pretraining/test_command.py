@@ -45,5 +45,11 @@ def test_command_trains_exports_scores_and_describes(tmp_path, monkeypatch, pars
     assert 0 <= scores["planes"]["f1_macro"]["value"] <= 1
     assert set(scores["real_hc18"]) == set(scores["age"])
     assert (out / "README.md").read_text("utf-8") == model_card(scores)
+    monkeypatch.setitem(HELD_OUT, "hc18", {"patients": 7, "seed": 4})
+    assert main(parser.parse_args([*words.split(), "--score-only"])) == 0
+    again = json.loads((out / "scores.json").read_text("utf-8"))
+    assert again["held_out"]["hc18"] == {"patients": 7, "seed": 4} and again["age"] != scores["age"]
+    kept = ("model", "training", "recipe", "planes", "real_hc18")
+    assert [again[name] for name in kept] == [scores[name] for name in kept]
     model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{out}")
     assert sum(p.numel() for p in model.parameters()) == scores["model"]["parameters"]
