@@ -131,7 +131,7 @@ def by_machine_and_operator(answers: Predictions, table: pd.DataFrame) -> dict[s
 
 def likeness(answers: Predictions) -> float:
     """Intraclass correlation of the right answers within a patient, as of `patients.likeness`."""
-    return patients.likeness(answers.right[0], answers.patients)
+    return patients.likeness(answers.right, answers.patients)
 
 
 def released_planes(folder: Path) -> dict[str, Predictions]:
