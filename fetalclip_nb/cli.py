@@ -16,6 +16,7 @@ from pathlib import Path
 
 from fetalclip_nb import __version__
 from fetalclip_nb.ask import predict_command, search_command
+from fetalclip_nb.audit import command as audit_command
 from fetalclip_nb.errors import FetalClipError, ProfileError, listing, reason, refuse
 from fetalclip_nb.experiments.pretraining import command as pretraining
 from fetalclip_nb.memory import add_verify, remember_in
@@ -40,8 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words of the command line; those of the process when None.
 
     Returns:
-        0, 1 when a notebook failed, 2 when something could not be used, 3 after an error that
-        nobody foresaw, 130 after Ctrl-C, 141 when nobody reads the standard output any more.
+        0, 1 when a notebook failed or an audit found a fault, 2 when something could not be used,
+        3 after an error that nobody foresaw, 130 after Ctrl-C, 141 when nobody reads the standard
+        output any more.
 
     Raises:
         SystemExit: With 143 on SIGTERM, so that all is cleared away; with 0 or 2 by argparse.
@@ -109,6 +111,9 @@ def _parser() -> argparse.ArgumentParser:
 
     says = "find images by a sentence or an image"
     search_command.add_arguments(_add(commands, "search", says, search_command.main))
+
+    says = "look for repeats, contradictions and odd names in a data set"
+    audit_command.add_arguments(_add(commands, "audit", says, audit_command.main))
 
     data = _add(commands, "data", "draw a profile's phantoms or download its data", prepare_data)
     _add_profile(data)

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "fetalclip_nb"
 FLOORS = (
     {"cli"},
-    {"ask", "workflow"},
+    {"ask", "audit", "workflow"},
     {"experiments"},
     {"results"},
     {"models", "tasks"},
