@@ -103,7 +103,7 @@ def _over_patients(
     predictions: Predictions, owner: np.ndarray, found: Mapping[str, Score]
 ) -> dict[str, Score]:
     """Scores of classes with intervals that hold at 0 and 1, too; means that have no error."""
-    scores, lows = {}, []
+    scores, lows, perfect = {}, [], []
     for i in predictions.present:
         name, true = predictions.classes[i], predictions.labels == i
         called = predictions.ranked[:, 0] == i
@@ -112,9 +112,14 @@ def _over_patients(
         for kind, (low, high) in (("f1", f1), ("accuracy", recall)):
             scores[f"{kind}/{name}"] = replace(found[f"{kind}/{name}"], low=low, high=high)
         lows.append((f1[0], recall[0]))
+        patients = len(set(owner[true]))
+        perfect.append(clustered(np.full(patients, True), np.arange(patients))[0])
     if predictions.right.all():  # no resample differs: the mean of the classes' lower ends
         for name, low in zip(("f1_macro", "accuracy_macro"), np.mean(lows, axis=0), strict=True):
             scores[name] = replace(found[name], low=float(low))
+    for name in ("top2_macro", "top3_macro"):
+        if name in found and found[name].value == 1:
+            scores[name] = replace(found[name], low=float(np.mean(perfect)))
     return scores
 
 

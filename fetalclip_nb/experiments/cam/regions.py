@@ -13,7 +13,8 @@ from fetalclip_nb.experiments.cam.images import PLANES, some_per_class
 from fetalclip_nb.experiments.cam.scores import Units
 from fetalclip_nb.models.tower import vision_tower
 from fetalclip_nb.stats.patients import patient_means
-from fetalclip_nb.stats.scores import ratio
+from fetalclip_nb.stats.proportions import clustered
+from fetalclip_nb.stats.scores import owners, ratio
 from fetalclip_nb.tasks.masks import MaskTask
 
 TASK_CLASS = {"head": "brain", "abdomen": "abdomen", "four_chamber": "heart"}
@@ -136,6 +137,8 @@ def region_scores(
 ) -> Units:
     """Pointing, energy and area of each structure: means with intervals over patients.
 
+    Pointing is a share, often 0 or 1: its interval is `proportions.clustered`.
+
     The area is the share of the picture that a region covers: what a map without knowledge
     gets. The n of a score counts its images: those that show the structure and, for energy,
     whose map is not 0 everywhere.
@@ -156,7 +159,15 @@ def region_scores(
         values[f"pointing/{name}"] = pointing(maps, regions)
         values[f"energy/{name}"] = energy(maps, regions)
         values[f"area/{name}"] = _where_present(regions.mean(axis=(1, 2)), regions)
-    return patient_means(values, patients)
+    found = patient_means(values, patients)
+    for name in structures:
+        hits = values[f"pointing/{name}"]
+        shown = ~np.isnan(hits)
+        if shown.any():
+            low, high = clustered(hits[shown], owners(patients[shown])[0])
+            score = found[f"pointing/{name}"]["patient"]
+            found[f"pointing/{name}"] = {"patient": replace(score, low=low, high=high)}
+    return found
 
 
 def _where_present(values: np.ndarray, masks: np.ndarray) -> np.ndarray:

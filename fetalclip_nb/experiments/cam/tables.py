@@ -28,9 +28,6 @@ from fetalclip_nb.results.result_files import Row
 from fetalclip_nb.results.tables import plain_table
 from fetalclip_nb.stats.differences import LEVEL, holm
 
-FEWEST = 6
-"""Patients below which nothing can be decided: of five, all ahead, p is 2 of 2**5."""
-
 ENOUGH = 20
 """Patients below which no bootstrap interval stands beside a claim."""
 
@@ -200,7 +197,9 @@ def claim_text(claimed: pd.DataFrame) -> str:
         f"Compared image by image, in percentage points, with p corrected for {len(claimed)} claims"
     )
     most = claimed.loc[claimed["place"] != "all", "n"].max()
-    few = "" if most >= FEWEST else f" No class has the {FEWEST} patients that it takes to decide."
+    # Of n patients, all ahead, p is 2 of 2**n, and the first claim's is multiplied by their number.
+    fewest = int(np.log2(2 * len(claimed) / LEVEL)) + 1
+    few = "" if most >= fewest else f" No class has the {fewest} patients that it takes to decide."
     return f"{text}: {'; '.join(parts)}.{few}"
 
 
