@@ -29,14 +29,9 @@ T = TypeVar("T")
 def whole(path: Path) -> Iterator[Path]:
     """Where to write a file or folder that gets its own name once it is written, and on the disk.
 
-    A run that is killed leaves the old file or none, and at most a folder that ends in .tmp: the
-    next writer of the same name removes it.
-
-    Args:
-        path: The file or folder; folders above it are made.
-
-    Yields:
-        A path of the same name in a temporary folder beside it.
+    It is a path of the same name in a temporary folder beside it; folders above are made. A run
+    that is killed leaves the old file or none, and at most a folder that ends in .tmp: the next
+    writer of the same name removes it.
     """
     path = Path(path)
     try:
@@ -83,9 +78,7 @@ def lock(path: Path) -> filelock.FileLock:
 def keep(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file, whole or not at all, with a SHA-256 of its name and content behind the content.
 
-    Args:
-        path: The file; `numpy.load` and `zipfile` read it as if nothing followed.
-        write: Writes the content to an open file.
+    `numpy.load` and `zipfile` read it as if nothing followed.
     """
     file = io.BytesIO()  # not the disk: torch would hide that it is full
     write(file)

@@ -17,14 +17,9 @@ CENTILES = {
 
 
 def head_circumference(age_days: ArrayLike, centile: float = 50.0) -> np.ndarray:
-    """Head circumference in mm at a gestational age.
+    """Head circumference in mm at a gestational age in days, float64 of any shape.
 
-    Args:
-        age_days: Gestational age in days, any shape.
-        centile: 2.5, 50 or 97.5.
-
-    Returns:
-        Circumference in mm, float64, of the shape of ``age_days``.
+    The centile is one of `CENTILES`: 2.5, 50 or 97.5.
 
     Source: FetalCLIP (arXiv 2502.14807), zero-shot gestational age:
     HC(t) = exp(b0 + b1 t + b2 t^2 + b3 t^3), t in weeks.
@@ -38,13 +33,9 @@ def head_circumference(age_days: ArrayLike, centile: float = 50.0) -> np.ndarray
 
 
 def gestational_age(hc_mm: ArrayLike) -> np.ndarray:
-    """Age in days at which the median head has this circumference (clipped to 14w0d-38w6d).
+    """Age in days at which the median head has a circumference in mm, float64 of any shape.
 
-    Args:
-        hc_mm: Head circumference in mm, any shape.
-
-    Returns:
-        Gestational age in days, float64, of the shape of ``hc_mm``.
+    It is clipped to 14w0d-38w6d.
 
     >>> float(gestational_age(head_circumference(150)).round(2))
     150.0

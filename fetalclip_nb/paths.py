@@ -38,12 +38,7 @@ def as_text(path: str | Path) -> str:
 
 
 def shown(path: str | Path, root: Path | None = None) -> str:
-    """A path as a reader is shown it: relative to the checkout where it lies in it.
-
-    Args:
-        path: Any path.
-        root: Another folder than the checkout.
-    """
+    """A path as a reader is shown it: relative to the checkout, or another root, if it is in it."""
     path, root = Path(as_text(path)), Path(as_text(root or project_root()))
     return str(path.relative_to(root) if path.is_relative_to(root) else path)
 

@@ -209,11 +209,7 @@ def picture(model: Model, answers: Prediction, *, method: str = "gradcam"):
 
 
 def require_map(model: Model, method: str) -> None:
-    """Refuse a map that a model cannot give, before anything is computed.
-
-    Args:
-        model: Encoder.
-        method: As for `picture`; "none" is possible with any model.
+    """Refuse a map by a method of `picture` that a model cannot give, before anything is computed.
 
     Raises:
         ModelError: If the image tower is no plain vision transformer; it names what is possible.
@@ -234,10 +230,7 @@ def require_map(model: Model, method: str) -> None:
 
 
 def map_sentence(method: str) -> str:
-    """What the map of a picture is, or that there is none.
-
-    Args:
-        method: As for `picture`.
+    """What the map of a `picture` by a method is, or that there is none.
 
     >>> map_sentence("none")
     'This run drew no map.'

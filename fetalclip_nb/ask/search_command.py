@@ -75,12 +75,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def formatted(nearest: "pd.DataFrame", form: str) -> str:
-    """Answers as text; similarities have four decimals.
-
-    Args:
-        nearest: As given by `search.search_images`.
-        form: "table" (to read), "json" (a list of objects) or "csv".
-    """
+    """Answers of `search_images` as a "table" to read, "json" (a list of objects) or "csv"."""
     if form == "csv":
         return nearest.to_csv(index=False, float_format="%.4f", lineterminator="\n")
     if form == "json":

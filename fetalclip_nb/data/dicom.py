@@ -38,9 +38,7 @@ DECODERS = (
 def is_dicom(path: Path | str, data: bytes | None = None) -> bool:
     """Whether a file is to be read as DICOM: by its ending, its letters at byte 128 or its start.
 
-    Args:
-        path: The file; it need not exist.
-        data: Its bytes, where they have been read.
+    It need not exist, nor be opened where its bytes are given.
 
     >>> is_dicom("scan.DCM"), is_dicom("scan", bytes(128) + b"DICM"), is_dicom("scan.png", b"")
     (True, True, False)
@@ -63,11 +61,8 @@ def read_dicom(path: Path | str, *, data: bytes | None = None) -> Image.Image:
     Grey values go through the file's own tables: modality, then window or table of values of
     interest, the first where there are several; without one, the range that its bits can hold
     becomes black to white. MONOCHROME1 (low is white) is inverted, palettes and YBR become RGB.
-    A header that contradicts the pixels is refused.
-
-    Args:
-        path: The file.
-        data: The file's bytes, where they have been read.
+    A header that contradicts the pixels is refused. The file is not opened where its bytes are
+    given.
 
     Source: DICOM standard (PS3.3), sections C.7.6.3, C.7.6.16, C.11.1 and C.11.2.
     """
@@ -237,8 +232,7 @@ def _range(pydicom, found) -> tuple[float, float]:
     for name in ("VOILUTSequence", "ModalityLUTSequence"):
         if found.get(name):
             return 0, 2 ** found[name][0].LUTDescriptor[2] - 1
-    signed = found.PixelRepresentation == 1
-    low = -(2 ** (found.BitsStored - 1)) if signed else 0
+    low = -found.PixelRepresentation * 2 ** (found.BitsStored - 1)
     ends = np.array([low, low + 2**found.BitsStored - 1])
     ends = pydicom.pixels.apply_modality_lut(ends, found)
     if ends[0] == ends[1]:

@@ -25,10 +25,7 @@ _MODULES = re.compile(r"numpy(\._?core\.(multiarray|numeric))?")
 
 
 def read_fass(root: Path | str) -> Dataset:
-    """Read FASS, or anything in its layout.
-
-    Args:
-        root: Folder with ``IMAGES/PNN_IMGMM.png`` and ``ARRAY_FORMAT/PNN_IMGMM.npy``.
+    """Read a folder with ``IMAGES/PNN_IMGMM.png`` and ``ARRAY_FORMAT/PNN_IMGMM.npy``, as FASS.
 
     Returns:
         A data set with the columns id, path, patient (the file name's PNN), split (""),

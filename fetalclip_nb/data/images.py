@@ -25,10 +25,7 @@ def read_image(path: Path) -> Image.Image:
 
     Grey stays grey until the model's own preprocess converts it; RGBA loses its alpha channel;
     palettes, 16 bits (0 to 65,535) and floats (0 to 1) are converted. Of a clip or of several
-    pages it is the middle one.
-
-    Args:
-        path: A PNG, JPEG or any other file that Pillow reads, or a DICOM file.
+    pages it is the middle one. The file is one of `FORMATS`, such as PNG or JPEG, or DICOM.
 
     Raises:
         ImageError: If the file is missing, is no whole image, is too large or blank, or does not
@@ -44,15 +41,12 @@ def read_image(path: Path) -> Image.Image:
 
 
 def verify_image(data: bytes, path: Path) -> None:
-    """Check that an image is whole, without decoding it where the format allows.
+    """Check that a file's bytes are a whole image, without decoding it where the format allows.
 
     A PNG carries a checksum for each chunk: testing those finds truncation and bit errors
     without inflating the pixels (`benchmarks/run.py dataset`). Other formats are decoded, and
-    PNGs of 16 bits, of several frames, or so small that they may be blank.
-
-    Args:
-        data: The file's bytes.
-        path: Its name, for the message.
+    PNGs of 16 bits, of several frames, or so small that they may be blank. The path is for the
+    message.
     """
     if is_dicom(path, data):
         read_dicom(path, data=data)
@@ -66,10 +60,7 @@ def verify_image(data: bytes, path: Path) -> None:
 
 
 def pad_to_square(image: Image.Image) -> Image.Image:
-    """Centre an image on a black square.
-
-    Args:
-        image: Width x height pixels, any mode.
+    """Centre an image of any mode, width w x height h, on a black square.
 
     Returns:
         An image of side max(width, height); floor((side - w) / 2) black columns on the

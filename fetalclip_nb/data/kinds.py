@@ -83,11 +83,7 @@ KINDS = {
 
 
 def load_dataset(kind: str, root: Path | str) -> Dataset:
-    """Read a data set by kind.
-
-    Args:
-        kind: "fetal_planes", "hc18", "manifest", "fass" or "focus".
-        root: Its folder (a manifest: the CSV or its folder).
+    """Read a data set of one of the `KINDS` from its folder (a manifest: the CSV or its folder).
 
     Raises:
         DataError: Unknown kind, or whatever the reader finds wrong.

@@ -56,12 +56,11 @@ def read_manifest(path: Path | str) -> Dataset:
         refuse(twice, "Names differ only in capitals", where=at, fix="write each in one way")
     _require_inside(raw["image"], path, "image")
     raw["image"] = raw["image"].map(posixpath.normpath)  # ./a.png is a.png
-    if "split" in raw:
-        require_known(raw["split"], SPLITS, column="split", where=path)
+    if "split" not in raw:
+        raw["split"] = ""
+    require_known(raw["split"], SPLITS, column="split", where=path)
     table = raw.rename(columns={"image": "path"})
     table.insert(0, "id", table["path"])
-    if "split" not in table:
-        table["split"] = ""
     require_disjoint(table, path)
     _require_masks(table, path)
     for column in _NUMBERS.keys() & table:

@@ -200,17 +200,11 @@ def _values(values: np.ndarray) -> str:
 
 
 def fill_outline(mask: np.ndarray) -> np.ndarray:
-    """Turn an outline into a filled region; a filled annotation comes back unchanged.
+    """Everything inside the outermost contours of a mask, boolean (height, width) and not empty.
 
     An outline with a gap, or one that the picture's edge cuts, has no inside: it is closed by
     straight lines, as the convex hull of its pixels. Heads are drawn as ellipses, which are
-    convex.
-
-    Args:
-        mask: Boolean array (height, width), not empty.
-
-    Returns:
-        Boolean array of the same shape, with everything inside the outermost contours.
+    convex. A filled annotation comes back unchanged.
     """
     closed, hull = without_holes(mask), cv2.convexHull(cv2.findNonZero(mask.astype(np.uint8)))
     if closed.sum() < 0.8 * cv2.contourArea(hull):

@@ -55,11 +55,8 @@ def open_images(words: str) -> Dataset:
 
     Args:
         words: A folder (see `open_folder`), or files, folders and patterns separated by
-            commas, or the word "demo" for the demo's phantoms in the layout of FETAL_PLANES_DB.
-
-    Returns:
-        A data set. Images of files and patterns have no label, and each counts as a patient of
-        its own.
+            commas (see `unlabelled`), or the word "demo" for the demo's phantoms in the layout
+            of FETAL_PLANES_DB.
     """
     if words == DEMO or resolve(words).is_dir():
         return open_folder(data_folder(words, demo="fetal_planes"))
@@ -91,7 +88,7 @@ _LITTER = ("thumbs.db", "desktop.ini", "dicomdir")
 
 
 def image_files(words: Sequence[str | Path]) -> list[Path]:
-    """Image files that words name.
+    """Image files that words name: absolute paths, sorted, each file once.
 
     A file that is named is taken whatever its ending. Of a folder, with all folders in it, and
     of a pattern (``*``, ``?``, ``[...]``, ``**`` for any folders between), images are taken:
@@ -99,12 +96,6 @@ def image_files(words: Sequence[str | Path]) -> list[Path]:
     named by their UID. Hidden files and folders are left out, and with a note the outlines of HC18
     and all other files. Relative words are looked for here, then in the checkout. What has the
     very name of a pattern, or of a part of it, comes before what it matches.
-
-    Args:
-        words: Files, folders and patterns, also such as a shell has not expanded.
-
-    Returns:
-        Absolute paths, sorted, each file once.
     """
     _require_some(words)
     near = {word: _near(word) for word in map(str, words)}
@@ -124,14 +115,9 @@ def image_files(words: Sequence[str | Path]) -> list[Path]:
 
 
 def whole_images(files: Sequence[Path], *, skip_bad: bool = False) -> list[Path]:
-    """Check that images can be read, before anything is computed with them.
+    """Check that images can be read, before anything is computed with them, and give them back.
 
-    Args:
-        files: Image files.
-        skip_bad: Leave damaged images out instead of refusing them.
-
-    Returns:
-        The files, in the same order, without those that were skipped.
+    With ``skip_bad`` those that cannot be are left out instead of refused.
 
     Raises:
         ImageError: If images are missing or damaged (each with its reason), or if none is left.

@@ -21,14 +21,11 @@ _AGE_FIELDS = ("{weeks}", "{days}", "{spacing}")
 
 
 def load_prompts(source: str | Path) -> dict[str, list[str]]:
-    """Read the sentences of each class.
+    """Read the sentences of each class, in file order.
 
     Args:
         source: "planes" or "brain" for our own sets, or a JSON file that maps each class to
             a list of sentences (the form of the authors' released files).
-
-    Returns:
-        Class name to sentences, in file order.
 
     >>> sorted(load_prompts("brain"))
     ['trans-cerebellum', 'trans-thalamic', 'trans-ventricular']
@@ -46,11 +43,8 @@ def load_age_templates(source: str | Path = "gestational_age") -> dict[str, list
     """Read the sentence frames of the gestational-age task.
 
     Args:
-        source: "gestational_age" for our own, or a JSON file with a list "templates" (and,
-            optionally, "unseen"); each frame holds {weeks}, {days} and {spacing}.
-
-    Returns:
-        {"templates": [...], "unseen": [...]}; "unseen" may be empty.
+        source: "gestational_age" for our own, or a JSON file with a list "templates" (and
+            "unseen", or that is empty); each frame holds {weeks}, {days} and {spacing}.
     """
     content, where = _read_json(source, ("gestational_age",), _AGE_FORM)
     known = content if isinstance(content, dict) else {}

@@ -10,11 +10,7 @@ from fetalclip_nb.profiles import DEMO, DataSource, load_profile
 
 
 def prepare(source: DataSource) -> Path:
-    """Make sure that a profile's source is there: draw or download what is missing.
-
-    Returns:
-        Its folder.
-    """
+    """The folder of a profile's source: what is missing there is drawn or downloaded."""
     if source.phantoms:
         writers = KINDS[source.kind].phantoms
         settings = {"view": next(iter(writers)), **source.phantoms}

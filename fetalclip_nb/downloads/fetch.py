@@ -69,13 +69,10 @@ def prepare_dataset(
 
     Args:
         name: "fetal_planes", "hc18", "fass" or "focus".
-        folder: Root of the data set: it holds what the entry's layout names afterwards, such as
-            ``Images`` and ``FETAL_PLANES_DB_data.csv``. If it does already, nothing is fetched.
+        folder: Root of the data set, given back as a path: it holds what the entry's layout names
+            afterwards, such as ``Images``. If it does already, nothing is fetched.
         accept_hash_mismatch: As for `fetch`.
         base_url: As for `fetch`.
-
-    Returns:
-        ``folder`` as a path.
     """
     entry, root = registered(name), expanded(folder)
     if not entry.layout:

@@ -81,11 +81,7 @@ def predictions(
 
 
 def plane_scores(answers: Mapping[str, Predictions]) -> dict[str, dict[str, Score]]:
-    """All scores of one model: those of each task, and the paper's mean over eight classes.
-
-    Args:
-        answers: Its ranked classes by task.
-    """
+    """All scores of one model: those of each task, and the paper's mean over eight classes."""
     scores = {}
     for task, ranked in answers.items():
         scores |= classification.task_scores(ranked, task)
@@ -96,12 +92,7 @@ def plane_scores(answers: Mapping[str, Predictions]) -> dict[str, dict[str, Scor
 def plane_answers(
     answers: Mapping[str, Predictions], tasks: Mapping[str, Dataset]
 ) -> dict[str, pd.DataFrame]:
-    """What one model answered for each image, by the scores of `plane_scores` that are compared.
-
-    Args:
-        answers: Its ranked classes by task.
-        tasks: Images of each task.
-    """
+    """What one model answered for each image, by the scores of `plane_scores` that are compared."""
     found = {}
     for task, ranked in answers.items():
         table = classification.as_table(ranked, tasks[task].table["id"])
@@ -135,11 +126,7 @@ def likeness(answers: Predictions) -> float:
 
 
 def released_planes(folder: Path) -> dict[str, Predictions]:
-    """FetalCLIP's first choices of both plane tasks; patients are not in the files.
-
-    Args:
-        folder: Folder in the layout of the authors' repository.
-    """
+    """FetalCLIP's first choices of both plane tasks, from the authors' files without patients."""
     released = {task: released_predictions(folder, task) for task in TASKS}
     return {
         task: Predictions(found.classes, found.labels, found.predictions[:, None], None)

@@ -26,14 +26,11 @@ SPACINGS = {
 
 
 def chosen_blocks(blocks: int, spacing: str = "published") -> tuple[int, int, int, int]:
-    """Numbers of the blocks whose features are taken, the deepest last.
+    """Numbers, counted from 1, of the blocks whose features are taken, the deepest last.
 
     Args:
         blocks: Number n of the encoder's blocks.
         spacing: "published" for n//4, n//3, n//2 and n, or "even" for n//4, 2n//4, 3n//4 and n.
-
-    Returns:
-        Block numbers, counted from 1.
 
     Source: Protocol of the paper's segmentation probing; its figure shows the even spacing.
 

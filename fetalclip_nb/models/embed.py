@@ -32,16 +32,13 @@ ImageEncoder = Model | PixelEncoder
 def image_embeddings(
     model: ImageEncoder, dataset: Dataset, *, cache_dir: Path, batch_size: int = 64
 ) -> Embeddings:
-    """Embed every image of a data set, or read what an earlier run has computed.
+    """Embed every image of a data set, in table order, or read what an earlier run has computed.
 
     Args:
         model: Encoder.
         dataset: A data set or a subset of it; each has an entry of its own.
         cache_dir: Folder that all notebooks share.
         batch_size: Images a forward pass; the result does not depend on it.
-
-    Returns:
-        Embeddings in table order.
     """
     images = PreparedImages(dataset, model.preprocess)
     store = stored_features(model, images, "embeddings", cache_dir, batch_size)

@@ -104,16 +104,11 @@ class Model:
 def trimmed_text(network: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     """Encode text at the length of its longest sentence instead of the full context.
 
+    Token ids (N, context length), padded with 0, become un-normalised features (N, D).
+
     In a causal tower a position sees only what precedes it, and the feature is taken at the
     end-of-text token: what follows cannot matter, so cutting it is exact and several times
     faster. Other towers (BERT with its own padding mask) are run at full length.
-
-    Args:
-        network: An open_clip model.
-        tokens: Token ids of shape (N, context length), padded with 0.
-
-    Returns:
-        Un-normalised text features of shape (N, D).
     """
     if not _is_causal(network):
         return network.encode_text(tokens)

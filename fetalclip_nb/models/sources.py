@@ -30,19 +30,11 @@ _PAIRS = {
 }
 
 Parts = tuple[nn.Module, Callable, Callable, dict]
-"""Network, preprocess, tokenizer, config."""
+"""Network, PIL image to tensor, sentences to token ids, settings that the network is built with."""
 
 
 def create(source: str) -> Parts:
-    """Build network, preprocess and tokenizer.
-
-    Args:
-        source: A source as `models.load_model` takes it, without its NAME= part.
-
-    Returns:
-        The network with its weights, PIL image to tensor, sentences to token ids, and the
-        settings that the network was built with.
-    """
+    """A network with its weights and all of `Parts`, from a `load_model` source without NAME=."""
     source = _PAIRS.get(source, source)
     config, weights = parts(source)
     if config and weights:
@@ -133,22 +125,15 @@ def _require_pair(source: str) -> str:
     return source
 
 
-_CONFIG_KEYS = ("embed_dim", "vision_cfg", "text_cfg")
-
-
 def read_config(path: Path) -> dict:
-    """Read an open_clip config: bare, or with model_cfg and preprocess_cfg.
-
-    Returns:
-        {"model_cfg": {...}, "preprocess_cfg": {...}}; the second may be empty.
-    """
+    """Model_cfg and preprocess_cfg (it may be empty) of an open_clip config, which may be bare."""
     require_file(path, "config")
     with reading(path, "Config is no JSON", error=ModelError, fix="correct it"):
         content = json.loads(path.read_text("utf-8"))
     content = content if isinstance(content, dict) else {}
     model = content.get("model_cfg", content)
-    missing = [f"no {k}" for k in _CONFIG_KEYS if not isinstance(model, dict) or k not in model]
-    refuse(
-        missing, "Config lacks keys", error=ModelError, where=path, fix="give a config of open_clip"
-    )
+    keys = model if isinstance(model, dict) else ()
+    missing = [f"no {key}" for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in keys]
+    fix = "give a config of open_clip"
+    refuse(missing, "Config lacks keys", error=ModelError, where=path, fix=fix)
     return {"model_cfg": model, "preprocess_cfg": content.get("preprocess_cfg", {})}

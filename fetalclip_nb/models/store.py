@@ -84,9 +84,6 @@ def stored_arrays(
         rows: Number of rows N, at least 1.
         compute: Row numbers to arrays; the first chunk decides on names, shapes and types.
         chunk: Rows that are computed, and held in memory, at a time.
-
-    Returns:
-        The arrays, whole and checked.
     """
     meta = json.loads(json.dumps(meta))  # as it will be read: tuples are lists
     label = " ".join(meta[name] for name in ("model", "dataset", "task") if name in meta) or group

@@ -75,19 +75,14 @@ _FEW = 16
 
 
 def fast_tower(model: Model) -> nn.Module:
-    """A copy of a model's image tower that gives the same embeddings faster.
+    """A copy of any model's image tower that gives the same embeddings faster, for inference.
 
+    It takes pixels (N, 3, S, S) to un-normalised embeddings (N, D).
     Weights are shared with the model, hooks on it are not. In open_clip's vision transformer the
     last block is computed for the class token alone, because nothing else of it is read. On a CPU
     its layers are computed as pointwise convolutions: these go to oneDNN, products of matrices go
     to MKL, which is about half as fast on processors of other makers than Intel
     (`benchmarks/run.py cams`). Where neither applies, the copy is the tower as it is.
-
-    Args:
-        model: Any model.
-
-    Returns:
-        A module from pixels (N, 3, S, S) to un-normalised embeddings (N, D), for inference.
     """
     visual = model.network.visual
     shared = {id(t): t for t in (*visual.parameters(), *visual.buffers())}
@@ -144,11 +139,7 @@ class PointwiseLinear(nn.Module):
 
 
 class PointwiseAttention(nn.Module):
-    """Multi-head attention whose projections are `PointwiseLinear`.
-
-    Args:
-        attention: Without dropout, its tokens batch first.
-    """
+    """Multi-head attention, batch first and without dropout, with projections `PointwiseLinear`."""
 
     def __init__(self, attention: nn.MultiheadAttention) -> None:
         super().__init__()

@@ -15,12 +15,7 @@ FEW_DATA = {"copies": 10, "runs": 5, "epochs": 100, "probe_batch": 16}
 
 
 def task_results(scores: Mapping[str, RunScores], task: str) -> dict[str, dict[str, Score]]:
-    """Scores of a task as `Session.save` takes them, named TASK/SCORE.
-
-    Args:
-        scores: As given by `run_scores.run_scores`.
-        task: Prefix of the names ("six_planes").
-    """
+    """Scores of a task, as given by `run_scores`, as `Session.save` takes them: TASK/SCORE."""
     return {f"{task}/{name}": {"patient": found.score} for name, found in scores.items()}
 
 
@@ -45,12 +40,7 @@ def runs_table(
 
 
 def split_table(splits: Mapping[str, Split], table: pd.DataFrame) -> pd.DataFrame:
-    """Patients and items on each side, one row a fold.
-
-    Args:
-        splits: Name (a task, a support size) to its split.
-        table: Columns patient and label.
-    """
+    """Patients and items (rows of a table) on each side, one row a fold of each named split."""
     rows = []
     for name, split in splits.items():
         for number, fold in enumerate(split.folds):
@@ -66,14 +56,9 @@ def split_table(splits: Mapping[str, Split], table: pd.DataFrame) -> pd.DataFram
 def deviation(
     splits: Iterable[Split], given: Mapping[str, int], paper: Mapping[str, int] = PROBING
 ) -> str:
-    """How a run's splits and settings differ from the paper's; empty if they do not.
+    """How a run's splits and given settings differ from the paper's; empty if they do not.
 
     Nothing else is compared.
-
-    Args:
-        splits: What was trained and tested on.
-        given: The run's settings.
-        paper: The paper's.
 
     >>> deviation([Split("own", (), ())], {"copies": 3, "runs": 5})
     'own split, 3 copies'

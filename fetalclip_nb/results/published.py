@@ -55,9 +55,7 @@ def _task_scores(facts: dict) -> dict[str, Published]:
 def published_facts(experiment: str, model: str = "fetalclip") -> dict[str, str]:
     """Published scores of a model as the prose shows them: published_TASK.
 
-    Args:
-        experiment: First part of the names in published.yaml ("linear_probe").
-        model: Whose scores.
+    The experiment is the first part of the names in published.yaml ("linear_probe").
     """
     return {
         f"published_{task.split('/')[1]}": f"{100 * scores[model].value:.2f} %"

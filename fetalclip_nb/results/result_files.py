@@ -107,10 +107,7 @@ def load_results(folder: Path) -> dict[str, Row]:
 
 
 def render_glue(folder: Path) -> dict[str, str]:
-    """Every text that a chapter may show, made from its result files alone.
-
-    Args:
-        folder: results_dir/NOTEBOOK.
+    """Every text that a chapter may show, made from its result files (results_dir/NOTEBOOK) alone.
 
     Returns:
         Keys and texts: ``KEY/METRIC`` ("83.4 %"), ``KEY/METRIC/interval`` ("80.9 to 85.9 %"),
@@ -142,11 +139,7 @@ def show_record(texts: Mapping[str, str]) -> None:
 
 
 def record_of(notebook: Mapping) -> dict[str, str]:
-    """The texts in an executed notebook, as `show_record` left them.
-
-    Args:
-        notebook: As JSON or `nbformat` gives it.
-    """
+    """The texts that `show_record` left in an executed notebook, as JSON or `nbformat` gives it."""
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
     records = [output.get("data", {}).get(RECORD, {}) for output in outputs]
     return {key: text for record in records for key, text in record.items()}

@@ -174,24 +174,16 @@ def difference_table(results_dir: Path, chapters: Sequence[str]) -> pd.DataFrame
 
 
 def sentence_table(*prompts: Mapping[str, Sequence[str]]) -> Styler:
-    """The first sentence of each class, as plain text whatever a user wrote.
-
-    Args:
-        prompts: Sets of classes with their sentences.
-    """
+    """The first sentence of each class of some sets, as plain text whatever a user wrote."""
     first = {name: texts[0] for classes in prompts for name, texts in classes.items()}
     table = pd.DataFrame({"first of its sentences": first}).style.format(escape="html")
     return table.format_index(escape="html").set_properties(**{"text-align": "left"})
 
 
 def class_table(row: Row) -> pd.DataFrame:
-    """F1 and accuracy of one model by task and class, with intervals over patients.
+    """F1 and accuracy of one model by task and class, with intervals over patients, as texts.
 
-    Args:
-        row: One of `load_results`.
-
-    Returns:
-        Texts; rows are (task, class), the mean over the classes first.
+    Of each task the mean over the classes comes first.
     """
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for metric in row.scores:
@@ -208,15 +200,9 @@ def class_table(row: Row) -> pd.DataFrame:
 def class_scores(
     results: Mapping[str, Row], kind: str, classes: Sequence[str]
 ) -> dict[str, dict[str, Score]]:
-    """Per-class scores of every row, for a figure.
+    """Scores "f1" or "accuracy" (patients resampled) of every row by class, for a figure.
 
-    Args:
-        results: As given by `load_results`.
-        kind: "f1" or "accuracy".
-        classes: Classes in the order to show.
-
-    Returns:
-        Title to class to score (patients resampled).
+    Classes are in the order to show.
     """
     return {
         title: {

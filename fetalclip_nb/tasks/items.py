@@ -119,11 +119,7 @@ class Task:
 
 
 def plane_items(planes: Dataset) -> dict[str, Items]:
-    """The paper's two tasks on FETAL_PLANES_DB: six planes, and three sub-planes of the brain.
-
-    Args:
-        planes: A data set of this kind.
-    """
+    """The paper's two tasks on FETAL_PLANES_DB: six planes, and three sub-planes of the brain."""
     return {
         "six_planes": image_items("six_planes", six_planes(planes), SIX_PLANES),
         "brain_subplanes": image_items("brain_subplanes", brain_subplanes(planes), BRAIN_SUBPLANES),
@@ -131,12 +127,9 @@ def plane_items(planes: Dataset) -> dict[str, Items]:
 
 
 def image_items(name: str, images: Dataset, classes: Sequence[str]) -> Items:
-    """Each labelled image is an item.
+    """Each image of a data set, or of a subset of one, with a column ``label`` is an item.
 
-    Args:
-        name: Task.
-        images: A data set, or a subset of one, with a ``label`` column.
-        classes: Names, in the order of the logits' columns.
+    Classes are in the order of the logits' columns.
     """
     require_known(images.table["label"], tuple(classes), column="label", where=images.root)
     table = images.table.reset_index(drop=True)

@@ -94,17 +94,14 @@ def open_tasks(heads: Dataset | None, *, abdomen: str, heart: str) -> dict[str, 
 
 
 def structure_task(name: str, root: Path | str) -> MaskTask:
-    """Segmentation of several structures, every mask checked.
+    """Segmentation of the structures that a data set has, those of the protocol first.
 
-    Masks are filled regions, not outlines. A mask that is black says that its structure is
-    absent in that image.
+    Masks are filled regions, not outlines, and all are checked. A mask that is black says that
+    its structure is absent in that image.
 
     Args:
         name: "abdomen", "four_chamber" or a name of your own.
         root: A folder in one of `LAYOUTS`, or a manifest: the layout decides how it is read.
-
-    Returns:
-        A task with the structures that the data set has: those of the protocol first.
 
     Source: FetalCLIP (arXiv 2502.14807), segmentation probing.
     """

@@ -182,10 +182,8 @@ def _absences(
 def fit_seed(seed: int, patients: Collection[str], run: int) -> int:
     """A fit's own seed, from 0 to 2^63 - 1, whatever else is trained beside it.
 
-    Args:
-        seed: Seed of the chapter.
-        patients: The fit's training patients, in any order.
-        run: Number of the fit among those of the same patients.
+    It is made of the chapter's seed, the fit's training patients, in any order, and its number
+    among the fits of these patients.
     """
     text = json.dumps([int(seed), run, sorted(patients)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1

@@ -18,13 +18,7 @@ from fetalclip_nb.workflow.gate import check_notebooks
 
 
 def build_book(profile: Profile) -> Path:
-    """Check the executed notebooks and build the pages.
-
-    Args:
-        profile: Whose notebooks and results the book shows.
-
-    Returns:
-        build/PROFILE/book/_build/html/index.html.
+    """Check a profile's executed notebooks and build its book; give back the book's first page.
 
     Raises:
         NotebookError: A notebook may not be published, or the build gave warnings.

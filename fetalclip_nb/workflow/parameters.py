@@ -58,12 +58,7 @@ def declared_parameters(notebook: Path) -> dict[str, Parameter]:
 def check_parameters(
     notebook: str, declared: Mapping[str, Parameter], values: Mapping[str, object]
 ) -> None:
-    """Compare parameter values with what a notebook declares.
-
-    Args:
-        notebook: Its name, for the message.
-        declared: What it declares.
-        values: Parameter names and values.
+    """Compare parameter values with what the notebook of this name declares.
 
     Raises:
         ParameterError: Unknown names, wrong types, illegal values: all of them at once.

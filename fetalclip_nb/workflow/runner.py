@@ -48,7 +48,7 @@ class Outcome:
 def run_profile(
     profile: Profile, names: Sequence[str] = (), *, force: bool = False
 ) -> list[Outcome]:
-    """Run a profile's notebooks one after the other.
+    """Run a profile's notebooks one after the other; one that fails does not stop the others.
 
     Executed copies go to build/PROFILE/notebooks, results to build/PROFILE/results.
 
@@ -56,9 +56,6 @@ def run_profile(
         profile: Says which notebooks there are and with what parameters.
         names: Some of them; all when empty.
         force: Run those that are up to date, too.
-
-    Returns:
-        One outcome a notebook, in order. One that fails does not stop the others.
 
     Raises:
         NotebookError: A name that the profile does not have, or no such notebook.

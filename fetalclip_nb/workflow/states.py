@@ -24,9 +24,7 @@ def outside_state(
 ) -> dict[str, str]:
     """State of every file and folder that a notebook's parameters name, by the text that does.
 
-    Args:
-        declared: What the notebook declares; its defaults count, too.
-        values: Values that are injected.
+    Declared defaults count where no value is injected.
     """
     used = {name: entry.default for name, entry in declared.items()} | dict(values)
     texts = {k: v for k, v in used.items() if k not in _NO_INPUT and isinstance(v, str)}

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.data.hc18 import COUNTED_HC_MM, counted
@@ -22,11 +23,8 @@ TOP_AGES = 15
 class Heads:
     """The heads of HC18 that the paper counts, and what their captions and scores need.
 
-    Args:
-        whole: All images, as read.
-
     Attributes:
-        whole: All images.
+        whole: All images, as read.
         dataset: Heads of 100 to 342 mm, N of them.
         table: One row an image.
         hc_mm: True head circumference in mm, shape (N,).
@@ -45,17 +43,20 @@ class Heads:
 
 
 def prompt_spacing(width: np.ndarray, height: np.ndarray, pixel_mm: np.ndarray) -> list[str]:
-    """The pixel spacing that a caption names, N strings.
-
-    It is max(width, height) in pixels / 224 x pixel size in mm, with two decimals.
-
-    Source: FetalCLIP (arXiv 2502.14807), zero-shot gestational age.
+    """The pixel spacing that a caption names, N strings with two decimals.
 
     >>> prompt_spacing([800], [540], [0.128])
     ['0.46']
     """
-    side = np.maximum(np.asarray(width), np.asarray(height))
-    return [f"{value:.2f}" for value in side / INPUT_SIDE * np.asarray(pixel_mm)]
+    return [f"{value:.2f}" for value in stated_spacing(width, height, pixel_mm)]
+
+
+def stated_spacing(width: ArrayLike, height: ArrayLike, pixel_mm: ArrayLike) -> np.ndarray:
+    """Spacing in mm that captions state: max(width, height) in pixels / 224 x pixel size in mm.
+
+    Source: FetalCLIP (arXiv 2502.14807), zero-shot gestational age.
+    """
+    return np.maximum(width, height) / INPUT_SIDE * np.asarray(pixel_mm)
 
 
 def age_embeddings(

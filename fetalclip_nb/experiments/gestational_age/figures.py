@@ -11,11 +11,9 @@ from fetalclip_nb.results.figures import COLOURS, WIDTH
 
 
 def age_heat_map(similarity: np.ndarray, hc_mm: np.ndarray) -> Figure:
-    """Similarity over age for heads sorted by circumference, with the age each one implies.
+    """Similarity over age for heads sorted by true circumference, with the age each one implies.
 
-    Args:
-        similarity: 100 x cosine, shape (N, 175).
-        hc_mm: True head circumference in mm, shape (N,).
+    Similarities, 100 x cosine, have the shape (N, 175), circumferences in mm (N,).
     """
     order = np.argsort(hc_mm)
     rows = similarity[order]
@@ -43,9 +41,7 @@ def age_heat_map(similarity: np.ndarray, hc_mm: np.ndarray) -> Figure:
 def growth_chart(predicted: Mapping[str, np.ndarray], hc_mm: np.ndarray) -> Figure:
     """Predicted age against true circumference, over the 2.5-97.5 % band that counts as valid.
 
-    Args:
-        predicted: Name to predicted age in days, shape (N,).
-        hc_mm: True head circumference in mm, shape (N,).
+    Ages by name are in days, circumferences in mm, each of shape (N,).
     """
     figure, axes = plt.subplots(1, len(predicted), figsize=(WIDTH, 3.6), sharey=True, squeeze=False)
     weeks = AGES_DAYS / 7

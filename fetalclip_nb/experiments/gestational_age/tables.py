@@ -64,11 +64,9 @@ def by_stratum(results: Mapping[str, Row]) -> dict[str, dict[str, Score]]:
 
 
 def strata_table(by_size: Mapping[str, Mapping[str, Score]], units: str) -> pd.DataFrame:
-    """VPR in percent with intervals: one row a stratum, one column a predictor.
+    """VPR in percent with intervals: one row a stratum, one column a predictor (`by_stratum`).
 
-    Args:
-        by_size: As given by `by_stratum`.
-        units: What the intervals draw (`Dataset.units`).
+    The intervals draw the units (`Dataset.units`).
     """
     table = pd.DataFrame({name: pd.Series(found) for name, found in by_size.items()})
     counts = table.iloc[:, 0].map(lambda score: f"{score.n:,} ({score.groups:,})")

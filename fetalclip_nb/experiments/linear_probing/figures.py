@@ -55,9 +55,7 @@ def spread(scores: Scores) -> Figure:
 def reliability_diagram(logits: Mapping[str, np.ndarray], labels: np.ndarray) -> Figure:
     """Accuracy against claimed probability, above the share of predictions that claim it.
 
-    Args:
-        logits: Model to logits of shape (H, N, C).
-        labels: True class index of each item, shape (N,).
+    Logits of each model have the shape (H, N, C), true class indices of the items (N,).
     """
     figure, (above, below) = plt.subplots(
         2, 1, figsize=(0.7 * WIDTH, 6), sharex=True, height_ratios=(3, 1)
@@ -80,12 +78,7 @@ def reliability_diagram(logits: Mapping[str, np.ndarray], labels: np.ndarray) ->
 
 
 def mistakes(answers: Mapping[str, Predictions], tasks: Mapping[str, Task]) -> Figure:
-    """Five images of each task that were called wrongly with the highest confidence.
-
-    Args:
-        answers: Task to predictions.
-        tasks: Those to look at; of a clip the first frame is shown.
-    """
+    """Five images (first frames of clips) a task, called wrongly with the highest confidence."""
     paths, titles = [], []
     for name, task in tasks.items():
         images = task.dataset.table["path"].iloc[task.items.rows[task.tested]]
@@ -110,10 +103,7 @@ def example_clips(task: Task) -> Figure:
 def roc_curves(logits: Logits, scores: Scores, task: Task) -> Figure:
     """Mean ROC curves with the range of 95 % of the runs, AUROC and interval in the legend.
 
-    Args:
-        logits: As given by `probe_logits`; each model's probe and raw pixels are drawn.
-        scores: Theirs.
-        task: A task with two classes.
+    Each model's probe and raw pixels are drawn, of a task with two classes.
     """
     name, (labels, *_) = task.items.name, task.truth
     figure, axis = plt.subplots(figsize=(0.75 * WIDTH, 0.85 * WIDTH))

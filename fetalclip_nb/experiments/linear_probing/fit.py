@@ -31,14 +31,7 @@ class LinearProbes:
     losses: np.ndarray
 
     def logits(self, features: np.ndarray) -> np.ndarray:
-        """Scores of every probe for every row.
-
-        Args:
-            features: float32 of shape (N, D).
-
-        Returns:
-            float32 of shape (H, N, C).
-        """
+        """Scores of every probe for every row (N, D) of features, float32 of shape (H, N, C)."""
         return features @ self.weight + self.bias[:, None]
 
 

@@ -174,7 +174,7 @@ def probe_logits(
 def fit_probes(
     encoded: Encoded, task: Task, recipe: ProbeRecipe, seed: int, cache_dir: Path, device: str
 ) -> LinearProbes:
-    """Train the probes of all folds of a task's splits and of all runs as one batched problem.
+    """Train the probes of a task's splits, folds and runs, in this order, as one batched problem.
 
     Probes are trained on the augmented copies of their training patients' items (on the items
     themselves where there are no copies); the best epoch is chosen on un-augmented items.
@@ -187,9 +187,6 @@ def fit_probes(
             (`fit_seed`).
         cache_dir: Folder that all notebooks share; trained probes are kept there.
         device: "cpu" or "cuda".
-
-    Returns:
-        Probes in the order of splits, folds and runs.
 
     Source: FetalCLIP (arXiv 2502.14807), linear probing and few-data training.
     """

@@ -48,14 +48,7 @@ class LogisticProbe:
     n_classes: int
 
     def logits(self, features: np.ndarray) -> np.ndarray:
-        """Log-probabilities of each class.
-
-        Args:
-            features: Shape (N, D).
-
-        Returns:
-            float32 of shape (N, C); -10,000 for classes without a training row.
-        """
+        """Log-probabilities of features (N, D), float32 (N, C); -10,000 without a training row."""
         logits = np.full((len(features), self.n_classes), ABSENT, np.float32)
         logits[:, self.fitted.classes_] = self.fitted.predict_log_proba(features)
         return logits
@@ -78,14 +71,10 @@ class NeighbourProbe:
     votes: np.ndarray
 
     def logits(self, features: np.ndarray) -> np.ndarray:
-        """Logarithm of each class's share of votes; equal votes go to the more similar class.
+        """Logarithm of each class's share of votes on features (N, D), float32 of shape (N, C).
 
-        Args:
-            features: Shape (N, D).
-
-        Returns:
-            float32 of shape (N, C); -13.8 (one in a million) for classes without a vote and
-            -10,000 for classes without a training row.
+        Equal votes go to the more similar class. It is -13.8 (one in a million) for classes
+        without a vote and -10,000 for classes without a training row.
         """
         distances, rows = self.index.kneighbors(features, self.neighbours)
         return _vote_logits(distances, self.votes[rows], self.votes.any(0))

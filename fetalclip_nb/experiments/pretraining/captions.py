@@ -16,7 +16,6 @@ from importlib import resources
 import numpy as np
 
 from fetalclip_nb.data.prompts import PROMPT_SETS, age_sentence, load_age_templates, load_prompts
-from fetalclip_nb.experiments.gestational_age.ages import INPUT_SIDE
 
 PART_SHARE = 0.75
 """Share of captions that name the part where the image shows one."""
@@ -39,12 +38,9 @@ class Caption:
 
 
 def plane_caption(rng: np.random.Generator, plane: str, part: str | None = None) -> Caption:
-    """Draw a caption for an image of a plane.
+    """Draw a caption for an image of a plane, a key of ``NOUNS``.
 
-    Args:
-        rng: Source of randomness.
-        plane: A key of ``NOUNS``.
-        part: A key of ``PART_NOUNS[plane]``; named with probability ``PART_SHARE``.
+    A part, a key of ``PART_NOUNS[plane]``, is named with probability ``PART_SHARE``.
     """
     named = part if part and rng.random() < PART_SHARE else None
     nouns, structures = NOUNS[plane], _VOCABULARY["structures"][plane]
@@ -80,17 +76,6 @@ def age_frames() -> tuple[str, ...]:
 def age_caption(rng: np.random.Generator, age_days: int, spacing_mm: float) -> str:
     """Draw a caption that states gestational age and pixel spacing (two decimals)."""
     return age_sentence(_choice(rng, age_frames()), age_days, f"{spacing_mm:.2f}")
-
-
-def stated_spacing(width: int, height: int, pixel_mm: float) -> float:
-    """Pixel spacing that a caption states, in mm: that of the image fitted into 224 pixels.
-
-    Source: FetalCLIP (arXiv 2502.14807), zero-shot gestational age.
-
-    >>> round(stated_spacing(800, 540, 0.14), 3)
-    0.5
-    """
-    return max(width, height) / INPUT_SIDE * pixel_mm
 
 
 def _choice(rng: np.random.Generator, items: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from PIL import Image
 from torch.nn import functional
 
 from fetalclip_nb.data.images import pad_to_square
+from fetalclip_nb.experiments.gestational_age.ages import stated_spacing
 from fetalclip_nb.experiments.pretraining import captions
 from fetalclip_nb.experiments.pretraining.recipe import Recipe
 from fetalclip_nb.files import cached, key
@@ -106,7 +107,7 @@ def _draw_row(_: np.random.Generator, job: tuple) -> tuple:
         False,
         phantom.patient.age_days,
         np.nan if phantom.hc_mm is None else phantom.hc_mm,
-        captions.stated_spacing(width, height, phantom.pixel_mm),
+        float(stated_spacing(width, height, phantom.pixel_mm)),
     )
 
 

@@ -37,7 +37,7 @@ def new_model(config: dict, seed: int) -> nn.Module:
 def run(
     recipe: Recipe, *, out: Path, cache: Path, threads: int, real: Path | None = None
 ) -> dict[str, dict]:
-    """Train, export, score and describe a model.
+    """Train, export, score and describe a model; give back the content of its ``scores.json``.
 
     Args:
         recipe: What decides the result.
@@ -45,9 +45,6 @@ def run(
         cache: Folder of phantoms, checkpoints and embeddings.
         threads: Threads of torch and processes that draw.
         real: Folder of HC18, to score on real heads as well.
-
-    Returns:
-        The content of ``scores.json``.
     """
     trainer = trained(recipe, cache=cache, threads=threads)
     weights = export(trainer.model, read_config(SHIPPED / CONFIG_FILE), out)

@@ -25,10 +25,9 @@ HELD_OUT = {
 
 
 def held_out_scores(model: Model, cache: Path) -> dict[str, dict]:
-    """Zero-shot scores on phantom patients that training has not seen.
+    """Zero-shot scores on phantom patients that training has not seen, by task and name.
 
-    Returns:
-        Task -> score name -> value, interval over patients and n.
+    Each is a value with its interval over patients and n.
     """
     planes, heads = cache / "held-out" / "fetal_planes", cache / "held-out" / "hc18"
     write_fetal_planes(planes, **HELD_OUT["fetal_planes"])

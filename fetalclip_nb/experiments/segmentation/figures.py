@@ -24,11 +24,10 @@ from fetalclip_nb.stats.scores import Score
 
 
 def overlays(examples: Examples, *, columns: int = 3, size: float = 2.6) -> Figure:
-    """Images with the outlines of every structure: annotated solid, predicted dashed.
+    """Images with the outlines of every structure, as `draw_outlines` draws them, and a legend.
 
-    Each structure has a colour and, where there are several, a number that stands on its
-    outline. A structure that is absent has no outline. Each image is cropped to its outlines
-    with a margin, so that small structures can be told apart; where there are none it is whole.
+    Each image is cropped to its outlines with a margin, so that small structures can be told
+    apart.
 
     Args:
         examples: What to show.

@@ -140,12 +140,9 @@ def finished(fit: DecoderFit) -> dict[str, np.ndarray]:
 
 
 def outlined(material: Material, rows: np.ndarray, logits: np.ndarray) -> dict[str, np.ndarray]:
-    """What is kept of an outline: counts, distances, circumferences and packed masks.
+    """What is kept of outlines on n rows: counts, distances, circumferences and packed masks.
 
-    Args:
-        material: The task.
-        rows: Its n rows.
-        logits: Positive inside, float of shape (n, C, S, S).
+    Logits are positive inside, float of shape (n, C, S, S).
     """
     structures = material.task.structures
     predicted, true = logits > 0, material.masks(rows)

@@ -13,7 +13,7 @@ from torchvision.transforms import Normalize
 from fetalclip_nb.data.augmentation import Augmentation
 from fetalclip_nb.data.dataset import image_sizes
 from fetalclip_nb.experiments.segmentation.decoder import BLOCKS, UPSCALING
-from fetalclip_nb.experiments.segmentation.recipe import DecoderRecipe
+from fetalclip_nb.experiments.segmentation.recipe import Batch, DecoderRecipe
 from fetalclip_nb.experiments.segmentation.squares import normalised, task_squares, unpack
 from fetalclip_nb.models.blocks import BlockEncoder, NoFeatures, block_features, on_grid
 from fetalclip_nb.tasks.masks import MaskTask
@@ -83,18 +83,12 @@ class Material:
         """Pixel size of the squares that a decoder sees in mm, float64 of shape (N,)."""
         return self.pixel_mm * self.sizes.max(axis=1) / self.side
 
-    def batch(
-        self, pairs: np.ndarray, device: str = "cpu"
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Features, images and masks as a decoder takes them.
+    def batch(self, pairs: np.ndarray, device: str = "cpu") -> Batch:
+        """Features, images and masks as a decoder takes them, float32.
 
         Args:
             pairs: Preparation and row of the task, int64 of shape (n, 2).
             device: Where they go, before 16-bit features become 32-bit ones.
-
-        Returns:
-            Features (n, 4, width, side/16, side/16), images (n, 3, side, side) and masks
-            (n, C, side, side), float32.
         """
         prepared = [(p := self.preparations[which], p.place[row]) for which, row in pairs]
         blocks = np.stack([p.blocks[place] for p, place in prepared])

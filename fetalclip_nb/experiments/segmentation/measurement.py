@@ -15,7 +15,7 @@ LIMITS = 1.96
 
 
 def head_circumferences(logits: np.ndarray, sizes: np.ndarray, pixel_mm: np.ndarray) -> np.ndarray:
-    """Head circumferences in mm, from a decoder's logits.
+    """Head circumferences in mm, as `mask_circumferences` gives them, from a decoder's logits.
 
     Logits are brought to the full size of the image (bilinear) before they are cut at 0, so
     that a coarse grid does not round the outline, and the square's black borders are cut off.
@@ -24,23 +24,16 @@ def head_circumferences(logits: np.ndarray, sizes: np.ndarray, pixel_mm: np.ndar
         logits: Float, shape (n, S, S), of images that were padded to a square.
         sizes: Width and height of each image in pixels, shape (n, 2).
         pixel_mm: Side of an image's own pixel in mm, shape (n,).
-
-    Returns:
-        As `mask_circumferences`.
     """
     masks = (_full_size(one, *size) for one, size in zip(logits, sizes, strict=True))
     return mask_circumferences(masks, pixel_mm)
 
 
 def mask_circumferences(masks: Iterable[np.ndarray], pixel_mm: np.ndarray) -> np.ndarray:
-    """Head circumferences in mm, from masks of the images' own sizes.
+    """Head circumferences in mm, float64 of shape (n,), from boolean masks (height, width).
 
-    Args:
-        masks: Boolean arrays (height, width), n of them.
-        pixel_mm: Side of a pixel in mm, shape (n,).
-
-    Returns:
-        Float64 of shape (n,); NaN where no head was found or the size of a pixel is unknown.
+    Masks are of the images' own sizes, whose pixels have sides in mm of shape (n,). NaN where no
+    head was found or the size of a pixel is unknown.
     """
     return np.array([perimeter(*semi_axes(mask)) for mask in masks], np.float64) * pixel_mm
 

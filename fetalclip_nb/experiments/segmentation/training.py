@@ -110,10 +110,7 @@ def train_decoder(
 ) -> TrainedDecoder:
     """Train a decoder and keep its weights after the epoch with the lowest validation loss.
 
-    Args:
-        setup: How.
-        job: What it learns from.
-        checkpoint: File of exactly this job that an interrupted training goes on from, or None.
+    An interrupted training goes on from its checkpoint, a file of exactly this job.
 
     Raises:
         ParameterError: If no epoch has a finite validation loss.
