@@ -12,7 +12,10 @@ def test_card_is_written_from_the_scores():
     card = (SHIPPED / "README.md").read_text("utf-8")
     assert model_card(scores) == card
     changed = deepcopy(scores)
-    changed["age"]["templates"]["vpr"]["value"] = 0.1234
-    assert card.replace("99.6 (98.7", "12.3 (98.7") == model_card(changed)
+    vpr = changed["age"]["templates"]["vpr"]
+    value, low = (f"{100 * vpr[key]:.1f}" for key in ("value", "low"))
+    vpr["value"] = 0.1234
+    written = card.replace(f"{value} ({low}", f"12.3 ({low}")
+    assert card != written == model_card(changed)
     del changed["real_hc18"]
     assert "HC18 heads" not in model_card(changed)
