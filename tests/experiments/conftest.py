@@ -43,5 +43,5 @@ def few_heads(tmp_path_factory):
     from fetalclip_nb.phantoms.cohorts import write_hc18
 
     root = tmp_path_factory.mktemp("few") / "heads"
-    write_hc18(root, patients=8, seed=3, workers=1)
+    write_hc18(root, patients=8, seed=1, workers=1)
     return load_dataset("hc18", root)

@@ -42,7 +42,7 @@ def abdomens(root: Path) -> MaskTask:
 
 def phantom_heads(root: Path) -> MaskTask:
     """Heads of ten patients, of known circumference."""
-    write_hc18(root, patients=10, seed=3, workers=1)
+    write_hc18(root, patients=10, seed=9, workers=1)
     return head_task(read_hc18(root))
 
 
