@@ -34,8 +34,8 @@ NEAR = 50
 ALARM = 20
 """More points than these that agree on one shift, turn and scale mean the same frame."""
 
-_TABLES, _BITS, _MOST = 10, 20, 40  # keys of a descriptor, bits of a key, images that share one
-_VOTES, _BEST = 3, 12  # keys that two images share at least, pairs that are compared an image
+_TABLES, _BITS, _MOST = 10, 24, 40  # keys of a descriptor, bits of a key, images that share one
+_VOTES, _BEST = 4, 5  # keys that two images share at least, pairs that are compared an image
 
 _VERSION = 1
 
@@ -177,7 +177,9 @@ def candidates(
         votes = csr_matrix((len(images), len(second)), dtype=np.int16)
         for bits in _chosen_bits():
             mine = _keys([each.codes for each in images], bits)
-            theirs = _keys([each.mirrored if mirrored else each.codes for each in second], bits)
+            theirs = mine
+            if mirrored or others is not None:
+                theirs = _keys([each.mirrored if mirrored else each.codes for each in second], bits)
             rare = np.bincount(mine[1], minlength=1 << _BITS) <= _MOST
             rare &= np.bincount(theirs[1], minlength=1 << _BITS) <= _MOST
             left, right = (
