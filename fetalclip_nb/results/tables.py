@@ -151,7 +151,7 @@ def difference_table(results_dir: Path, chapters: Sequence[str]) -> pd.DataFrame
         chapters: Names of notebooks.
 
     Returns:
-        Texts, one row a difference: chapter, score, row, first row, difference, p (Holm), told.
+        Texts, one row a difference: score, row, first row, difference, p (Holm), told apart.
     """
     lines = []
     for chapter in [name for name in chapters if (results_dir / name).is_dir()]:
@@ -161,8 +161,8 @@ def difference_table(results_dir: Path, chapters: Sequence[str]) -> pd.DataFrame
             for title, (found, p) in _tested(results, metric).items():
                 lines.append(
                     {
-                        "chapter": chapter,
-                        "score": metric,
+                        # Blanks, so that a narrow page may break the line.
+                        "score": f"{chapter[:2]} {readable(metric).replace('/', ' / ')}",
                         "row": title,
                         "first row": first,
                         "difference": format_difference(found),

@@ -251,6 +251,7 @@ def test_the_table_of_all_differences_is_that_of_the_chapters(tmp_path):
     save(tmp_path / "01_one", *ordered, replace(compared("c", 0.5, 0.001), kind="control", order=3))
     found = tables.difference_table(tmp_path, ["00_none", "01_one"])
     assert found["row"].tolist() == ["a", "b"] and set(found["first row"]) == {"m"}
+    assert set(found["score"]) == {"01 vpr"}
     assert found["p (Holm)"].tolist() == ["0.020", "0.030"]  # the control is in no such table
     assert found["told apart"].tolist() == ["yes", "yes"]
     assert found["difference"].iloc[0] == "-5.0 (-7.0 to -3.0)"
