@@ -6,6 +6,13 @@ from fetalclip_nb.stats.scores import Score
 _DECIMALS = {"days": 1, "px": 1, "mm": 2, "": 2}
 
 
+class Sentence(str):
+    """A text that a notebook shows as a paragraph, which breaks its lines as the page is wide."""
+
+    def _repr_markdown_(self) -> str:
+        return str(self)
+
+
 def format_number(value: float, unit: str = "%", decimals: int = 1) -> str:
     """A value in its unit, without the unit.
 

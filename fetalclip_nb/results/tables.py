@@ -8,6 +8,7 @@ from pandas.io.formats.style import Styler
 
 from fetalclip_nb.files import slug
 from fetalclip_nb.results.formats import (
+    Sentence,
     format_difference,
     format_interval,
     format_number,
@@ -80,7 +81,7 @@ def units_of(results: Mapping[str, Row]) -> str:
     return next(filter(None, known), "patients")
 
 
-def ranking(results: Mapping[str, Row], metric: str) -> str:
+def ranking(results: Mapping[str, Row], metric: str) -> Sentence:
     """Which rows this test set tells from the first one, and which differences it could show.
 
     Args:
@@ -89,7 +90,7 @@ def ranking(results: Mapping[str, Row], metric: str) -> str:
     """
     rows = _tested(results, metric)
     if not rows:
-        return "No other row has answers for the same images of known patients: nothing is tested."
+        return Sentence("No other row has answers for the same images: nothing is tested.")
     sides: dict[str, list[str]] = {"Above": [], "Below": [], "Not told from": []}
     for title, (found, p) in rows.items():
         side = ("Above" if found.value > 0 else "Below") if p < LEVEL else "Not told from"
@@ -109,7 +110,8 @@ def ranking(results: Mapping[str, Row], metric: str) -> str:
         could += " with the rows that it does not tell apart." if sides["Not told from"] else "."
     claims = f"{len(rows)} other row{'s' * (len(rows) > 1)}"
     patients = f"{open_ones[0].groups:,} {units_of(results)}"
-    return f"Beside {first}, on the same {patients}, corrected for {claims}. {told} {could}"
+    tested = f"Beside {first}, on the same {patients}, corrected for {claims}."
+    return Sentence(f"{tested} {told} {could}")
 
 
 def _tested(results: Mapping[str, Row], metric: str) -> dict[str, tuple[Difference, float]]:
