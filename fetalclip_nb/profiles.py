@@ -138,13 +138,16 @@ def _find(name: str | Path) -> Path:
 class _Loader(yaml.SafeLoader):
     """Plain YAML in which no key stands twice: the last one would win in silence."""
 
-    aliases = 0
+    aliases = depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node:
         self.aliases += self.check_event(yaml.AliasEvent)
-        if self.aliases > _ALIASES:
-            raise ValueError(f"more than {_ALIASES} aliases")
-        return super().compose_node(parent, index)
+        self.depth += 1  # the parser's time rises with the square of it
+        if max(self.aliases, self.depth) > _ALIASES:
+            raise ValueError(f"more than {_ALIASES} aliases, or lists in each other")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
