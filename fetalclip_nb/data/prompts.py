@@ -1,6 +1,8 @@
 """Prompt sets: our own sentences, and files in the form of the FetalCLIP authors'."""
 
+import ast
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -15,9 +17,12 @@ _FORM = '{"class": ["sentence", ...], ...}'
 
 _FIX = "correct the file: each class with a list of its sentences"
 
-_AGE_FORM = '{"templates": ["...", ...]}'
+_AGE_FORM = '{"templates": ["...", ...]}, or a .py script with one such list of sentences'
 
 _AGE_FIELDS = ("{weeks}", "{days}", "{spacing}")
+
+_SAYS = ("week", "day", "spac|pixel")
+"""What the name of each field has in it, whatever else."""
 
 
 def load_prompts(source: str | Path) -> dict[str, list[str]]:
@@ -43,21 +48,73 @@ def load_age_templates(source: str | Path = "gestational_age") -> dict[str, list
     """Read the sentence frames of the gestational-age task.
 
     Args:
-        source: "gestational_age" for our own, or a JSON file with a list "templates" (and
-            "unseen", or that is empty); each frame holds {weeks}, {days} and {spacing}.
+        source: "gestational_age" for our own; a JSON file with a list "templates" (and "unseen",
+            or that is empty); or a Python script, as the authors', with one list of sentences or
+            f-strings, which is read and never run. Each frame holds three fields: names with
+            "week", "day" and "spac" or "pixel" in them, or {} in this order.
+
+    Returns:
+        The two lists, their fields called {weeks}, {days} and {spacing}.
     """
+    if str(source).lower().endswith(".py"):
+        return {"templates": _script_frames(_present(source, _AGE_FORM)), "unseen": []}
     content, where = _read_json(source, ("gestational_age",), _AGE_FORM)
     known = content if isinstance(content, dict) else {}
     frames = {key: known.get(key) or [] for key in ("templates", "unseen")}
     if not (_are_sentences(frames["templates"]) and _are_sentences(frames["unseen"] or ["none"])):
         raise DataError("Template file has another form", where=where, expected=_AGE_FORM)
-    wrong = [
-        frame
-        for frame in frames["templates"] + frames["unseen"]
-        if not all(field in frame for field in _AGE_FIELDS)
-    ]
-    refuse(wrong, "Frames lack a field", where=where, expected=" ".join(_AGE_FIELDS))
-    return frames
+    return {key: _with_our_fields(each, where) for key, each in frames.items()}
+
+
+def _script_frames(path: Path) -> list[str]:
+    """The one list of a Python script whose sentences all have three fields."""
+    with reading(path, "Script cannot be read", expected="Python", fix="fetch it again"):
+        nodes = [*ast.walk(ast.parse(path.read_bytes()))]
+    lists = [_texts(node) for node in nodes if isinstance(node, ast.List | ast.Tuple)]
+    lists = [texts for texts in lists if texts and all(len(_fields(t)) > 2 for t in texts)]
+    if len(lists) != 1:
+        raise DataError(
+            "Script has not one list of sentences on age",
+            where=path,
+            expected="one list of texts, each with fields for weeks, days and pixel spacing",
+            found=f"{len(lists)} such lists",
+            fix=f"give the sentences as JSON: {_AGE_FORM.partition(',')[0]}",
+        )
+    return _with_our_fields(lists[0], path)
+
+
+def _texts(node: ast.List | ast.Tuple) -> list[str]:
+    """The elements of a list of texts and f-strings, none of a list with others."""
+    parts = [e.values if isinstance(e, ast.JoinedStr) else [e] for e in node.elts]
+    pieces = [[_piece(part) for part in each] for each in parts]
+    return [] if any(None in each for each in pieces) else list(map("".join, pieces))
+
+
+def _piece(node: ast.expr) -> str | None:
+    if isinstance(node, ast.FormattedValue):
+        return f"{{{ast.unparse(node.value)}}}"
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+
+
+def _fields(frame: str) -> list[str]:
+    return re.findall(r"\{([^{}]*)\}", frame)
+
+
+def _with_our_fields(frames: Sequence[str], where: object) -> list[str]:
+    """Frames whose fields, however they are called, have the names that `age_sentence` fills."""
+    renamed, wrong = [], []
+    for frame in frames:
+        names = [re.split("[:!]", field)[0].strip().lower() for field in _fields(frame)]
+        meant = [[i for i in range(3) if re.search(_SAYS[i], name)] for name in names]
+        if names in (["", "", ""], ["0", "1", "2"]):
+            meant = [[0], [1], [2]]
+        if {*map(tuple, meant)} == {(0,), (1,), (2,)}:
+            fields = iter(_AGE_FIELDS[i] for (i,) in meant)
+            renamed.append(re.sub(r"\{[^{}]*\}", lambda _, left=fields: next(left), frame))
+        else:
+            wrong.append(repr(frame))
+    refuse(wrong, "Frames lack a field or have others", where=where, expected=" ".join(_AGE_FIELDS))
+    return renamed
 
 
 def age_sentence(frame: str, age_days: int, spacing: str) -> str:
@@ -79,21 +136,23 @@ def age_sentence(frame: str, age_days: int, spacing: str) -> str:
 
 def _read_json(source: str | Path, sets: tuple[str, ...], form: str) -> tuple[object, str]:
     """Content of one of our own sets or of a user's file, and its name for messages."""
-    path = resolve(source)
     if str(source) in sets:
         path = Path(__file__).parent / "prompts" / f"{source}.json"
-    elif not path.is_file():
-        raise DataError(
-            "Prompt file is missing",
-            where=path,
-            expected=f"{' or '.join(sets)}, or a JSON file of the form {form}",
-            fix="correct the name",
-        )
+    else:
+        path = _present(source, f"{' or '.join(sets)}, or a JSON file of the form {form}")
     with reading(path, "Prompt file is no JSON", expected=form, fix="correct it, save it as UTF-8"):
         # Bytes: json finds out whether they are UTF-8 or UTF-16, with or without its mark.
         content = json.loads(path.read_bytes(), object_pairs_hook=partial(_once, path))
         json.dumps(content, ensure_ascii=False).encode()  # half a character cannot be read
     return content, str(source)
+
+
+def _present(source: str | Path, form: str) -> Path:
+    path = resolve(source)
+    if not path.is_file():
+        what, fix = "Prompt file is missing", "correct the name"
+        raise DataError(what, where=path, expected=form, fix=fix)
+    return path
 
 
 def _once(path: Path, pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from fetalclip_nb.data.prompts import load_prompts
 from fetalclip_nb.downloads.fetch import require_registered
-from fetalclip_nb.downloads.registry import registered
+from fetalclip_nb.downloads.registry import file_hash, registered
 from fetalclip_nb.errors import DataError
 
 
@@ -65,6 +65,11 @@ def released_predictions(folder: str | Path, task: str) -> ReleasedPredictions:
     return ReleasedPredictions(classes, labels, predictions)
 
 
+def is_released(path: Path, relative: str) -> bool:
+    """Whether a file, wherever it lies, is byte for byte the released one of this path."""
+    return path.is_file() and file_hash(path) == registered(ENTRY).file(relative).hash
+
+
 def released_available(folder: Path) -> bool:
     """Whether the authors' files were downloaded (`fetalclip-nb download fetalclip-released`)."""
     return (folder / "zero_shot_planes_db").is_dir() and (folder / "zero_shot_hc18").is_dir()
@@ -89,6 +94,9 @@ def _unpickled(path: Path) -> list[dict]:
 
 
 ENTRY = "fetalclip-released"
+
+AGE_SCRIPT = "zero_shot_hc18/test_ga_dot_prods_map.py"
+"""Holds the authors' sentences on age; see `load_age_templates`."""
 
 
 def released_file(folder: str | Path, relative: str) -> Path:

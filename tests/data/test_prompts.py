@@ -75,6 +75,60 @@ def test_templates_of_another_form_are_refused(tmp_path, unseen):
     assert prompts.load_age_templates(path) == {"templates": [frame], "unseen": []}
 
 
+SCRIPT = """import torch
+
+raise SystemExit("never run")
+SIZES = [f"{width}", f"{height}"]
+OTHERS = ["a", "b"]
+PROMPTS = [
+    'A head at {weeks} weeks, {day} days, '
+    '{pixel_spacing} mm.',
+    "{pixel_spacing:.2f} mm a pixel at {week}+{days}",
+]
+"""
+
+FRAMES = [
+    "A head at {weeks} weeks, {days} days, {spacing} mm.",
+    "{spacing} mm a pixel at {weeks}+{days}",
+]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("", ""),
+        ("    'A head", "    f'A head"),
+        ("{week}", "{ga_weeks!s}"),
+        ("{weeks} weeks, {day} days, '\n    '{pixel_spacing}", "{} weeks, {} days, '\n    '{}"),
+        ("{weeks} weeks, {day} days, '\n    '{pixel_spacing}", "{0} weeks, {1} days, {2}' '"),
+        ("PROMPTS = [", "def prompts():\n  return ["),
+    ],
+)
+def test_the_sentences_of_a_script_are_read_and_not_run(tmp_path, old, new):
+    path = tmp_path / "ages.py"
+    path.write_text(SCRIPT.replace(old, new))
+    assert old in SCRIPT and prompts.load_age_templates(path) == {"templates": FRAMES, "unseen": []}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("PROMPTS = [", "PROMPTS = ['no field', ", "not one list.*Found: 0 such lists.*as JSON"),
+        ("PROMPTS = [", "PROMPTS = [name, ", "Found: 0 such lists"),
+        ("OTHERS = [", "OTHERS = ['{weeks} {day} {mm}'], [", "Found: 2 such lists"),
+        ("{day}", "{hour}", "lack a field or have others.*Found: 'A head at {weeks} weeks, {hour}"),
+        ("{day}", "{weekday}", "lack a field or have others"),
+        ("{day}", "{weeks}", "lack a field or have others"),
+        ("PROMPTS = [", "PROMPTS = [[", r"cannot be read.*ages\.py.*line"),
+    ],
+)
+def test_a_script_without_clear_sentences_is_refused(tmp_path, old, new, message):
+    path = tmp_path / "ages.py"
+    path.write_text(SCRIPT.replace(old, new))
+    with pytest.raises(DataError, match=message):
+        prompts.load_age_templates(path)
+
+
 def test_missing_file_and_missing_field(tmp_path):
     with pytest.raises(DataError, match="missing.*planes or brain"):
         prompts.load_prompts("hearts")
@@ -85,3 +139,7 @@ def test_missing_file_and_missing_field(tmp_path):
     path.write_text(json.dumps({"templates": ["{weeks} weeks, {spacing} mm"]}))
     with pytest.raises(DataError, match=r"lack a field.*\{days\}"):
         prompts.load_age_templates(path)
+    path.write_text(json.dumps({"templates": ["{Weeks:d} w {day} d {mm_pixel}"]}))
+    assert prompts.load_age_templates(path)["templates"] == ["{weeks} w {days} d {spacing}"]
+    with pytest.raises(DataError, match=r"missing.*ages\.py.*or a \.py script"):
+        prompts.load_age_templates(tmp_path / "ages.py")

@@ -78,7 +78,7 @@ def ask(
     Args:
         models: One after the other, the headline model first; each is used and let go.
         heads: Those that count; all images are embedded once, for every chapter.
-        frames: Sentence frames, as given by `load_age_templates`.
+        frames: Sentence frames, as given by `load_frames`.
         cache_dir: Folder of embeddings.
         batch_size: Images in a forward pass.
         seed: Seed of the shuffled control.

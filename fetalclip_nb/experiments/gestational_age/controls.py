@@ -88,12 +88,13 @@ def sentence_ages(
 
     Args:
         encode: Sentences to embeddings, cached.
-        frames: As given by `load_age_templates`.
+        frames: As given by `load_frames`.
         image_vectors: Unit-norm rows, float32 of shape (N, D).
         spacings: Spacing of each image, N strings.
 
     Returns:
-        Name ("frame 1", ..., "paraphrases, averaged") to predicted age in days (N,).
+        Name ("frame 1", ..., "paraphrases, averaged", and of other sets "our sentences, averaged")
+        to predicted age in days (N,).
     """
     ages = {}
     for name, key in (("frame", "templates"), ("paraphrase", "unseen")):
@@ -103,4 +104,7 @@ def sentence_ages(
                 alone = {spacing: vectors[i : i + 1] for spacing, vectors in texts.items()}
                 ages[f"{name} {i + 1}"] = predicted_ages(image_vectors, spacings, alone)
             ages[f"{name}s, averaged"] = predicted_ages(image_vectors, spacings, texts)
+    for name in frames.keys() - {"templates", "unseen"}:
+        texts = age_embeddings(encode, frames[name], spacings)
+        ages[f"{name}, averaged"] = predicted_ages(image_vectors, spacings, texts)
     return ages

@@ -12,7 +12,7 @@ from fetalclip_nb.experiments.gestational_age.answers import Answers
 from fetalclip_nb.growth import head_circumference
 from fetalclip_nb.results.formats import with_interval
 from fetalclip_nb.results.result_files import Row
-from fetalclip_nb.results.tables import comparison_table, units_of
+from fetalclip_nb.results.tables import comparison_table, of_kind, units_of
 from fetalclip_nb.stats.scores import Score
 
 
@@ -49,6 +49,14 @@ def error_table(saved: Mapping[str, dict]) -> pd.DataFrame:
     columns = ["ours", f"95 %, {units_of(saved)}"]
     tables = {name: comparison_table(saved, of)[columns] for name, of in metrics.items()}
     return pd.concat(tables, axis=1)
+
+
+def averaged(saved: Mapping[str, Row]) -> dict[str, Row]:
+    """The headline, and the same model asked with other sets of sentences."""
+    first = next(iter(saved))
+    others = of_kind(saved, "sentence").items()
+    own = "frames, averaged"  # the headline itself
+    return {first: saved[first]} | {t: r for t, r in others if "averaged" in t and t != own}
 
 
 def by_stratum(results: Mapping[str, Row]) -> dict[str, dict[str, Score]]:

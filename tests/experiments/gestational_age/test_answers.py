@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 
 from fetalclip_nb.data.prompts import load_age_templates
-from fetalclip_nb.errors import ParameterError
-from fetalclip_nb.experiments.gestational_age import ages, answers, tables
+from fetalclip_nb.data.released import AGE_SCRIPT, ENTRY
+from fetalclip_nb.downloads.registry import Entry, file_hash, registered
+from fetalclip_nb.errors import DownloadError, ParameterError
+from fetalclip_nb.experiments.gestational_age import ages, answers, sentences, tables
 from fetalclip_nb.growth import head_circumference
 from fetalclip_nb.models import shipped_scores
 from fetalclip_nb.models.similarity import normalise
+from fetalclip_nb.paths import resolve
+from fetalclip_nb.profiles import load_profile
 from fetalclip_nb.results.formats import with_interval
 from fetalclip_nb.results.result_files import Row
 
@@ -25,6 +29,7 @@ def heads(few_heads):
 @pytest.fixture(scope="module")
 def asked(heads, tiny_model, tmp_path_factory):
     frames = {name: some[:2] for name, some in load_age_templates().items()}
+    frames["the authors' sentences"] = frames["templates"][:1]
     models = [tiny_model, replace(tiny_model, name="again")]
     folder = tmp_path_factory.mktemp("cache")
     return answers.ask(models, heads, frames, cache_dir=folder, batch_size=4, seed=0)
@@ -46,7 +51,7 @@ def test_every_predictor_answers_for_every_head(asked, heads, tiny_model):
     frames = load_age_templates()["templates"][:2]
     texts = ages.age_embeddings(tiny_model.encode_text, frames, heads.spacings[:1])
     found = tables_of(asked, heads)
-    kinds = ["model"] * 2 + ["baseline"] * 2 + ["control"] * 3 + ["sentence"] * 6
+    kinds = ["model"] * 2 + ["baseline"] * 2 + ["control"] * 3 + ["sentence"] * 7
     assert [kind for _, kind, *_ in found] == kinds
     assert all(set(scores["vpr"]) == {"patient", "image"} for *_, scores, _ in found)
     vpr = found[0][3]["vpr"]
@@ -103,3 +108,36 @@ def test_worst_heads_come_first(heads):
     paths, titles = tables.worst_heads(guesses, heads, 2)
     assert paths == [heads.dataset.paths[row] for row in (4, 1)]
     assert titles[0] == f"{heads.hc_mm[4]:.0f} mm\nas {head_circumference(guesses[4]):.0f} mm"
+
+
+def test_other_sentences_stand_beside_the_headline(asked, heads):
+    kinds = {name: (kind, scores) for name, kind, scores, _ in asked.scores(heads)}
+    rows = {name: Row(name, scores, kind=kind) for name, (kind, scores) in kinds.items()}
+    others = ["paraphrases, averaged", "the authors' sentences, averaged"]
+    assert list(tables.averaged(rows)) == ["tiny", *others]
+    assert (asked.sentences["the authors' sentences, averaged"] == asked.sentences["frame 1"]).all()
+
+
+def test_whose_sentences_ask_and_which_stand_beside(tmp_path, monkeypatch):
+    assert list(sentences.load_frames("gestational_age", tmp_path)) == ["templates", "unseen"]
+    script = tmp_path / AGE_SCRIPT
+    script.parent.mkdir()
+    script.write_text("ASKED = ['{weeks} w {day} d {pixel_spacing}', 'b {weeks} {day} {mm_pixel}']")
+    theirs = ["{weeks} w {days} d {spacing}", "b {weeks} {days} {spacing}"]
+    asked = sentences.load_frames(str(script), tmp_path)
+    assert asked["templates"] == theirs
+    assert asked["our sentences"] == load_age_templates()["templates"]
+    assert sentences.deviation(str(script)) == "own sentences"
+    with pytest.raises(DownloadError, match="not the registered one"):
+        sentences.load_frames("gestational_age", tmp_path)
+    entry = replace(registered(ENTRY).file(AGE_SCRIPT), hash=file_hash(script))
+    monkeypatch.setattr(Entry, "file", lambda *_: entry)
+    beside = sentences.load_frames("gestational_age", tmp_path)
+    assert beside["the authors' sentences"] == theirs
+    assert (sentences.whose(str(script)), sentences.deviation(str(script))) == ("the authors'", "")
+
+
+def test_the_paper_profile_asks_with_the_authors_sentences(repository):
+    paper = load_profile(repository / "profiles/paper.yaml")
+    released = paper.data["released"].root
+    assert resolve(paper.notebooks["02_gestational_age"]["age_templates"]) == released / AGE_SCRIPT
