@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 
 from fetalclip_nb import phantoms
-from fetalclip_nb.audit.repeats import ALARM, Described, agreeing, candidates, describe, repeats
+from fetalclip_nb.audit.description import Described, describe
+from fetalclip_nb.audit.repeats import ALARM, agreeing, candidates, repeats
 from fetalclip_nb.data.fetal_planes import read_fetal_planes
 from fetalclip_nb.data.hc18 import read_hc18
 
@@ -45,25 +46,31 @@ def _described(paths: list[Path], cache: Path) -> list[Described]:
     return describe(paths, [str(path) for path in paths], cache)
 
 
-def planted(folder: Path) -> None:
-    """Plant a changed copy of every real head, and print how many are found."""
+def planted(folder: Path, crowd: list[Described]) -> None:
+    """Plant a changed copy of every real head, and print how many are found.
+
+    Args:
+        folder: HC18.
+        crowd: Other images among which the heads lie.
+    """
     heads = read_hc18(folder)
     owner = heads.table["patient"].to_numpy()
     with tempfile.TemporaryDirectory() as place:
         room = Path(place)
         images = _described(heads.paths, room)
+        among = images + crowd
         for number, (kind, change) in enumerate(KINDS.items()):
             copies = [room / f"{number}-{row}.png" for row in range(len(heads))]
             for path, copy in zip(heads.paths, copies, strict=True):
                 cv2.imwrite(str(copy), change(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)))
             looks = _described(copies, room)
-            asked = {pair[:2] for pair in candidates(images, looks)}
-            alarms = {(each.first, each.second) for each in repeats(images, looks)}
+            asked = {pair[:2] for pair in candidates(among, looks)}
+            alarms = {(each.first, each.second) for each in repeats(among, looks)}
             own = [(row, row) for row in range(len(heads))]
             print(
                 f"{kind:24} candidates {np.mean([pair in asked for pair in own]):.3f}, found "
                 f"{np.mean([pair in alarms for pair in own]):.3f}, alarms of other examinations "
-                f"{sum(owner[i] != owner[j] for i, j in alarms)}",
+                f"{sum(i >= len(owner) or owner[i] != owner[j] for i, j in alarms)}",
                 flush=True,
             )
     apart = [
@@ -80,8 +87,8 @@ def planted(folder: Path) -> None:
         print(f"  (an alarm has more than {ALARM})", flush=True)
 
 
-def timed(patients: int) -> None:
-    """Print the seconds that a set of phantoms takes; about 6.9 images a patient."""
+def timed(patients: int) -> list[Described]:
+    """Print the seconds that a set of phantoms takes, about 6.9 images a patient; the images."""
     with tempfile.TemporaryDirectory() as place:
         room = Path(place)
         phantoms.write_fetal_planes(room / "planes", patients=patients, seed=0)
@@ -96,18 +103,18 @@ def timed(patients: int) -> None:
         started = time.perf_counter()
         found = repeats(images)
         print(f"{len(found)} repeats, candidates included: {time.perf_counter() - started:.1f} s")
+    return images
 
 
 def main() -> None:
-    """Plant repeats in a folder of HC18, or take the time of phantoms, or both."""
+    """Take the time of phantoms, plant repeats in a folder of HC18, or among both."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--heads", type=Path, help="folder of HC18")
     parser.add_argument("--patients", type=int, help="of phantoms; 1800 have about 12,400 images")
     options = parser.parse_args()
+    crowd = timed(options.patients) if options.patients else []
     if options.heads:
-        planted(options.heads)
-    if options.patients:
-        timed(options.patients)
+        planted(options.heads, crowd)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 
 
@@ -106,8 +107,40 @@ def refuse(
     >>> refuse([], "Names occur twice")
     """
     names = [str(each) or "''" for each in wrong]  # an empty name is wrong, too
-    if names:
-        raise error(what, found=listing(names), **details)
+    if not names:
+        return
+    problem = error(what, found=listing(names), **details)
+    if (gathered := _GATHERED.get()) is None:
+        raise problem
+    gathered.append(problem)
+
+
+_GATHERED: ContextVar[list[FetalClipError] | None] = ContextVar("gathered", default=None)
+
+
+@contextlib.contextmanager
+def gathering() -> Iterator[list[FetalClipError]]:
+    """Collect what `refuse` would raise, so that all that is wrong is known at once.
+
+    What is read on after a refusal may fail in any way; that tells nothing new and is let go.
+
+    >>> with gathering() as wrong:
+    ...     refuse(["a.png"], "Names occur twice")
+    ...     refuse(["b.png"], "Files are missing")
+    >>> [problem.what for problem in wrong]
+    ['Names occur twice', 'Files are missing']
+    """
+    wrong: list[FetalClipError] = []
+    token = _GATHERED.set(wrong)
+    try:
+        yield wrong
+    except FetalClipError as problem:
+        wrong.append(problem)
+    except Exception:
+        if not wrong:
+            raise
+    finally:
+        _GATHERED.reset(token)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fetalclip_nb.errors import DataError
+from fetalclip_nb.errors import gathering
 from fetalclip_nb.files import slug
 from fetalclip_nb.memory import add_verify, remember_in
 from fetalclip_nb.paths import project_root, resolve, shown
@@ -59,14 +59,16 @@ def main(options: argparse.Namespace) -> int:
 
 
 def opened(root: Path) -> tuple[list["Finding"], "Dataset"]:
-    """A data set; where its reader refuses it, the reason and its images alone."""
+    """A data set; where its reader refuses it, all reasons and its images alone."""
     from fetalclip_nb.audit.findings import Finding
     from fetalclip_nb.data.own_images import image_files, open_folder, unlabelled, whole_images
 
-    try:
-        return [], open_folder(root)
-    except DataError as error:
-        if not root.is_dir():
-            raise
-        images = unlabelled("folder", root, whole_images(image_files([root]), skip_bad=True))
-        return [Finding("Refused by the reader: images alone are compared", str(error))], images
+    with gathering() as refused:
+        dataset = open_folder(root)
+    if not refused:
+        return [], dataset
+    if not root.is_dir():
+        raise refused[0]
+    images = unlabelled("folder", root, whole_images(image_files([root]), skip_bad=True))
+    what = "Refused by the reader: images alone are compared"
+    return [Finding(what, str(problem)) for problem in refused], images

@@ -6,18 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from fetalclip_nb.audit.repeats import Described, Repeat, describe, repeats
+from fetalclip_nb.audit.description import Described, describe
+from fetalclip_nb.audit.repeats import Repeat, repeats
 from fetalclip_nb.data.dataset import LABEL_COLUMNS, Dataset
-from fetalclip_nb.data.images import read_image
 from fetalclip_nb.memory import remembered
 from fetalclip_nb.tasks.official_splits import OFFICIAL, official_folds
 from fetalclip_nb.tasks.splits import leaking
-
-BLOCK_SHARE = 0.005
-"""Least share of a picture that a burnt-in block covers."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +48,11 @@ def audit(
     own = dataset.table.get("split", "")
     table = dataset.table.assign(side=official_sides(dataset, official) if official else own)
     found = official_leaks(dataset, official) if official else []
+    images = described(dataset, cache_dir)
     found += repeat_findings(repeats(images), table, dataset.paths)
     if against is not None:
         found += across_sets(repeats(images, described(against, cache_dir)), dataset, against)
-    return found + odd_names(dataset.table["patient"]) + blocks(dataset)
+    return found + odd_names(dataset.table["patient"]) + blocks(images, dataset.table["id"])
 
 
 def described(dataset: Dataset, cache_dir: Path) -> list[Described]:
@@ -163,44 +160,13 @@ def plain_name(name: str) -> str:
     return (whole.lstrip("0") or "0") if whole.isdigit() else plain
 
 
-def blocks(dataset: Dataset) -> list[Finding]:
+def blocks(images: Sequence[Described], names: pd.Series) -> list[Finding]:
     """How many pictures have a block burnt into a corner, such as hides a name."""
-
-    def look(item: int) -> list[bool]:
-        return [has_block(np.asarray(read_image(dataset.paths[item]).convert("L")))]
-
-    files = [(path,) for path in dataset.table["path"]]
-    found = [each for (each,) in remembered("blocks", dataset.root, files, look)]
-    if not any(found):
+    found = names[[each.block for each in images]]
+    if found.empty:
         return []
-    names = dataset.table["id"][found]
-    detail = f"{sum(found)} of {len(found)} pictures, {names.iloc[0]} the first"
+    detail = f"{len(found)} of {len(names)} pictures, {found.iloc[0]} the first"
     return [Finding("Black block burnt into a corner", detail, fault=False)]
-
-
-def has_block(grey: np.ndarray) -> bool:
-    """Whether a black rectangle in a corner cuts into the picture: lit along both inner edges.
-
-    >>> picture = np.full((100, 100), 90, np.uint8); picture[70:, 60:] = 0
-    >>> has_block(picture), has_block(np.full((100, 100), 90, np.uint8))
-    (True, False)
-    """
-    corners = (grey, grey[::-1], grey[:, ::-1], grey[::-1, ::-1])
-    return any(_cut_corner(corner) for corner in corners)
-
-
-def _cut_corner(grey: np.ndarray) -> bool:
-    """`has_block` of the upper left corner."""
-    lit = grey > 0
-    runs = np.where(lit.any(1), lit.argmax(1), grey.shape[1])
-    widths = np.minimum.accumulate(runs)  # of the black rectangles of 1, 2, ... rows
-    for height in np.flatnonzero(np.diff(widths) < 0) + 1:
-        width = widths[height - 1]
-        if 0 < width < grey.shape[1] and height * width >= BLOCK_SHARE * grey.size:
-            below, beside = lit[height : height + 2, :width], lit[:height, width : width + 2]
-            if min(below.any(0).mean(), beside.any(1).mean()) > 0.7:
-                return True
-    return False
 
 
 def counts(findings: Sequence[Finding]) -> Mapping[str, int]:

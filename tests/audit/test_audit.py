@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageOps
 
-from fetalclip_nb import cli
-from fetalclip_nb.audit import findings, repeats
+from fetalclip_nb import cli, phantoms
+from fetalclip_nb.audit import description, findings, repeats
 from fetalclip_nb.audit.findings import odd_names
 from fetalclip_nb.data.own_images import open_folder
 from fetalclip_nb.phantoms import draw
@@ -122,6 +122,22 @@ def test_a_refused_data_set_is_compared_by_its_images_alone(folder, run, tmp_pat
     assert "patient" in found[0]["detail"]  # the missing column
 
 
+def test_all_that_a_reader_refuses_is_named_at_once(run, tmp_path):
+    phantoms.write_fetal_planes(tmp_path / "planes", patients=12, seed=0)
+    path = next((tmp_path / "planes").glob("*.csv"))
+    table = pd.read_csv(path, sep=";")
+    brain = table.index[table["Plane"] == "Fetal brain"][0]
+    table.loc[brain, "Brain_plane"] = "Not A Brain"
+    table.loc[0, "Patient_num"] = 999
+    table.to_csv(path, sep=";", index=False)
+    for _ in range(2):  # the first look is remembered, and nothing is by it taken for right
+        code, found = run(tmp_path / "planes")
+        refused = [each["detail"] for each in found if each["kind"].startswith("Refused")]
+        assert code == 1 and len(refused) == 2
+        assert str(table.loc[brain, "Image_name"]) in refused[0]
+        assert str(table.loc[0, "Image_name"]) in refused[1]
+
+
 def test_names_that_differ_in_form_only():
     names = ["012", "12", "7", "7.0", "A 1", "a1", "b\u200b", "b", "x1", "x01", "0"]
     assert [found.detail for found in odd_names(pd.Series(names))] == [
@@ -135,15 +151,17 @@ def test_names_that_differ_in_form_only():
 def test_a_second_audit_reads_no_picture_for_its_keypoints(folder, tmp_path, monkeypatch):
     dataset = open_folder(folder)
     first = findings.described(dataset, tmp_path)
-    monkeypatch.setattr(repeats, "_look", lambda path: pytest.fail(f"{path} is read again"))
+    monkeypatch.setattr(description, "_look", lambda path: pytest.fail(f"{path} is read again"))
     again = findings.described(dataset, tmp_path)
     assert [each.pixels for each in again] == [each.pixels for each in first]
     assert repeats.repeats(again) == repeats.repeats(first)
 
 
 def test_few_keypoints_and_blank_corners_are_no_repeat():
-    flat = repeats.Described(
-        "a", *[np.zeros((0, n), t) for n, t in ((2, "f4"), (32, "u1"), (32, "u1"), (2, "f4"))]
+    flat = description.Described(
+        "a",
+        False,
+        *[np.zeros((0, n), t) for n, t in ((2, "f4"), (32, "u1"), (32, "u1"), (2, "f4"))],
     )
     assert repeats.agreeing(flat, flat, False) == 0
     assert repeats.repeats([flat, flat._replace(pixels="b")]) == []
@@ -164,8 +182,8 @@ def test_real_heads_hold_one_frame_three_times_and_nothing_across_examinations(s
 def test_black_blocks_in_a_corner_are_told_from_the_fan():
     picture = np.asarray(phantom(0)).copy()
     picture[picture == 0] = 1
-    assert not findings.has_block(picture)
+    assert not description.has_block(picture)
     picture[-picture.shape[0] // 5 :, -picture.shape[1] // 4 :] = 0
-    assert findings.has_block(picture)
+    assert description.has_block(picture)
     fan = np.add.outer(np.arange(200), np.arange(200)) > 90
-    assert not findings.has_block(np.where(fan, 80, 0).astype(np.uint8))
+    assert not description.has_block(np.where(fan, 80, 0).astype(np.uint8))

@@ -18,6 +18,7 @@ from fetalclip_nb.experiments.cam.trial import Trial
 from fetalclip_nb.models.embed import black_embedding
 from fetalclip_nb.models.similarity import zero_shot_logits
 from fetalclip_nb.results.formats import (
+    format_number,
     format_probability,
     format_range,
     format_value,
@@ -27,6 +28,7 @@ from fetalclip_nb.results.formats import (
 from fetalclip_nb.results.result_files import Row
 from fetalclip_nb.results.tables import plain_table
 from fetalclip_nb.stats.differences import LEVEL, holm
+from fetalclip_nb.stats.scores import Score
 
 ENOUGH = 20
 """Patients below which no bootstrap interval stands beside a claim."""
@@ -60,12 +62,20 @@ def likeness_table(alike: Mapping[str, Units]) -> pd.DataFrame:
 def class_texts(scores: Mapping[str, Units], measure: str) -> pd.DataFrame:
     """A measure as texts in percent: one row a class (all images first), one column a kind.
 
+    Under 20 patients no interval is given: the bootstrap's would be too narrow.
+
     Args:
         scores: Kind of map to scores named MEASURE/CLASS.
         measure: Name of the score before its class.
     """
     table = pd.DataFrame({kind: of_measure(units, measure) for kind, units in scores.items()})
-    return table.map(with_interval, na_action="ignore", between=" to ")
+
+    def text(score: Score) -> str:
+        if score.groups < ENOUGH:
+            return format_number(score.value, score.unit)
+        return with_interval(score, between=" to ")
+
+    return table.map(text, na_action="ignore")
 
 
 def claims(results: Mapping[str, Row], trial: Trial, measure: str = "difference") -> pd.DataFrame:
