@@ -21,6 +21,7 @@ from fetalclip_nb.errors import FetalClipError
 from fetalclip_nb.files import slug
 from fetalclip_nb.paths import shown
 from fetalclip_nb.profiles import load_profile
+from fetalclip_nb.workflow.absent import absent_data, absent_models
 from fetalclip_nb.workflow.build import notebook_pages
 from fetalclip_nb.workflow.dependencies import PACKAGE, data_files, module_files, notebook_files
 from fetalclip_nb.workflow.runner import is_current, plan
@@ -80,7 +81,6 @@ MODELS = {slug(model): model for model in PROFILE.models}
 READY = f"{BUILD}/data-{{name}}.ready"
 EMBEDDED = f"{BUILD}/embeddings-{{model}}-on-{{name}}.ready"
 NOTEBOOK = f"{BUILD}/notebooks/{{notebook}}.ipynb"
-GLUE = f"{BUILD}/results/{{notebook}}/glue.json"
 EXECUTED = f"{BUILD}/notebook-{{notebook}}.ready"
 # What is made of data and models: package files, whose content is a parameter of the rules.
 DRAWN = [*modules("data.sources"), *relative([PACKAGE / "downloads" / "registry.yaml"])]
@@ -146,6 +146,9 @@ if workflow.is_main_process:
     try:
         for name, source in PROFILE.data.items():
             uphold(READY.format(name=name), as_left(READY.format(name=name), source.root))
+        # Tried once, and again when somebody has put it there: whole chapters hang on it.
+        for name, why in (absent_data(PROFILE) | absent_models(PROFILE)).items():
+            print(f"Missing so far: {name}, {why}", file=sys.stderr)
         for name in PAGES:  # here their parameters are checked as well, before any rule runs
             uphold(EXECUTED.format(notebook=name), is_current(*plan(PROFILE, name)))
         uphold(SHOWN, as_left(SHOWN, *BOOK))
@@ -163,7 +166,7 @@ rule all:
         INDEX,
         SHOWN,
         expand(READY, name=PROFILE.data),
-        expand([NOTEBOOK, GLUE, EXECUTED], notebook=PAGES),
+        expand([NOTEBOOK, EXECUTED], notebook=PAGES),
 
 
 rule data:
@@ -220,7 +223,6 @@ rule notebook:
         expand(EMBEDDED, name=IMAGES, model=MODELS),
     output:
         NOTEBOOK,
-        GLUE,
         touch(EXECUTED),
     message:
         "Notebook {wildcards.notebook}"
@@ -238,7 +240,7 @@ rule notebook:
 
 rule book:
     input:
-        expand([NOTEBOOK, GLUE, EXECUTED], notebook=PAGES),
+        expand([NOTEBOOK, EXECUTED], notebook=PAGES),
         WATCHED,
     output:
         INDEX,

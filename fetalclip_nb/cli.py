@@ -17,7 +17,15 @@ from pathlib import Path
 from fetalclip_nb import __version__
 from fetalclip_nb.ask import predict_command, search_command
 from fetalclip_nb.audit import command as audit_command
-from fetalclip_nb.errors import FetalClipError, ProfileError, listing, reason, refuse
+from fetalclip_nb.errors import (
+    DownloadError,
+    FetalClipError,
+    ModelError,
+    ProfileError,
+    listing,
+    reason,
+    refuse,
+)
 from fetalclip_nb.experiments.pretraining import command as pretraining
 from fetalclip_nb.memory import add_verify, remember_in
 from fetalclip_nb.paths import as_text, models_folder, project_root, shown
@@ -163,10 +171,20 @@ def prepare_data(options: argparse.Namespace) -> int:
     """Put data in place and read each set once, so that bad data show up before any work."""
     from fetalclip_nb.data.kinds import KINDS, load_dataset
     from fetalclip_nb.data.sources import prepare
+    from fetalclip_nb.workflow.absent import absent_data
 
     remember_in(project_root() / "build" / "cache", verify=options.verify)
-    for name, source in _sources(load_profile(options.profile), options.names).items():
-        folder = prepare(source)
+    profile = load_profile(options.profile)
+    for name, source in _sources(profile, options.names).items():
+        try:
+            folder = prepare(source)
+        except DownloadError as error:
+            if not profile.leaves_out:
+                raise
+            _report(error, USAGE_ERROR)
+        if name in (lacking := absent_data(profile)):
+            print(f"{name}: left out, {lacking[name]}")
+            continue
         if source.kind not in KINDS:
             print(f"{name}: {shown(folder)}")
             continue
@@ -181,16 +199,25 @@ def embed_data(options: argparse.Namespace) -> int:
     from fetalclip_nb.data.kinds import KINDS, load_dataset
     from fetalclip_nb.models.embed import image_embeddings
     from fetalclip_nb.models.model import load_model
+    from fetalclip_nb.workflow.absent import absent_data, note_model
 
     profile, cache = load_profile(options.profile), project_root() / "build" / "cache"
     remember_in(cache, verify=options.verify)
     datasets = {
         name: load_dataset(source.kind, source.root)
         for name, source in _sources(profile, options.data).items()
-        if source.kind in KINDS
+        if source.kind in KINDS and name not in absent_data(profile)
     }
     for spec in options.model or profile.models:
-        model = load_model(spec, device=profile.device, precision=profile.precision)
+        try:
+            model = load_model(spec, device=profile.device, precision=profile.precision)
+        except ModelError as error:
+            if not profile.leaves_out:
+                raise
+            note_model(profile, spec, error)
+            print(f"{spec}: left out. {error}")
+            continue
+        note_model(profile, spec, None)
         for name, dataset in datasets.items():
             embedded = image_embeddings(model, dataset, cache_dir=cache)
             print(f"{model.name} on {name}: {embedded.vectors.shape}")

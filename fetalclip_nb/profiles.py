@@ -64,6 +64,8 @@ class Profile:
         models: Model names as `models.load_model` takes them.
         notebooks: Parameters of each notebook, by its name; ``data`` names its data set, or
             maps parameters to data sets.
+        leaves_out: Whether chapters without their data, and models that cannot be had, are left
+            out with a reason (``missing: leave out``); else they are errors.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Profile:
     data: dict[str, DataSource]
     models: list[str]
     notebooks: dict[str, dict] = field(default_factory=dict)
+    leaves_out: bool = False
 
     @property
     def folder(self) -> Path:
@@ -118,6 +121,7 @@ def load_profile(name: str | Path) -> Profile:
         data=sources,
         models=content["models"],
         notebooks=notebooks,
+        leaves_out=content.get("missing") == "leave out",
     )
 
 

@@ -11,10 +11,12 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Iterable
 from html import escape
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 
+import nbformat
 from myst_nb.ext.glue import GLUE_PREFIX
 from sphinx.application import Sphinx
 from sphinx.config import Config
@@ -24,6 +26,7 @@ from sphinx.util.fileutil import copy_asset
 from fetalclip_nb.profiles import Profile, load_profile
 from fetalclip_nb.results.result_files import RECORD, record_of
 from fetalclip_nb.results.tables import difference_table
+from fetalclip_nb.workflow.gate import MARK
 
 MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2")
 DIFFERENCES = "<!-- differences of all chapters -->"
@@ -96,7 +99,9 @@ def read_executed(app: Sphinx, docname: str, source: list[str]) -> None:
     executed = app.config.executed_notebooks / f"{PurePosixPath(docname).name}.ipynb"
     app.env.note_dependency(str(executed))
     if executed.is_file():
-        source[0] = glued(executed.read_text("utf-8"))
+        asked = re.compile(rf"{re.escape(executed.name)}::(.+?):s`")
+        pages = (path.read_text("utf-8") for path in Path(app.srcdir, "book").glob("*.md"))
+        source[0] = glued(executed.read_text("utf-8"), asked.findall("".join(pages)))
     else:
         shown = executed.relative_to(app.srcdir)
         _LOG.warning("no executed notebook %s; run it first", shown, location=docname)
@@ -118,9 +123,15 @@ def fill_differences(app: Sphinx, docname: str, source: list[str]) -> None:
     source[0] = source[0].replace(DIFFERENCES, text)
 
 
-def glued(text: str) -> str:
-    """A notebook with an output a text, as `myst_nb.glue` makes them, in place of its record."""
+def glued(text: str, asked: Iterable[str] = ()) -> str:
+    """A notebook with an output a text, as `myst_nb.glue` makes them, in place of its record.
+
+    Where the chapter was not run, that is what other pages show that have asked for its texts.
+    """
     notebook = json.loads(text)
+    if "left_out" in notebook["metadata"].get(MARK, {}):
+        outputs = [_glue_output(key, "not run") for key in sorted({*asked})]
+        notebook["cells"].append(nbformat.v4.new_code_cell("", outputs=outputs, id="not-run"))
     for cell in notebook["cells"]:
         texts = record_of({"cells": [cell]})
         if texts:

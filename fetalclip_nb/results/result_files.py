@@ -24,6 +24,9 @@ HEADLINE = "headline"
 RECORD = "application/vnd.fetalclip-nb.texts+json"
 """Type of the one output of a notebook that holds all texts of `render_glue`."""
 
+LEFT_OUT = "left_out.json"
+"""Beside the notebooks' folders of results: why some did not run, see `left_out`."""
+
 _VERSIONS = ("torch", "open_clip_torch", "numpy", "scikit-learn", "pandas")
 
 _SIDE_FILES = ("facts", "glue")
@@ -104,6 +107,15 @@ def load_results(folder: Path) -> dict[str, Row]:
     if not rows:
         raise ResultError("No results", where=folder, fix="run the notebook first")
     return {row.title: row for row in sorted(rows, key=lambda row: row.order)}
+
+
+def left_out(results_dir: Path) -> dict:
+    """What a profile's run went without: notebook to reason, and under "models" name to reason."""
+    path = results_dir / LEFT_OUT
+    if not path.is_file():
+        return {"models": {}}
+    with reading(path, **_DAMAGED):
+        return json.loads(path.read_text("utf-8"))
 
 
 def render_glue(folder: Path) -> dict[str, str]:

@@ -14,11 +14,13 @@ from nbformat import NotebookNode
 from fetalclip_nb.errors import NotebookError, listing
 from fetalclip_nb.files import key
 from fetalclip_nb.results.result_files import RECORD
+from fetalclip_nb.workflow.absent import page
 from fetalclip_nb.workflow.dependencies import read_notebook
 from fetalclip_nb.workflow.states import state
 
 MARK = "fetalclip_nb"
-"""Key of an executed copy's metadata: {"fingerprint": of its inputs, "made": as by `made`}."""
+"""Key of an executed copy's metadata: {"fingerprint": of its inputs, "made": as by `made`,
+"left_out": why it did not run, where it did not}."""
 
 
 def made(notebook: NotebookNode, results: Path) -> str:
@@ -61,6 +63,8 @@ def _problems(name: str, repository: Path, built: Path) -> list[str]:
     mark = notebook.metadata.get(MARK)
     if not isinstance(mark, dict) or mark.get("made") != made(notebook, built / "results" / name):
         return ["was not run by `fetalclip-nb run`, or changed after it, or its result files were"]
+    if "left_out" in mark:
+        original = page(original, mark["left_out"])
     return [
         *_execution_problems(notebook),
         *["is stale: the source has other cells"] * (_texts(notebook) != _texts(original)),

@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,8 +16,11 @@ from papermill.exceptions import PapermillExecutionError
 
 from fetalclip_nb.errors import NotebookError, ProfileError, listing, refuse
 from fetalclip_nb.files import key, lock, whole
+from fetalclip_nb.models.names import model_name
 from fetalclip_nb.paths import project_root, shown
 from fetalclip_nb.profiles import DEMO, Profile, named_data
+from fetalclip_nb.results.result_files import LEFT_OUT, write_json
+from fetalclip_nb.workflow.absent import absent_models, left_out, page
 from fetalclip_nb.workflow.dependencies import notebook_files, read_notebook
 from fetalclip_nb.workflow.gate import MARK, made
 from fetalclip_nb.workflow.parameters import Parameter, check_parameters, declared_parameters
@@ -34,9 +38,9 @@ class Outcome:
 
     Attributes:
         notebook: Name without folder and suffix.
-        status: "done", "up to date" or "failed".
+        status: "done", "up to date", "left out" or "failed".
         seconds: Wall time.
-        error: Empty, or one sentence that names cell and exception.
+        error: Empty, or one sentence: cell and exception, or why it was left out.
     """
 
     notebook: str
@@ -62,17 +66,27 @@ def run_profile(
         ParameterError: Parameters that a notebook does not take; nothing has run then.
     """
     jobs = [plan(profile, name) for name in dict.fromkeys(names or profile.notebooks)]
+    if profile.leaves_out:
+        write_json(profile.folder / "results" / LEFT_OUT, left_out_of(profile))
     return [run_notebook(*job, force=force) for job in jobs]
 
 
-def plan(profile: Profile, name: str) -> tuple[Path, Path, dict[str, object], dict[str, str]]:
+def left_out_of(profile: Profile) -> dict[str, object]:
+    """What left_out.json holds: reasons by notebook, and by model under "models"."""
+    reasons = {name: plan(profile, name)[-1] for name in profile.notebooks}
+    models = {model_name(spec): why for spec, why in absent_models(profile).items()}
+    return {name: why for name, why in reasons.items() if why} | {"models": models}
+
+
+def plan(profile: Profile, name: str) -> tuple[Path, Path, dict[str, object], dict[str, str], str]:
     """What `run_notebook` and `is_current` take for a notebook of a profile, checked."""
     source = _source(profile, name)
     values, declared = notebook_parameters(profile, name), declared_parameters(source)
     check_parameters(source.name, declared, values)
     require_data(name, declared, values, profile)
     target = profile.folder / "notebooks" / source.name
-    return source, target, values, outside_state(declared, values)
+    values, reason = left_out(profile, name, values)
+    return source, target, values, {} if reason else outside_state(declared, values), reason
 
 
 def notebook_parameters(profile: Profile, name: str) -> dict[str, object]:
@@ -121,6 +135,7 @@ def run_notebook(
     target: Path,
     parameters: Mapping[str, object],
     data: Mapping[str, str],
+    reason: str = "",
     *,
     force: bool = False,
 ) -> Outcome:
@@ -134,14 +149,15 @@ def run_notebook(
         target: Where the executed copy goes.
         parameters: Values to inject.
         data: States of the files and folders that it reads, by path.
+        reason: Why it cannot run: then a page that says so takes its place.
         force: Run even if the copy is up to date.
 
     Returns:
         What became of it; a failing cell is an outcome, no exception.
     """
     with lock(target):
-        if not force and is_current(source, target, parameters, data):
-            return Outcome(source.stem, "up to date")
+        if not force and is_current(source, target, parameters, data, reason):
+            return Outcome(source.stem, "left out" if reason else "up to date", error=reason)
         started, error = time.monotonic(), ""
         partial = target.parent / "failed" / source.name
         mark = fingerprint(source, parameters, data)
@@ -150,29 +166,47 @@ def run_notebook(
             partial.unlink(missing_ok=True)
             # Whatever lies at the target is outdated by now: a failure must not leave it to a book.
             target.unlink(missing_ok=True)
-            _execute(source, partial, parameters)
+            if reason:
+                shutil.rmtree(_results(source, parameters), ignore_errors=True)
+                nbformat.write(page(read_notebook(source), reason), partial)
+            else:
+                _execute(source, partial, parameters)
             notebook = read_notebook(partial)
-            left = made(notebook, _results(source, parameters))
-            notebook.metadata[MARK] = {"fingerprint": mark, "made": left}
+            notebook.metadata[MARK] = _mark(notebook, source, parameters, mark, reason)
             with whole(target) as path:
                 nbformat.write(notebook, path)
             partial.unlink()
         except Exception as problem:  # a failing cell, a dead kernel, a full disk: the others run
             error = _blame(partial, problem)
         seconds = time.monotonic() - started
-        return Outcome(source.stem, "failed" if error else "done", seconds, error)
+        status = "failed" if error else "left out" if reason else "done"
+        return Outcome(source.stem, status, seconds, error or reason)
 
 
 def is_current(
-    source: Path, target: Path, parameters: Mapping[str, object], data: Mapping[str, str]
+    source: Path,
+    target: Path,
+    parameters: Mapping[str, object],
+    data: Mapping[str, str],
+    reason: str = "",
 ) -> bool:
     """Whether a run would change nothing: copy and result files are as such a run left them."""
     mark = fingerprint(source, parameters, data)
     with contextlib.suppress(NotebookError):
         notebook = read_notebook(target)
-        left = made(notebook, _results(source, parameters))
-        return notebook.metadata.get(MARK) == {"fingerprint": mark, "made": left}
+        return notebook.metadata.get(MARK) == _mark(notebook, source, parameters, mark, reason)
     return False
+
+
+def _mark(
+    notebook: nbformat.NotebookNode,
+    source: Path,
+    parameters: Mapping[str, object],
+    fingerprint: str,
+    reason: str,
+) -> dict[str, str]:
+    mark = {"fingerprint": fingerprint, "made": made(notebook, _results(source, parameters))}
+    return mark | ({"left_out": reason} if reason else {})
 
 
 def fingerprint(source: Path, parameters: Mapping[str, object], data: Mapping[str, str]) -> str:
@@ -185,9 +219,13 @@ def _results(source: Path, parameters: Mapping[str, object]) -> Path:
 
 
 def summary(outcomes: list[Outcome]) -> str:
-    """One line a notebook: name, status, seconds."""
+    """One line a notebook: name, status, seconds, and why it was left out."""
     width = max((len(outcome.notebook) for outcome in outcomes), default=0)
-    return "\n".join(f"{o.notebook:{width}}  {o.status:10}  {o.seconds:6.1f} s" for o in outcomes)
+    whys = ["  " + o.error if o.status == "left out" else "" for o in outcomes]
+    return "\n".join(
+        f"{o.notebook:{width}}  {o.status:10}  {o.seconds:6.1f} s{why}"
+        for o, why in zip(outcomes, whys, strict=True)
+    )
 
 
 def require_success(outcomes: list[Outcome]) -> None:

@@ -226,6 +226,8 @@ def start(notebook: str, namespace: Mapping[str, object]) -> Session:
     print(
         f"{notebook}, profile {parameters['profile']}: {_device_name(device)}, {session.precision}"
     )
+    for name, why in result_files.left_out(results)["models"].items():
+        print(f"Not run: {name}, because {why}")
     return session
 
 

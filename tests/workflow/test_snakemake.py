@@ -120,3 +120,23 @@ def test_a_failing_notebook_keeps_its_partial_copy_and_log(built):
     assert snakemake(built, "--cores", "3").returncode == 0
     assert '"3 3\\n"' in (built / "build/demo/notebooks/one.ipynb").read_text()
     path.write_text(content)
+
+
+def test_a_chapter_that_cannot_run_gets_a_page_of_the_book(tmp_path, repository):
+    """Data that are not there, and a number on another page, stop nothing."""
+    folder = checkout(tmp_path, repository)
+    path = folder / "profiles/demo.yaml"
+    profile = yaml.safe_load(path.read_text()) | {"missing": "leave out"}
+    profile |= {"data": {"own": {"kind": "hc18", "root": "own"}}, "models": ["a=local-dir:gone"]}
+    path.write_text(yaml.safe_dump(profile))
+    done = snakemake(folder)
+    assert done.returncode == 0, done.stderr
+    assert "Missing so far: own, its data are not in own" in done.stderr
+    html = folder / "build/demo/book/_build/html"
+    page = (html / "notebooks/one.html").read_text()
+    assert "a: gone/open_clip_config.json is not there." in page and "pasted" not in page
+    assert ">not run</span>" in (html / "book/intro.html").read_text()
+    assert planned(folder) == {}  # until somebody puts it there
+    replace(folder / "own/training_set_pixel_size_and_HC.csv", b"")
+    replace(folder / "gone/open_clip_config.json", b"")
+    assert planned(folder) == {"data": 1, "embeddings": 1, "notebook": 1, "book": 1}

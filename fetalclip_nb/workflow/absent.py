@@ -1,0 +1,111 @@
+"""What a profile names and this machine cannot have, and the page of a chapter that lacks it.
+
+Only a profile with ``missing: leave out`` goes on without. Nothing is downloaded here: files are
+looked for, and what `fetalclip-nb embed` could not load has left a note.
+"""
+
+import re
+from collections.abc import Mapping
+from itertools import takewhile
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from fetalclip_nb.data.kinds import KINDS
+from fetalclip_nb.downloads.registry import registry
+from fetalclip_nb.errors import FetalClipError
+from fetalclip_nb.files import slug, write_text
+from fetalclip_nb.models.names import model_files, model_name, parse_models
+from fetalclip_nb.paths import resolve, shown
+from fetalclip_nb.profiles import DataSource, Profile, named_data
+
+
+def absent_data(profile: Profile) -> dict[str, str]:
+    """The data sets that a profile may leave out and that are not there, each with the reason."""
+    lacking = profile.data.items() if profile.leaves_out else ()
+    return {name: _data_reason(source) for name, source in lacking if not is_there(source)}
+
+
+def is_there(source: DataSource) -> bool:
+    """Whether a data set has its files, or can be drawn; the authors' files are optional."""
+    if source.phantoms or source.kind not in KINDS or source.root.is_file():
+        return True
+    return all((source.root / part).exists() for part in KINDS[source.kind].layout)
+
+
+def _data_reason(source: DataSource) -> str:
+    how = f"`fetalclip-nb download {source.download}` fetches it" if source.download else ""
+    how = how or "nobody offers it for download: put your own there"
+    return f"its data are not in {shown(source.root)} ({how})"
+
+
+def absent_models(profile: Profile) -> dict[str, str]:
+    """The models, by spec, that a profile may leave out and that are not there, with reasons."""
+    own = [str(each.get("models", "")) for each in profile.notebooks.values()]
+    specs = [*profile.models, *(spec for text in own if text for spec in parse_models(text))]
+    found = {spec: _model_reason(profile, spec) for spec in specs if profile.leaves_out}
+    return {spec: why for spec, why in found.items() if why}
+
+
+def _model_reason(profile: Profile, spec: str) -> str:
+    lost = [path for path in model_files(spec) if not path.is_file()]
+    if lost:
+        pairs = ((entry.name, file.path) for entry in registry().values() for file in entry.files)
+        known = [name for name, path in pairs if path == lost[0].name]
+        how = f" (`fetalclip-nb download {known[0]}` fetches it)" if known else ""
+        return f"{shown(lost[0])} is not there{how}"
+    note = _note(profile, spec)
+    return note.read_text("utf-8") if note.is_file() else ""
+
+
+def note_model(profile: Profile, spec: str, error: FetalClipError | None) -> None:
+    """Note that a model could not be loaded, until it can."""
+    if error is None:
+        _note(profile, spec).unlink(missing_ok=True)
+    else:  # of paths on this machine, the last part: a book shows the note
+        text = re.sub(r"(?<![\w:/.~-])/(?:[^\s/'\"]+/)+", "", str(error))
+        write_text(_note(profile, spec), f"{text} (`fetalclip-nb embed` tries again)")
+
+
+def _note(profile: Profile, spec: str) -> Path:
+    return profile.folder / "absent" / f"{slug(spec)}.txt"
+
+
+def left_out(profile: Profile, name: str, values: Mapping[str, object]) -> tuple[dict, str]:
+    """A notebook's parameters without absent models, and why it cannot run; "" if it can."""
+    values, models = dict(values), absent_models(profile)
+    specs = parse_models(str(values.get("models", "")))
+    data = named_data(profile.notebooks[name].get("data", {})).values()
+    lacking = {key: why for key, why in absent_data(profile).items() if key in data}
+    lacking |= {key: f"{value} is not there" for key, value in _files(profile, values)}
+    if all(spec in models for spec in specs):
+        lacking |= {model_name(spec): models[spec] for spec in specs}
+    else:
+        values["models"] = ", ".join(spec for spec in specs if spec not in models)
+    return values, "; ".join(f"{key}: {why}" for key, why in lacking.items())
+
+
+def _files(profile: Profile, values: Mapping[str, object]) -> list[tuple[str, object]]:
+    """Parameters that name a file in a data set of the profile, where it is not."""
+    roots = [source.root for source in profile.data.values() if profile.leaves_out]
+    named = [(k, v) for k, v in values.items() if isinstance(v, str) and Path(v).suffix]
+    return [
+        (key, value)
+        for key, value in named
+        if any(root in (path := resolve(value)).parents for root in roots) and not path.exists()
+    ]
+
+
+def page(source: NotebookNode, reason: str) -> NotebookNode:
+    """A chapter that was not run: its title with all its labels, the reason, and its question."""
+    texts = [cell.source for cell in source.cells if cell.cell_type == "markdown"]
+    labels = re.findall(r"^\([\w-]+\)=$", "\n".join(texts), re.M)
+    _, title, rest = re.split(r"^(# .*)$", texts[0], maxsplit=1, flags=re.M)
+    question = re.split(r"(?<=[.?])\s+", rest.strip().split("\n\n")[0])
+    asked = " ".join(takewhile(lambda text: "{glue" not in text, question))
+    why = re.sub(r"([\\*_{}\[\]<>$#|~])", r"\\\1", reason)
+    note = f":::{{admonition}} Not run\n:class: warning\n{why}.\n:::"
+    text = "\n\n".join(["\n".join([*labels, title]), note, asked]).strip()
+    cell = nbformat.v4.new_markdown_cell(text, id="left-out")
+    return nbformat.v4.new_notebook(cells=[cell], metadata=source.metadata)
