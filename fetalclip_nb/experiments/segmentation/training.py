@@ -25,7 +25,7 @@ from fetalclip_nb.files import keep, kept
 SAVE_EVERY = 30.0
 """Seconds after which an epoch's end is written to disk, so that a killed run goes on there."""
 
-TRAINING = 1
+TRAINING = 2
 """Raised when the same job gives another decoder; cached decoders are then trained anew."""
 
 _START = threading.Lock()
