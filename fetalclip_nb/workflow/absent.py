@@ -34,10 +34,10 @@ def is_there(source: DataSource) -> bool:
     return all((source.root / part).exists() for part in KINDS[source.kind].layout)
 
 
-def _data_reason(source: DataSource) -> str:
-    how = f"`fetalclip-nb download {source.download}` fetches it" if source.download else ""
-    how = how or "nobody offers it for download: put your own there"
-    return f"its data are not in {shown(source.root)} ({how})"
+def _data_reason(source: DataSource, what: str = "its data") -> str:
+    how = f"`fetalclip-nb download {source.download}` fetches them" if source.download else ""
+    how = how or "nobody offers them for download: put your own there"
+    return f"{what} are not in {shown(source.root)} ({how})"
 
 
 def absent_models(profile: Profile) -> dict[str, str]:
@@ -78,7 +78,7 @@ def left_out(profile: Profile, name: str, values: Mapping[str, object]) -> tuple
     specs = parse_models(str(values.get("models", "")))
     data = named_data(profile.notebooks[name].get("data", {})).values()
     lacking = {key: why for key, why in absent_data(profile).items() if key in data}
-    lacking |= {key: f"{value} is not there" for key, value in _files(profile, values)}
+    lacking |= {key: why for key, why in _files(profile, values).items() if key not in lacking}
     if all(spec in models for spec in specs):
         lacking |= {model_name(spec): models[spec] for spec in specs}
     else:
@@ -86,15 +86,20 @@ def left_out(profile: Profile, name: str, values: Mapping[str, object]) -> tuple
     return values, "; ".join(f"{key}: {why}" for key, why in lacking.items())
 
 
-def _files(profile: Profile, values: Mapping[str, object]) -> list[tuple[str, object]]:
-    """Parameters that name a file in a data set of the profile, where it is not."""
-    roots = [source.root for source in profile.data.values() if profile.leaves_out]
-    named = [(k, v) for k, v in values.items() if isinstance(v, str) and Path(v).suffix]
-    return [
-        (key, value)
-        for key, value in named
-        if any(root in (path := resolve(value)).parents for root in roots) and not path.exists()
-    ]
+def _files(profile: Profile, values: Mapping[str, object]) -> dict[str, str]:
+    """Data sets in which files that parameters name are not there, each with the reason."""
+    named = [Path(v) for v in values.values() if isinstance(v, str) and Path(v).suffix]
+    lost = [path for path in map(resolve, named) if not path.exists()]
+    within = {
+        name: [path.name for path in lost if source.root in path.parents]
+        for name, source in profile.data.items()
+        if profile.leaves_out
+    }
+    return {
+        name: _data_reason(profile.data[name], " and ".join(files))
+        for name, files in within.items()
+        if files
+    }
 
 
 def page(source: NotebookNode, reason: str) -> NotebookNode:

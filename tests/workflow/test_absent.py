@@ -17,7 +17,7 @@ from tiny import PARAMETERS, notebook, project, results_cell
 
 HEADS = {"kind": "hc18", "root": "data/hc18", "download": "hc18"}
 ROOT = 'data_root: str = "demo"  # heads\n'
-WHY = "heads: its data are not in data/hc18 (`fetalclip-nb download hc18` fetches it)"
+WHY = "heads: its data are not in data/hc18 (`fetalclip-nb download hc18` fetches them)"
 
 
 def leaving_out(folder: Path, **changes: object) -> Path:
@@ -83,7 +83,8 @@ def test_a_chapter_without_any_model_or_without_a_file_is_left_out(tiny):
     profile = load_profile(leaving_out(tiny, notebooks=settings) / "profiles/demo.yaml")
     reason = runner.plan(profile, "one")[-1]
     assert reason == (
-        "data_root: data/hc18/no.json is not there; a: gone/open_clip_config.json is not there"
+        "heads: no.json are not in data/hc18 (`fetalclip-nb download hc18` fetches them); "
+        "a: gone/open_clip_config.json is not there"
     )
 
 
@@ -104,7 +105,7 @@ def test_data_and_embed_go_on_without_and_note_why(tiny, monkeypatch, capsys):
     leaving_out(tiny, data=data, models=["a=local-dir:gone", "hf-hub:b/c", "phantomclip"])
     assert cli.main(["data"]) == 0
     said = capsys.readouterr().out
-    assert "heads: left out, its data are not in data/hc18 (nobody offers it" in said
+    assert "heads: left out, its data are not in data/hc18 (nobody offers them" in said
     assert "more: 6 images" in said
 
     def load(spec, **_):
