@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
@@ -83,6 +84,21 @@ def pad_to_square(image: Image.Image) -> Image.Image:
 def read_square(path: Path) -> Image.Image:
     """Read an image and pad it to a square: what every encoder is given."""
     return pad_to_square(read_image(path))
+
+
+def resize_cubic(square: Image.Image, side: int = 224) -> Image.Image:
+    """Bring a square to a side by OpenCV's cubic interpolation, which does not smooth first.
+
+    Each new pixel is made of the 4 x 4 old ones around it, however many it stands for: speckle
+    of a large picture becomes coarse noise in a small one. Mode "L" or "RGB", 8 bits, as it was.
+
+    Source: FetalCLIP repository, images of probing, few-data training and segmentation.
+
+    >>> resize_cubic(Image.new("L", (540, 540))).size
+    (224, 224)
+    """
+    size = (side, side)
+    return Image.fromarray(cv2.resize(np.asarray(square), size, interpolation=cv2.INTER_CUBIC))
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -15,22 +15,31 @@ from torch.utils.data import DataLoader, Subset
 from fetalclip_nb import __version__
 from fetalclip_nb.data.augmentation import Augmentation, augmented, use_one_thread
 from fetalclip_nb.data.dataset import Dataset
-from fetalclip_nb.data.images import read_square
+from fetalclip_nb.data.images import read_square, resize_cubic
 from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.files import cached, key, slug
 from fetalclip_nb.models.model import Model
 from fetalclip_nb.models.pixels import PixelEncoder
 from fetalclip_nb.models.store import Embeddings, Store, stored_arrays
 
-PREPARATION = "square-1"
-"""Name of the image preparation; it changes when prepared pixels change."""
+PREPARATIONS = {"published": "square-1 cubic-224", "ours": "square-1"}
+"""Names of what is done before a model's own preprocess; they change when its pixels change.
+
+"published" is the paper's for probes, few-data training and segmentation (`resize_cubic`);
+"ours" leaves the resizing to the model, which smooths first, as zero-shot of the paper does.
+"""
 
 ImageEncoder = Model | PixelEncoder
 """What can embed images."""
 
 
 def image_embeddings(
-    model: ImageEncoder, dataset: Dataset, *, cache_dir: Path, batch_size: int = 64
+    model: ImageEncoder,
+    dataset: Dataset,
+    *,
+    cache_dir: Path,
+    batch_size: int = 64,
+    preparation: str = "ours",
 ) -> Embeddings:
     """Embed every image of a data set, in table order, or read what an earlier run has computed.
 
@@ -39,8 +48,9 @@ def image_embeddings(
         dataset: A data set or a subset of it; each has an entry of its own.
         cache_dir: Folder that all notebooks share.
         batch_size: Images a forward pass; the result does not depend on it.
+        preparation: A key of `PREPARATIONS`.
     """
-    images = PreparedImages(dataset, model.preprocess)
+    images = PreparedImages(dataset, model.preprocess, preparation=preparation)
     store = stored_features(model, images, "embeddings", cache_dir, batch_size)
     vectors = np.array(store.arrays["embeddings"])
     return Embeddings(vectors, tuple(dataset.table["id"]), store.meta)
@@ -54,12 +64,13 @@ def augmented_embeddings(
     copies: int,
     cache_dir: Path,
     batch_size: int = 64,
+    preparation: str = "ours",
 ) -> np.ndarray:
     """Embed several randomly changed copies of every image, or read them from the cache.
 
-    Each copy is squared, changed and then preprocessed by the model. Copies are cached one by
-    one: ten copies reuse the five of an earlier call, and an interrupted call goes on. An
-    image's copies are the same in any subset of its data set.
+    Each copy is squared, changed, prepared and then preprocessed by the model. Copies are cached
+    one by one: ten copies reuse the five of an earlier call, and an interrupted call goes on.
+    An image's copies are the same in any subset of its data set.
 
     Args:
         model: Encoder.
@@ -68,6 +79,7 @@ def augmented_embeddings(
         copies: Copies of each image, at least 1.
         cache_dir: Folder that all notebooks share.
         batch_size: Images a forward pass; the result does not depend on it.
+        preparation: A key of `PREPARATIONS`.
 
     Returns:
         Un-normalised embeddings in table order, float32 of shape (copies, len(dataset), D).
@@ -79,7 +91,7 @@ def augmented_embeddings(
         raise ParameterError("Nothing to augment", expected="at least one copy", found=found)
     vectors = []
     for copy in range(copies):
-        images = PreparedImages(dataset, model.preprocess, augmentation, copy)
+        images = PreparedImages(dataset, model.preprocess, augmentation, copy, preparation)
         store = stored_features(model, images, "embeddings", cache_dir, batch_size)
         vectors.append(store.arrays["embeddings"])
     return np.stack(vectors)
@@ -110,6 +122,13 @@ def black_embedding(model: Model) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
+def require_preparation(preparation: str) -> None:
+    """Refuse a preparation that is no key of `PREPARATIONS`."""
+    if preparation not in PREPARATIONS:
+        known = " or ".join(PREPARATIONS)
+        raise ParameterError("Unknown preparation", expected=known, found=preparation)
+
+
 @dataclass
 class PreparedImages(torch.utils.data.Dataset):
     """Images as an encoder takes them: squared, augmented where asked, preprocessed.
@@ -119,12 +138,20 @@ class PreparedImages(torch.utils.data.Dataset):
         preprocess: PIL image to tensor.
         augmentation: How far images are changed; None for not at all.
         copy: Number of the augmented copy.
+        preparation: A key of `PREPARATIONS`.
+
+    Raises:
+        ParameterError: If the preparation is unknown.
     """
 
     dataset: Dataset
     preprocess: Callable
     augmentation: Augmentation | None = None
     copy: int = 0
+    preparation: str = "ours"
+
+    def __post_init__(self) -> None:
+        require_preparation(self.preparation)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -139,7 +166,8 @@ class PreparedImages(torch.utils.data.Dataset):
         image = read_square(path)
         if self.augmentation is not None:
             image = augmented(image, self.augmentation, name=name, copy=self.copy)
-        return self.preprocess(image)
+        published = self.preparation == "published"
+        return self.preprocess(resize_cubic(image) if published else image)
 
 
 def stored_features(
@@ -169,23 +197,22 @@ def stored_features(
             batches = iter(DataLoader(todo, batch_size, pin_memory=on_gpu, **options))
         return {group: encoder.encode_images(next(batches))}
 
-    meta = image_meta(encoder, images.dataset, images.augmentation, images.copy)
+    meta = image_meta(encoder, images)
     return stored_arrays(cache_dir, group, meta, len(images), compute, chunk=batch_size)
 
 
-def image_meta(
-    encoder: ImageEncoder, dataset: Dataset, augmentation: Augmentation | None = None, copy: int = 0
-) -> dict:
+def image_meta(encoder: ImageEncoder, images: PreparedImages) -> dict:
     """What a cache has to know of encoded images: encoder, preparation, data set, augmentation."""
+    dataset, augmentation = images.dataset, images.augmentation
     return {
         "model": encoder.name,
         "model_fingerprint": encoder.fingerprint,
         "preprocess": re.sub(r" at 0x[0-9a-f]+", "", repr(encoder.preprocess)),
-        "preparation": PREPARATION,
+        "preparation": PREPARATIONS[images.preparation],
         "precision": encoder.precision,
         "dataset": dataset.name,
         "dataset_fingerprint": dataset.fingerprint,
         "images": key(dataset.table["id"].tolist()),  # a subset shares the whole's fingerprint
-        "augmentation": augmentation and {**augmentation.settings, "copy": copy},
+        "augmentation": augmentation and {**augmentation.settings, "copy": images.copy},
         "package": __version__,
     }

@@ -21,6 +21,29 @@ def test_padding_centres_with_the_floor_on_the_left_and_top():
     assert tall.any(0).tolist() == [False, True, False, False]
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_cubic_resize_of_three_by_three_pixels_by_hand(mode):
+    """New pixel 1 of 6 lies at 0.25 of 3: four old ones weigh -0.1055, 0.8789, 0.2617, -0.0352.
+
+    These are the cubic weights for a = -0.75; pixels at the border are repeated.
+    """
+    near, far, over, beyond = 0.87890625, 0.26171875, -0.10546875, -0.03515625
+    middle = [200 * over, 200 * far + 100 * beyond, 200 * near + 100 * over]
+    middle += [200 * near + 100 * (far + beyond), 200 * far + 100 * (near + over)]
+    middle += [200 * over + 100 * (near + far + beyond)]
+    rows = np.outer([over, far, near, near, far, over], middle)
+    small = Image.fromarray(np.array([[0, 0, 0], [0, 200, 100], [0, 0, 0]], np.uint8))
+    large = images.resize_cubic(small.convert(mode), 6)
+    assert large.mode == mode
+    assert np.array_equal(np.asarray(large.convert("L")), rows.clip(0).round())
+
+
+def test_cubic_resize_does_not_smooth_first():
+    wide = np.zeros((9, 9), np.uint8)
+    wide[:, 3] = 255  # new pixels lie on old 1, 4 and 7
+    assert not np.asarray(images.resize_cubic(Image.fromarray(wide), 3)).any()
+
+
 @pytest.mark.parametrize(
     ("mode", "read"), [("L", "L"), ("RGB", "RGB"), ("RGBA", "RGB"), ("LA", "L")]
 )

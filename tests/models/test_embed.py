@@ -5,7 +5,7 @@ import torch
 
 from fetalclip_nb.data import augmentation, hc18
 from fetalclip_nb.data.augmentation import Augmentation, augmented
-from fetalclip_nb.data.images import read_square
+from fetalclip_nb.data.images import read_square, resize_cubic
 from fetalclip_nb.errors import ImageError, ParameterError
 from fetalclip_nb.models import embed
 from fetalclip_nb.models.model import load_model
@@ -115,6 +115,34 @@ def test_augmented_equal_one_image_at_a_time(model, heads, tmp_path):
             image = augmented(read_square(heads.paths[row]), change, name=name, copy=copy)
             slow = embed.prepared_embedding(model, [image])[0]
             assert found[copy, row] == pytest.approx(slow, abs=1e-5)
+
+
+@pytest.mark.parametrize("augmented_too", [False, True])
+def test_published_preparation_resizes_before_the_model_and_is_another_entry(
+    model, heads, tmp_path, augmented_too
+):
+    def made(preparation):
+        options = {"cache_dir": tmp_path, "preparation": preparation}
+        if augmented_too:
+            change = Augmentation()
+            return embed.augmented_embeddings(model, heads, change, copies=1, **options)[0]
+        return embed.image_embeddings(model, heads, **options).vectors
+
+    ours, published = made("ours"), made("published")
+    assert len(entries(tmp_path)) == 2
+    for vectors, resize in ((ours, lambda square: square), (published, resize_cubic)):
+        name, path = heads.table["id"][0], heads.paths[0]
+        square = read_square(path)
+        if augmented_too:
+            square = augmented(square, Augmentation(), name=name, copy=0)
+        slow = embed.prepared_embedding(model, [resize(square)])[0]
+        assert vectors[0] == pytest.approx(slow, abs=1e-5)
+    assert np.abs(ours - published).max() > 1e-3
+
+
+def test_unknown_preparation_is_refused(pixels, heads, tmp_path):
+    with pytest.raises(ParameterError, match="published or ours.*Found: cubic"):
+        embed.image_embeddings(pixels, heads, cache_dir=tmp_path, preparation="cubic")
 
 
 def test_copies_differ_from_each_other_and_from_the_image(pixels, heads, tmp_path):

@@ -106,7 +106,7 @@ def class_maps(
 
     asked = key([int(target) for target in targets], np.asarray(class_vectors, np.float32))
     made = {"maps": method, "made": MADE, "library": version("grad-cam"), "asked": asked}
-    meta = {**image_meta(model, dataset), **made}
+    meta = {**image_meta(model, pictures), **made}
     store = stored_arrays(cache_dir, "cams", meta, len(dataset), compute, chunk=_IMAGES)
     return Cams(**{name: np.array(array) for name, array in store.arrays.items()})
 
