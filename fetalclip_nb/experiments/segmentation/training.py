@@ -93,16 +93,31 @@ def dice_loss(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         masks: 0 or 1, of the same shape.
 
     Returns:
-        The mean over the structures of 1 - 2 sum(p y) / (sum(p) + sum(y)). A structure that no
-        image of a batch has adds a constant and no gradient.
+        The mean over the structures of 1 - 2 sum(p y) / (sum(p) + sum(y)), where a structure
+        that no image of a batch has counts 0.
 
     Source: Protocol of the paper's segmentation probing (multilabel, from logits).
+
+    >>> masks = torch.tensor([[[[1.0, 0.0]], [[0.0, 0.0]]]])  # the second structure is absent
+    >>> dice_loss(torch.tensor([[[[100.0, 100.0]], [[100.0, 0.0]]]]), masks)  # (1/3 + 0) / 2
+    tensor(0.1667)
     """
+    return _loss_of(_dice_parts(logits, masks))
+
+
+def _dice_parts(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """Probability inside, outside and missed, summed over pixels: shape (3, C)."""
     probability, pixels = torch.sigmoid(logits), (0, 2, 3)
     hits = (probability * masks).sum(pixels)
-    false, missed = probability.sum(pixels) - hits, masks.sum(pixels) - hits
+    return torch.stack([hits, probability.sum(pixels) - hits, masks.sum(pixels) - hits])
+
+
+def _loss_of(parts: torch.Tensor) -> torch.Tensor:
+    hits, false, missed = parts
+    shown = hits + missed > 0
     # Added up as MONAI does, so that training gives the same weights to the last digit.
-    return (1 - 2 * hits / (2 * (hits + 0.5 * false + 0.5 * missed) + 1e-7)).mean()
+    loss = 1 - 2 * hits / (2 * (hits + 0.5 * false + 0.5 * missed) + 1e-7)
+    return (loss * shown).mean()
 
 
 def train_decoder(
@@ -222,11 +237,13 @@ class _Run:
 
     @torch.no_grad()
     def _validation_loss(self) -> float:
-        """Mean over the validation images of their batch's loss."""
+        """One loss over the pixels of all validation images."""
         self.decoder.eval()
-        batches = self.setup.batches(as_they_are(self.job.validation))
-        total = sum(float(self._loss(*items)) * len(places) for places, items in batches)
-        return total / len(self.job.validation)
+        parts = 0
+        for _, (blocks, images, masks) in self.setup.batches(as_they_are(self.job.validation)):
+            logits = self.setup.logits(self.decoder, blocks, images)
+            parts = parts + _dice_parts(logits, masks.to(self.setup.device)).double()
+        return float(_loss_of(parts))
 
 
 def _copy(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
