@@ -24,7 +24,7 @@ from fetalclip_nb.profiles import load_profile
 from fetalclip_nb.workflow.absent import absent_data, absent_models
 from fetalclip_nb.workflow.build import notebook_pages
 from fetalclip_nb.workflow.dependencies import PACKAGE, data_files, module_files, notebook_files
-from fetalclip_nb.workflow.runner import is_current, plan
+from fetalclip_nb.workflow.runner import chapters_before, is_current, plan
 from fetalclip_nb.workflow.states import outside_state, state
 
 # The commands of this very environment, whether or not it is activated.
@@ -221,6 +221,7 @@ rule notebook:
         lambda wildcards: relative(notebook_files(ROOT / "notebooks" / f"{wildcards.notebook}.ipynb")),
         expand(READY, name=PROFILE.data),
         expand(EMBEDDED, name=IMAGES, model=MODELS),
+        lambda wildcards: expand(EXECUTED, notebook=chapters_before(PROFILE, wildcards.notebook)),
     output:
         NOTEBOOK,
         touch(EXECUTED),

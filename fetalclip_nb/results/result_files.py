@@ -103,10 +103,10 @@ def load_results(folder: Path) -> dict[str, Row]:
     Raises:
         ResultError: If the folder holds no result, or a file is damaged or of an old form.
     """
-    rows = [_read(path) for path in sorted(folder.glob("*.json")) if path.stem not in _SIDE_FILES]
+    rows = _rows(folder)
     if not rows:
         raise ResultError("No results", where=folder, fix="run the notebook first")
-    return {row.title: row for row in sorted(rows, key=lambda row: row.order)}
+    return rows
 
 
 def left_out(results_dir: Path) -> dict:
@@ -127,12 +127,14 @@ def render_glue(folder: Path) -> dict[str, str]:
         ``facts/NAME``.
     """
     texts: dict[str, str] = {}
-    for title, row in load_results(folder).items():
+    facts = folder / "facts.json"
+    # A chapter that sums up others has facts, and no rows of its own.
+    rows = _rows(folder) if facts.is_file() else load_results(folder)
+    for title, row in rows.items():
         for key in [row.key] + ([HEADLINE] if row.order == 0 else []):
             texts[f"{key}/name"] = title
             for metric in row.scores:
                 texts |= _score_texts(f"{key}/{metric}", row, metric)
-    facts = folder / "facts.json"
     if facts.is_file():
         with reading(facts, **_DAMAGED):
             content = json.loads(facts.read_text("utf-8"))
@@ -191,6 +193,11 @@ def write_json(path: Path, content: object) -> Path:
     """Write a JSON file that is whole or not there."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return path
+
+
+def _rows(folder: Path) -> dict[str, Row]:
+    rows = [_read(path) for path in sorted(folder.glob("*.json")) if path.stem not in _SIDE_FILES]
+    return {row.title: row for row in sorted(rows, key=lambda row: row.order)}
 
 
 def _read(path: Path) -> Row:

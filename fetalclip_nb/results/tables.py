@@ -51,7 +51,7 @@ def comparison_table(
         known.
     """
     known = published()[task] if task else {}
-    names = {title: _published_name(row) for title, row in results.items()}
+    names = {title: published_name(row) for title, row in results.items()}
     unknown = {title: row for title, row in results.items() if not (names[title] or row.reader)}
     claimed = [title for title, row in unknown.items() if slug(row.model) in known]
     rows = [
@@ -121,7 +121,7 @@ def _tested(results: Mapping[str, Row], metric: str) -> dict[str, tuple[Differen
     return {title: (found[title], p) for title, p in zip(found, corrected, strict=True)}
 
 
-def _published_name(row: Row) -> str:
+def published_name(row: Row) -> str:
     """Whose published scores belong to a row: known weights count, a name shows nothing."""
     known = row.provenance.get("model", {}).get("published", "")
     # Another reader of a model's features is no row of the paper.

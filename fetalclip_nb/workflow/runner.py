@@ -24,7 +24,7 @@ from fetalclip_nb.workflow.absent import absent_models, left_out, page
 from fetalclip_nb.workflow.dependencies import notebook_files, read_notebook
 from fetalclip_nb.workflow.gate import MARK, made
 from fetalclip_nb.workflow.parameters import Parameter, check_parameters, declared_parameters
-from fetalclip_nb.workflow.states import outside_state, state
+from fetalclip_nb.workflow.states import chapters_read, outside_state, state
 
 PATIENCE = 600
 """Seconds to wait for what a cell has shown: on a busy machine, papermill's four are too few."""
@@ -65,10 +65,13 @@ def run_profile(
         NotebookError: A name that the profile does not have, or no such notebook.
         ParameterError: Parameters that a notebook does not take; nothing has run then.
     """
-    jobs = [plan(profile, name) for name in dict.fromkeys(names or profile.notebooks)]
+    names = dict.fromkeys(names or profile.notebooks)
+    for name in names:
+        plan(profile, name)
     if profile.leaves_out:
         write_json(profile.folder / "results" / LEFT_OUT, left_out_of(profile))
-    return [run_notebook(*job, force=force) for job in jobs]
+    # Planned again in its turn: a chapter may read what those before it have left.
+    return [run_notebook(*plan(profile, name), force=force) for name in names]
 
 
 def left_out_of(profile: Profile) -> dict[str, object]:
@@ -87,6 +90,13 @@ def plan(profile: Profile, name: str) -> tuple[Path, Path, dict[str, object], di
     target = profile.folder / "notebooks" / source.name
     values, reason = left_out(profile, name, values)
     return source, target, values, {} if reason else outside_state(declared, values), reason
+
+
+def chapters_before(profile: Profile, name: str) -> list[str]:
+    """Chapters of a profile whose result files its notebook of this name reads."""
+    declared = declared_parameters(_source(profile, name))
+    read = chapters_read(declared, notebook_parameters(profile, name))
+    return [chapter for chapter in read if chapter in profile.notebooks]
 
 
 def notebook_parameters(profile: Profile, name: str) -> dict[str, object]:

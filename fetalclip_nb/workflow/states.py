@@ -14,6 +14,7 @@ from fetalclip_nb.files import key
 from fetalclip_nb.memory import remembered
 from fetalclip_nb.models.names import model_files, parse_models
 from fetalclip_nb.paths import project_root
+from fetalclip_nb.results.result_files import LEFT_OUT
 from fetalclip_nb.workflow.parameters import Parameter
 
 _NO_INPUT = ("profile", "device", "precision", "results_dir", "cache_dir")
@@ -32,7 +33,16 @@ def outside_state(
     found = {word: _named(word) for word in words if word}
     if "models" in texts:
         found |= {spec: model_files(spec) for spec in parse_models(texts["models"])}
+    for name in (*chapters_read(declared, values), LEFT_OUT) if "chapters" in texts else ():
+        found[name] = [project_root() / str(used["results_dir"]) / name]
     return {word: state(*paths) for word, paths in found.items() if paths}
+
+
+def chapters_read(declared: Mapping[str, Parameter], values: Mapping[str, object]) -> list[str]:
+    """Other chapters whose result files a notebook reads: those that its `chapters` names."""
+    default = declared["chapters"].default if "chapters" in declared else ""
+    given = str(values.get("chapters", default))
+    return [name.strip() for name in given.split(",") if name.strip()]
 
 
 def _named(word: str) -> list[Path]:

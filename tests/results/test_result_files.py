@@ -78,6 +78,13 @@ def test_texts_are_made_of_the_files_alone(tmp_path):
     assert result_files.render_glue(tmp_path)["headline/vpr"] == "50.0 %"
 
 
+def test_a_chapter_of_facts_alone_has_texts_and_one_of_nothing_none(tmp_path):
+    with pytest.raises(ResultError, match="No results"):
+        result_files.render_glue(tmp_path)
+    result_files.write_json(tmp_path / "facts.json", {"cells": 57})
+    assert result_files.render_glue(tmp_path) == {"facts/cells": "57"}
+
+
 def test_indices_have_two_decimals_and_no_unit(tmp_path):
     index = Score(-0.0834, -0.1, 0.005, 0, 9, 9, "")
     scores = {"planes/silhouette": {"patient": index}, "planes/purity": {"patient": score(0.5)}}

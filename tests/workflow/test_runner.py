@@ -14,7 +14,7 @@ import pytest
 from fetalclip_nb.errors import NotebookError, ParameterError
 from fetalclip_nb.profiles import load_profile
 from fetalclip_nb.workflow import parameters, runner
-from tiny import notebook, project
+from tiny import PARAMETERS, notebook, project
 
 
 @pytest.fixture
@@ -158,6 +158,18 @@ def test_resume_runs_only_what_changed(tiny):
     copy.write_text(copy.read_text().replace("A tiny", "A big"))
     assert statuses() == ["up to date", "done"]
     assert (tiny / "runs.txt").read_text() == "demo" * 9
+
+
+def test_a_chapter_that_reads_another_is_run_again_after_it(tiny):
+    """In the same call: what it reads is looked at when its turn comes."""
+    saving = "from pathlib import Path\nmade = Path(results_dir, 'one')\n"
+    saving += "made.mkdir(parents=True, exist_ok=True)\n(made / 'row.json').write_text(str(count))"
+    parameters = f'{PARAMETERS}\nchapters: str = "one"  # chapters to read'
+    both = {"one": notebook(saving), "two": notebook("2", parameters=parameters)}
+    for count, status in ((2, "done"), (2, "up to date"), (3, "done")):
+        project(tiny, {"one": {"count": count}}, **both)
+        outcomes = runner.run_profile(load_profile("demo"))
+        assert [outcome.status for outcome in outcomes] == [status] * 2
 
 
 def test_fingerprint_follows_parameters_data_and_modules(tiny, tmp_path):

@@ -5,11 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 
 from fetalclip_nb.workflow.states import state
-from tiny import checkout
+from tiny import PARAMETERS, checkout, notebook, project
 
 pytest.importorskip("snakemake")
 
@@ -140,3 +141,13 @@ def test_a_chapter_that_cannot_run_gets_a_page_of_the_book(tmp_path, repository)
     replace(folder / "own/training_set_pixel_size_and_HC.csv", b"")
     replace(folder / "gone/open_clip_config.json", b"")
     assert planned(folder) == {"data": 1, "embeddings": 1, "notebook": 1, "book": 1}
+
+
+def test_a_chapter_that_reads_others_runs_after_them(tmp_path, repository):
+    folder = checkout(tmp_path, repository)
+    reads = 'chapters: str = "one, unknown"  # chapters to read'
+    two = notebook("1", parameters=f"{PARAMETERS}\n{reads}")
+    project(folder, one=nbformat.read(folder / "notebooks/one.ipynb", 4), two=two)
+    target = "build/demo/notebook-two.ready"
+    assert planned(folder, target) == {"notebook": 2}
+    assert planned(folder, target.replace("two", "one")) == {"notebook": 1}

@@ -60,6 +60,19 @@ def test_a_file_that_is_replaced_changes_the_state(parameter, value, files):
     assert outside_state({}, {parameter: value}) != seen[-1]
 
 
+def test_results_of_the_chapters_that_a_notebook_reads_are_its_inputs():
+    """And what was left out; no other chapter's results, and not the notebook's own."""
+    declared = {"chapters": Parameter("str", "one, two"), "results_dir": Parameter("str", "r")}
+    seen = [outside_state(declared, {})]
+    for path in ("r/one/model_m.json", "r/two/predictions/model_m.parquet", "r/left_out.json"):
+        put(path)
+        seen.append(outside_state(declared, {}))
+        assert seen[-1] != seen[-2]
+    put("r/three/model_m.json")
+    assert outside_state(declared, {}) == seen[-1]
+    assert outside_state(declared, {"chapters": "three"}) != seen[-1]
+
+
 def test_texts_that_lead_to_no_file_have_no_state():
     put("one/1.png")
     texts = [
