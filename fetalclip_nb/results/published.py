@@ -1,4 +1,4 @@
-"""Scores that others have published, with their source (published.yaml)."""
+"""Scores that others have published, with their source (published.yaml, context.yaml)."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -38,8 +38,22 @@ def published() -> dict[str, dict[str, Published]]:
     >>> published()["gestational_age/vpr"]["fetalclip"].n
     814
     """
-    text = (resources.files(__package__) / "published.yaml").read_text("utf-8")
-    return {task: _task_scores(facts) for task, facts in yaml.safe_load(text).items()}
+    return {task: _task_scores(facts) for task, facts in _file("published").items()}
+
+
+@cache
+def context() -> dict:
+    """Numbers of others that are no cell of the paper's table, as context.yaml holds them.
+
+    Returns:
+        "later": lists of model, use, data, measure, value, source. "medians": chapter to score to
+        the medians of CLIP, BiomedCLIP, UniMed-CLIP and FetalCLIP, each right to 0.01 only.
+    """
+    return _file("context")
+
+
+def _file(name: str) -> dict:
+    return yaml.safe_load((resources.files(__package__) / f"{name}.yaml").read_text("utf-8"))
 
 
 def _task_scores(facts: dict) -> dict[str, Published]:

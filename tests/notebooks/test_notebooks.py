@@ -27,6 +27,7 @@ DATA = {
     "05_few_data": {"data_root": "fetal_planes", "hc18_root": "hc18"},
     "06_cam": {"data_root": "fetal_planes", "hc18_root": "hc18", **ORGANS},
     "07_embeddings": {"data_root": "fetal_planes", "hc18_root": "hc18"},
+    "09_summary": {},
 }
 """Parameters that take a folder, and the demo's data set that each is given."""
 
@@ -67,6 +68,7 @@ LITTLE = {
         "region_images": 2,
     },
     "07_embeddings": {},
+    "09_summary": {},
 }
 """Settings that make a chapter quick."""
 
@@ -234,7 +236,21 @@ def executed(tmp_path_factory, repository):
     return folder, outcomes
 
 
-@pytest.mark.parametrize("name", NAMES)
+def test_summary_has_a_cell_for_every_model_and_task(executed):
+    """It sums up the small runs above, and the paper's models that were not run."""
+    folder, outcomes = executed
+    assert outcomes["09_summary"].status == "done", outcomes["09_summary"].error
+    cells = pd.read_parquet(folder / "results/09_summary/cells.parquet")
+    assert len(cells) == 9 * 5 and cells["task"].nunique() == 9
+    ours = cells[cells["model"] == SMALL]
+    assert set(ours["verdict"]) == {"phantoms"} and ours["value"].between(0, 1).all()
+    chapter = result_files.load_results(folder / "results/02_gestational_age")
+    value = ours.set_index("task")["value"]["zero-shot age (VPR)"]
+    assert value == chapter[SMALL].score("vpr").value
+    assert set(cells[cells["model"] != SMALL]["verdict"]) == {"not run", "private"}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "09_summary"])
 def test_notebook_runs_and_its_injected_parameters_took_effect(executed, name):
     folder, outcomes = executed
     assert outcomes[name].status == "done", outcomes[name].error

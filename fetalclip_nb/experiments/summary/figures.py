@@ -1,0 +1,51 @@
+"""The whole table as a picture."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from fetalclip_nb.experiments.summary.cells import COLUMNS, PAPER, Cell
+from fetalclip_nb.results.figures import NARROW
+
+
+def heat_map(cells: Sequence[Cell]) -> Figure:
+    """Tasks by models in percent: what this run measured, and beside it what was published.
+
+    Args:
+        cells: As given by `all_cells`.
+    """
+    tasks = [column.name for column in COLUMNS]
+    ours = pd.DataFrame(index=tasks, dtype=float)
+    for cell in cells:
+        if cell.row and cell.row.kind == "model":
+            ours.loc[cell.column.name, cell.model] = 100 * cell.score.value
+    theirs = pd.DataFrame(
+        {model: {c.name: 100 * c.published[model].value for c in COLUMNS} for model in PAPER}
+    )
+    synthetic = any(cell.row and cell.row.synthetic for cell in cells)
+    panels = {"this run" + ", phantoms" * synthetic: ours, "published": theirs}
+    panels = {title: table for title, table in panels.items() if len(table.columns)}
+    figure, axes = plt.subplots(
+        1,
+        len(panels),
+        figsize=(NARROW, 5.2),
+        sharey=True,
+        squeeze=False,
+        width_ratios=[len(table.columns) for table in panels.values()],
+    )
+    for axis, (title, table) in zip(axes.flat, panels.items(), strict=True):
+        axis.set_facecolor("0.9")  # where nothing was measured
+        style = {"cmap": "Blues", "vmin": 0, "vmax": 100, "cbar": False, "annot_kws": {"size": 9}}
+        sns.heatmap(table, annot=True, fmt=".1f", linewidths=1, ax=axis, **style)
+        for y, x in np.argwhere(table.isna()):
+            axis.text(x + 0.5, y + 0.5, "–", ha="center", va="center", fontsize=9)
+        axis.grid(visible=False)
+        axis.set_title(title, fontsize=9)
+        axis.tick_params(axis="x", rotation=90)
+        axis.tick_params(axis="y", rotation=0)
+    figure.tight_layout(w_pad=0.5)
+    return figure
