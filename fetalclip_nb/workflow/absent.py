@@ -109,8 +109,10 @@ def page(source: NotebookNode, reason: str) -> NotebookNode:
     _, title, rest = re.split(r"^(# .*)$", texts[0], maxsplit=1, flags=re.M)
     question = re.split(r"(?<=[.?])\s+", rest.strip().split("\n\n")[0])
     asked = " ".join(takewhile(lambda text: "{glue" not in text, question))
-    why = re.sub(r"([\\*_{}\[\]<>$#|~])", r"\\\1", reason)
-    note = f":::{{admonition}} Not run\n:class: warning\n{why}.\n:::"
+    signs = r"`[^`]+`|[\\*_{}\[\]<>$#|~`]"  # a command stays as it is
+    why = re.sub(signs, lambda sign: sign[0] if len(sign[0]) > 1 else f"\\{sign[0]}", reason)
+    points = why.replace("; ", "\n- ")
+    note = f":::{{admonition}} Not run\n:class: warning\n- {points}\n:::"
     text = "\n\n".join(["\n".join([*labels, title]), note, asked]).strip()
     cell = nbformat.v4.new_markdown_cell(text, id="left-out")
     return nbformat.v4.new_notebook(cells=[cell], metadata=source.metadata)

@@ -60,8 +60,10 @@ def test_its_page_has_its_labels_its_question_and_the_reason(tiny):
     runner.run_profile(load_profile("demo"), ["one"])
     (cell,) = nbformat.read(tiny / "build/demo/notebooks/one.ipynb", 4).cells
     assert cell.source.startswith("(one)=\n(part)=\n# One\n\n:::{admonition} Not run\n")
-    assert "\nheads: its data are not in data/hc18 (`fetalclip-nb download hc18`" in cell.source
+    assert "\n- heads: its data are not in data/hc18 (`fetalclip-nb download hc18`" in cell.source
     assert cell.source.endswith(":::\n\nWhy?")
+    signs = absent.page(nbformat.v4.new_notebook(cells=[cell]), "a_b: `x_y`, *z*; c").cells[0]
+    assert "\n- a\\_b: `x_y`, \\*z\\*\n- c\n" in signs.source
     path = tiny / "build/demo/notebooks/one.ipynb"
     path.write_text(path.read_text().replace("are not in", "are in"))
     with pytest.raises(NotebookError, match="changed after it"):
