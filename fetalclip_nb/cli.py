@@ -9,6 +9,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -28,7 +29,7 @@ from fetalclip_nb.errors import (
 )
 from fetalclip_nb.experiments.pretraining import command as pretraining
 from fetalclip_nb.memory import add_verify, remember_in
-from fetalclip_nb.paths import as_text, models_folder, project_root, shown
+from fetalclip_nb.paths import as_text, expanded, models_folder, project_root, shown
 from fetalclip_nb.profiles import DataSource, Profile, load_profile
 
 NOTEBOOK_FAILED, USAGE_ERROR, UNEXPECTED, STOPPED = 1, 2, 3, 143
@@ -49,9 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words of the command line; those of the process when None.
 
     Returns:
-        0, 1 when a notebook failed or an audit found a fault, 2 when something could not be used,
-        3 after an error that nobody foresaw, 130 after Ctrl-C, 141 when nobody reads the standard
-        output any more.
+        0, 1 when a notebook failed, an audit found a fault or something is missing, 2 when
+        something could not be used, 3 after an error that nobody foresaw, 130 after Ctrl-C, 141
+        when nobody reads the standard output any more.
 
     Raises:
         SystemExit: With 143 on SIGTERM, so that all is cleared away; with 0 or 2 by argparse.
@@ -139,6 +140,8 @@ def _parser() -> argparse.ArgumentParser:
     add_verify(run)
     run.add_argument("names", nargs="*", metavar="NOTEBOOK", help="names (default: all)")
     run.add_argument("--force", action="store_true", help="run what is up to date, too")
+    says = "say what it would take here, after timing each model for ten seconds; run nothing"
+    run.add_argument("--dry-run", action="store_true", help=says)
 
     says = "check the executed notebooks and build the book"
     _add_profile(_add(commands, "book", says, make_book))
@@ -148,8 +151,11 @@ def _parser() -> argparse.ArgumentParser:
     download.add_argument("--folder", help="where to (default: where models look)")
     download.add_argument("--accept-hash-mismatch", action="store_true", help="trust another file")
     download.add_argument("--base-url", help="mirror, in place of the registered host")
+    says = "say what would be fetched, and the room for it; fetch nothing"
+    download.add_argument("--dry-run", action="store_true", help=says)
 
-    _add(commands, "doctor", "say what this machine offers and whether the model loads", doctor)
+    says = "say what this machine offers, whether the model loads and what a profile lacks"
+    _add_profile(_add(commands, "doctor", says, doctor))
 
     says = "train the shipped model again"
     pretraining.add_arguments(_add(commands, "pretrain", says, pretraining.main))
@@ -225,9 +231,18 @@ def embed_data(options: argparse.Namespace) -> int:
 
 
 def run_notebooks(options: argparse.Namespace) -> int:
-    """Execute notebooks and say what became of each."""
+    """Execute notebooks and say what became of each, or what they would take."""
     from fetalclip_nb.workflow.runner import require_success, run_profile, summary
 
+    if options.dry_run:
+        from fetalclip_nb.workflow import estimate
+
+        profile = load_profile(options.profile)
+        table = estimate.table(profile, options.names)
+        print(table.to_string(index=False, float_format="{:,.1f}".format))
+        print(f"minutes in all: {table['minutes'].sum():,.0f}, GB on disk: ", end="")
+        print(f"{table['GB on disk'].sum():,.1f}")
+        return _say_lacking(profile)
     remember_in(project_root() / "build" / "cache", verify=options.verify)
     outcomes = run_profile(load_profile(options.profile), options.names, force=options.force)
     print(summary(outcomes))
@@ -248,7 +263,7 @@ def make_book(options: argparse.Namespace) -> int:
 
 def download_files(options: argparse.Namespace) -> int:
     """Fetch what the registry knows, to where models and profiles look for it."""
-    from fetalclip_nb.downloads.fetch import fetch, prepare_dataset
+    from fetalclip_nb.downloads.fetch import fetch, prepare_dataset, to_fetch
     from fetalclip_nb.downloads.registry import registered
 
     entry = registered(options.name)
@@ -256,6 +271,13 @@ def download_files(options: argparse.Namespace) -> int:
     fetcher = prepare_dataset if entry.layout else fetch
     print(f"{entry.title}: {entry.licence}. Cite: {entry.citation}")
     folder = options.folder or default / entry.name
+    if options.dry_run:
+        left = to_fetch(entry, folder)
+        for file in left:
+            print(f"{file.path}: {file.bytes or 'unknown number of'} bytes from {file.url}")
+        known = sum(file.bytes or 0 for file in left) / 1e9
+        print(f"{len(left)} files, {known:.2f} GB, to {shown(folder)}; {_free_gb(folder)}")
+        return NOTEBOOK_FAILED if left else 0
     trust = {"accept_hash_mismatch": options.accept_hash_mismatch}
     path = fetcher(entry.name, folder, **trust, base_url=options.base_url)
     print(shown(path))
@@ -279,7 +301,26 @@ def doctor(options: argparse.Namespace) -> int:
     model = load_model("phantomclip")
     shape = model.encode_text(["an ultrasound image of a fetal head"]).shape
     print(f"phantomclip loads on {model.device} in {model.precision}: text embedding {shape}")
-    return 0
+    if model.device.startswith("cuda"):
+        free, whole = (bytes_ / 1e9 for bytes_ in torch.cuda.mem_get_info())
+        print(f"  {torch.cuda.get_device_name()}: {free:.1f} of {whole:.1f} GB free")
+    return _say_lacking(load_profile(options.profile))
+
+
+def _say_lacking(profile: Profile) -> int:
+    """Print what a profile goes without here; 1 if something is missing, else 0."""
+    from fetalclip_nb.workflow import estimate
+
+    missing = estimate.lacking(profile)
+    print(f"profile {profile.name}: {_free_gb(profile.folder)}")
+    print(*missing, *estimate.without(profile), sep="\n")
+    return NOTEBOOK_FAILED if missing else 0
+
+
+def _free_gb(folder: Path | str) -> str:
+    """Room on the disk of a folder, which need not exist."""
+    path = next(path for path in (expanded(folder), *expanded(folder).parents) if path.exists())
+    return f"{shutil.disk_usage(path).free / 1e9:.1f} GB free"
 
 
 def _sources(profile: Profile, names: Sequence[str] | None) -> dict[str, DataSource]:

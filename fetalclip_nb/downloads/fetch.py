@@ -92,6 +92,15 @@ def prepare_dataset(
     return root
 
 
+def to_fetch(entry: Entry, folder: str | Path) -> list[RemoteFile]:
+    """The files of an entry that `fetch`, or `prepare_dataset`, would download to a folder."""
+    root = expanded(folder)
+    if entry.layout and holds_layout(root, entry.layout):
+        return []
+    root = root.with_name(f"{root.name}.downloads") if entry.layout else root
+    return [file for file in entry.files if not (root / file.path).is_file()]
+
+
 def require_registered(file: RemoteFile, path: Path, *, accept_hash_mismatch: bool = False) -> None:
     """Refuse a pointer or web page in a file's place; another size or hash may be accepted."""
     _require_content(file, path)

@@ -83,7 +83,7 @@ def left_out_of(profile: Profile) -> dict[str, object]:
 
 def plan(profile: Profile, name: str) -> tuple[Path, Path, dict[str, object], dict[str, str], str]:
     """What `run_notebook` and `is_current` take for a notebook of a profile, checked."""
-    source = _source(profile, name)
+    source = source_of(profile, name)
     values, declared = notebook_parameters(profile, name), declared_parameters(source)
     check_parameters(source.name, declared, values)
     require_data(name, declared, values, profile)
@@ -254,7 +254,8 @@ def require_success(outcomes: list[Outcome]) -> None:
         )
 
 
-def _source(profile: Profile, name: str) -> Path:
+def source_of(profile: Profile, name: str) -> Path:
+    """The source of a profile's notebook."""
     path = project_root() / "notebooks" / f"{name}.ipynb"
     if name in profile.notebooks and path.is_file():
         return path

@@ -1,0 +1,305 @@
+"""What a profile's chapters take, said before they run: passes, minutes, gigabytes.
+
+Counts follow from parameters and numbers of images, to about a quarter, as if nothing were kept of
+earlier runs. Statistics, figures, linear layers and the reading of images are not in the minutes.
+Nothing is downloaded or written.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import open_clip
+import pandas as pd
+import torch
+from PIL import Image
+
+from fetalclip_nb.data.kinds import KINDS, kind_of
+from fetalclip_nb.downloads.registry import registry
+from fetalclip_nb.errors import ModelError
+from fetalclip_nb.experiments.segmentation.decoder import BLOCKS, UPSCALING, Decoder
+from fetalclip_nb.experiments.segmentation.training import dice_loss
+from fetalclip_nb.models.model import Model, load_model, pick_device, pick_precision
+from fetalclip_nb.models.names import UNTRAINED, model_files, model_name, parse_models, split_spec
+from fetalclip_nb.models.tower import vision_tower
+from fetalclip_nb.paths import resolve
+from fetalclip_nb.profiles import Profile, named_data
+from fetalclip_nb.workflow.absent import absent_data, absent_models
+from fetalclip_nb.workflow.parameters import declared_parameters
+from fetalclip_nb.workflow.runner import notebook_parameters, plan, source_of
+
+IMAGES = {"fetal_planes": 12400, "hc18": 999, "fass": 1588, "focus": 300}
+"""Images of the registry's data sets, for those that are not here yet."""
+
+LIKE = {
+    "fetalclip": "ViT-L-14",
+    "clip": "ViT-L-14-quickgelu",
+    "biomedclip": "ViT-B-16",
+    "unimed-clip": "ViT-B-16",
+    "mobilefetalclip": "MobileCLIP2-S0",
+}
+"""Architecture, with random weights, that is timed where a model is not here."""
+
+PLANES, OUTLINES = 0.6, 0.8
+"""Share of the images that is trained on."""
+
+PER_PATIENT = {"fetal_planes": 7, "hc18": 1.2, "manifest": 5}
+"""Images of a patient, of manifests with outlines 1.2."""
+
+SENTENCE = "An ultrasound image of a fetal head at 20 weeks and 3 days, 0.47 mm a pixel."
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a chapter has to do with one model.
+
+    Attributes:
+        images: Images that pass the encoder, each changed copy for itself.
+        sentences: Sentences that pass it.
+        maps: ScoreCAM maps: each takes as many passes as the encoder has channels.
+        steps: Training steps of decoders.
+        kept: Images whose block features are kept on disk.
+    """
+
+    images: float = 0
+    sentences: float = 0
+    maps: float = 0
+    steps: float = 0
+    kept: float = 0
+
+
+def works(profile: Profile, names: Iterable[str] = ()) -> Iterator[tuple[str, str, dict, Work]]:
+    """Notebook, model, parameters and work, in the order of the profile."""
+    for name in [name for name in names or profile.notebooks if name in _CHAPTERS]:
+        declared = declared_parameters(source_of(profile, name))
+        values = {key: entry.default for key, entry in declared.items()}
+        values |= notebook_parameters(profile, name)
+        count = {key: _images(profile, name, key, values) for key in values if "_root" in key}
+        for place, spec in enumerate(parse_models(str(values["models"]))):
+            yield name, spec, values, _CHAPTERS[name](values, count, place == 0)
+
+
+def _images(profile: Profile, name: str, parameter: str, values: Mapping[str, object]) -> float:
+    """How many images a folder has or will have; 0 for none."""
+    source = profile.data.get(named_data(profile.notebooks[name].get("data", {})).get(parameter))
+    root = source.root if source else resolve(str(values[parameter] or os.devnull))
+    kind = source.kind if source else kind_of(root)
+    layout = KINDS[kind].layout[0] if kind in KINDS else ""
+    if layout.endswith(".csv") and (root / layout).is_file():
+        return len((root / layout).read_bytes().splitlines()) - 1
+    if layout and (root / layout).is_dir():
+        return sum(1 for _ in root.rglob("*.png"))
+    if source and source.phantoms:
+        of_patient = 1.2 if "view" in source.phantoms else PER_PATIENT[kind]
+        return source.phantoms["patients"] * of_patient
+    return IMAGES.get(source.download or "", 0) if source else 0
+
+
+def _zero_shot(p: Mapping, n: Mapping, first: bool) -> Work:
+    return Work(n["data_root"], 60)
+
+
+def _ages(p: Mapping, n: Mapping, first: bool) -> Work:
+    spacings = min(80, n["data_root"])  # two decimals leave no more
+    return Work(n["data_root"], 5 * 175 * spacings * (1 + first))
+
+
+def _probing(p: Mapping, n: Mapping, first: bool) -> Work:
+    return Work((n["data_root"] + n["chd_root"]) * (1 + PLANES * p["copies"]))
+
+
+def _segmentation(p: Mapping, n: Mapping, first: bool) -> Work:
+    organs = n["abdomen_root"] + n["heart_root"]
+    images = (n["data_root"] + organs) * (1 + OUTLINES * p["copies"])
+    heads = n["data_root"] * p["head_folds"] * (1 + (first and p["image_only"]))
+    an_epoch = OUTLINES**2 * max(1, p["copies"]) / p["decoder_batch"]
+    steps = (heads + organs * p["organ_folds"]) * p["runs"] * p["epochs"] * an_epoch
+    return Work(images, steps=steps, kept=images)
+
+
+def _few_data(p: Mapping, n: Mapping, first: bool) -> Work:
+    planes, heads = (
+        sets * of_patient * sum(map(int, sizes.split(",")))
+        for sets, of_patient, sizes in (
+            (p["sets"], PER_PATIENT["fetal_planes"], p["plane_sizes"]),
+            (p["head_sets"], PER_PATIENT["hc18"], p["head_sizes"]),
+        )
+    )
+    # Sets share images; validation sets are as large.
+    copied = min(PLANES * n["data_root"], 2 * planes), min(OUTLINES * n["hc18_root"], 2 * heads)
+    kept = copied[1] * p["head_copies"] + n["hc18_root"]
+    steps = heads * p["head_copies"] / p["decoder_batch"] * p["head_epochs"] * p["head_runs"]
+    steps = steps if n["hc18_root"] else 0
+    return Work(n["data_root"] + copied[0] * p["copies"] + kept, steps=steps, kept=kept)
+
+
+def _cam(p: Mapping, n: Mapping, first: bool) -> Work:
+    methods = [p["method"], *filter(None, map(str.strip, p["compare"].split(",")))]
+    outlined = sum(n[root] > 0 for root in ("hc18_root", "abdomen_root", "heart_root"))
+    kinds = len(methods) + len(parse_models(p["models"])) + p["random_draws"]
+    curves = 5 * p["per_class"] * p["steps"] * (3 * kinds if first else 2)
+    maps = p["per_class"] * (8 + 5 * first) + outlined * p["region_images"]
+    return Work(curves, maps=maps * ("scorecam" in methods))
+
+
+_CHAPTERS: dict[str, Callable[[Mapping, Mapping, bool], Work]] = {
+    "01_zero_shot": _zero_shot,
+    "02_gestational_age": _ages,
+    "03_linear_probing": _probing,
+    "04_segmentation": _segmentation,
+    "05_few_data": _few_data,
+    "06_cam": _cam,
+}
+"""The others take minutes: they look at a few images, or at what these have left."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a model does on this device.
+
+    Attributes:
+        timed: The model, or the architecture in its place.
+        images: A second.
+        sentences: A second.
+        width: Channels of the image tower; 0 where it is no plain vision transformer.
+        memory_gb: Of the GPU, the most that was taken; on a CPU, of the weights in 32 bits.
+    """
+
+    timed: str
+    images: float
+    sentences: float
+    width: int
+    memory_gb: float
+
+
+def probe(spec: str, profile: Profile, seconds: float = 10) -> Rates:
+    """Time a model, or its architecture where it is not here, for about so many seconds.
+
+    Raises:
+        ModelError: Neither is known.
+    """
+    model = _stand_in(spec, profile)
+    on_gpu = model.device.startswith("cuda")
+    batch, width = (64 if on_gpu else 4), 0
+    pixels = torch.stack([model.preprocess(Image.new("L", (224, 224), 128))] * batch)
+    images = _a_second(lambda: model.encode_images(pixels), seconds / 2)
+    sentences = _a_second(lambda: model.encode_text([SENTENCE] * 4 * batch), seconds / 2)
+    with contextlib.suppress(ModelError):
+        width = vision_tower(model).width
+    memory = torch.cuda.max_memory_allocated() if on_gpu else 4 * model.parameters
+    return Rates(model.source, batch * images, 4 * batch * sentences, width, memory / 1e9)
+
+
+def _stand_in(spec: str, profile: Profile) -> Model:
+    device, source = pick_device(profile.device), split_spec(spec)[1].removesuffix(UNTRAINED)
+    files = model_files(spec)
+    if files and all(map(Path.is_file, files)):
+        return load_model(spec, device=device, precision=profile.precision)
+    name = LIKE.get(source, source.partition("/")[0])
+    if name not in open_clip.list_models():
+        raise ModelError("Nothing to time", where=spec, fix="download it")
+    network, _, preprocess = open_clip.create_model_and_transforms(name)
+    network.eval().requires_grad_(False).to(device)
+    parts = (preprocess, open_clip.get_tokenizer(name), "", device)
+    precision = pick_precision(profile.precision, device)
+    return Model(model_name(spec), f"{name}, random weights", network, *parts, precision)
+
+
+def steps_a_second(width: int, values: Mapping[str, object], device: str, seconds: float) -> float:
+    """Training steps of decoders of one structure; on a CPU one is trained on each core.
+
+    Args:
+        width: Of the features.
+        values: With "side", "filters" and "decoder_batch".
+        device: "cpu" or "cuda".
+        seconds: How long to look.
+    """
+    side, batch = values["side"], values["decoder_batch"]
+    decoder = Decoder(width, 1, values["filters"]).to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(decoder.parameters(), fused=True)
+    grid = side // UPSCALING
+    blocks = torch.rand(batch, BLOCKS, width, grid, grid, device=device)
+    pictures, masks = (torch.rand(batch, n, side, side, device=device) for n in (3, 1))
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss = dice_loss(decoder(blocks, pictures), masks.round())
+        loss.backward()
+        optimizer.step()
+        loss.item()  # waits for the GPU
+
+    return _a_second(step, seconds) * (1 if device.startswith("cuda") else os.cpu_count() or 1)
+
+
+def _a_second(work: Callable[[], object], seconds: float) -> float:
+    """How often a second something is done, after a first time that does not count."""
+    work()
+    began, done = time.perf_counter(), 0
+    while done == 0 or time.perf_counter() - began < seconds:
+        work()
+        done += 1
+    return done / (time.perf_counter() - began)
+
+
+def table(profile: Profile, names: Iterable[str] = (), seconds: float = 10) -> pd.DataFrame:
+    """Work, minutes and gigabytes of each notebook and model; twins are timed once."""
+    rates, steps, rows = {}, {}, []
+    for name, spec, values, work in works(profile, names):
+        alike = split_spec(spec)[1].removesuffix(UNTRAINED)
+        if alike not in rates:
+            rates[alike] = None
+            with contextlib.suppress(ModelError):
+                rates[alike] = probe(spec, profile, seconds)
+        known, spent = rates[alike], float("nan")
+        width = known.width if known else 0
+        if known:
+            spent = (work.images + work.maps * width) / known.images
+            spent += work.sentences / known.sentences
+        if width and work.steps:
+            size = (width, *(values[key] for key in ("side", "filters", "decoder_batch")))
+            if size not in steps:
+                steps[size] = steps_a_second(width, values, pick_device(profile.device), seconds)
+            spent += work.steps / steps[size]
+        rows.append(
+            {
+                "notebook": name,
+                "model": model_name(spec),
+                "images": work.images + work.maps * width,
+                "sentences": work.sentences,
+                "decoder steps": work.steps * bool(width),
+                "minutes": spent / 60,
+                "GB on disk": work.kept * BLOCKS * 14**2 * width * 4 / 1e9,
+                "GB of memory": known.memory_gb if known else float("nan"),
+                "timed": known.timed if known else "nothing",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def lacking(profile: Profile) -> list[str]:
+    """A line for each data set and model that is not here, and one for the chapters it stops."""
+    profile = replace(profile, leaves_out=True)
+    data, models = absent_data(profile), absent_models(profile)
+    entries = {name: profile.data[name].download for name in data}
+    entries |= {spec: split_spec(spec)[1].removesuffix(UNTRAINED) for spec in models}
+    lines = [f"{name}: {why}{_download_gb(entries[name])}" for name, why in (data | models).items()]
+    stopped = [name for name in profile.notebooks if plan(profile, name)[-1]]
+    return lines + [f"so these cannot run: {', '.join(stopped)}"] * bool(stopped)
+
+
+def _download_gb(name: str | None) -> str:
+    sizes = [file.bytes for file in registry()[name].files] if name in registry() else []
+    if None in sizes:
+        return ", of a size that nobody has published"
+    return f", {sum(sizes) / 1e9:.2f} GB" if sizes else ""
+
+
+def without(profile: Profile) -> list[str]:
+    """What chapters run without, most of it private in the paper, and what comes from a hub."""
+    given = ((n, k) for n, p in profile.notebooks.items() for k, v in p.items() if v == "")
+    lines = [f"{n}: no {key} is given, so its scores are not in it" for n, key in given]
+    hubs = [spec for spec in profile.models if not model_files(spec)]
+    return lines + [f"from a hub, when first loaded: {', '.join(hubs)}"] * bool(hubs)
