@@ -138,7 +138,7 @@ def test_downloads_are_listed_and_not_fetched(tmp_path, monkeypatch, capsys):
     (tmp_path / "hc18.downloads").mkdir()
     (tmp_path / "hc18.downloads/training_set.zip").touch()
     assert cli.main(words) == 1
-    assert "1 files, 0.00 GB" in capsys.readouterr().out
+    assert "1 file, 0.00 GB" in capsys.readouterr().out
     write_heads(tmp_path / "hc18")
     assert cli.main(words) == 0
     assert "0 files" in capsys.readouterr().out
