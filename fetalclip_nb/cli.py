@@ -276,7 +276,10 @@ def download_files(options: argparse.Namespace) -> int:
         for file in left:
             print(f"{file.path}: {file.bytes or 'unknown number of'} bytes from {file.url}")
         known = sum(file.bytes or 0 for file in left) / 1e9
-        print(f"{len(left)} file{'s' * (len(left) != 1)}, {known:.2f} GB, to {shown(folder)}; {_free_gb(folder)}")
+        print(
+            f"{len(left)} file{'s' * (len(left) != 1)}, {known:.2f} GB, to {shown(folder)};", end=""
+        )
+        print(f" {_free_gb(folder)}")
         return NOTEBOOK_FAILED if left else 0
     trust = {"accept_hash_mismatch": options.accept_hash_mismatch}
     path = fetcher(entry.name, folder, **trust, base_url=options.base_url)
