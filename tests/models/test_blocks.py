@@ -107,6 +107,14 @@ def test_features_are_the_patch_tokens_after_the_blocks(model, spacing):
                     assert found[:, place, row, column] == pytest.approx(patch, abs=2e-3)
 
 
+def test_16_bits_keep_a_thousandth(model, encoder):
+    found = encoder.encode_images(pixels_for(32))
+    with torch.inference_mode():
+        for place, tokens in enumerate(one_by_one(model.network, pixels_for(32), encoder.blocks)):
+            exact = tokens[:, 1:].reshape(2, 4, 4, 32).numpy()
+            np.testing.assert_allclose(found[:, place], exact, rtol=1e-3, atol=1e-6)
+
+
 def test_tokens_before_images_are_turned_round(model, encoder):
     inner = model.network.visual.transformer
     other = Transformer(32, 6, 2, batch_first=False)
