@@ -230,6 +230,20 @@ def padded_mask(mask: np.ndarray) -> np.ndarray:
     return np.asarray(pad_to_square(Image.fromarray(mask.astype(np.uint8))))
 
 
+def sampled_mask(mask: np.ndarray, side: int) -> np.ndarray:
+    """A mask on a coarser (or finer) grid: what lies at the upper left corner of each new pixel.
+
+    All that is inside moves by about half a new pixel to the right and down.
+
+    Source: FetalCLIP repository, masks of segmentation (OpenCV's nearest interpolation).
+
+    >>> (sampled_mask(np.array([[1, 0, 0, 0]] * 4), 2) * 1).tolist()
+    [[1, 0], [1, 0]]
+    """
+    values = mask.astype(np.uint8)
+    return cv2.resize(values, (side, side), interpolation=cv2.INTER_NEAREST) > 0
+
+
 def reduced_mask(mask: np.ndarray, side: int) -> np.ndarray:
     """A mask on a coarser (or finer) grid: pixels of which at least half are inside."""
     shares = cv2.resize(mask.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)

@@ -130,6 +130,7 @@ def block_features(
     augmentation: Augmentation | None = None,
     copy: int = 0,
     batch_size: int = 64,
+    preparation: str = "published",
 ) -> Store:
     """Features of every image of a data set, computed once and read from the disk.
 
@@ -140,11 +141,12 @@ def block_features(
         augmentation: How far images are changed; None for not at all.
         copy: Number of the augmented copy, from 0.
         batch_size: Images a forward pass; it changes results by rounding at most.
+        preparation: What is done before the model's own preprocess, see `embed.PREPARATIONS`.
 
     Returns:
         A store of one array, "blocks": float16 of shape (N, 4, grid, grid, width) in table order.
     """
-    images = PreparedImages(dataset, encoder.preprocess, augmentation, copy)
+    images = PreparedImages(dataset, encoder.preprocess, augmentation, copy, preparation)
     return stored_features(encoder, images, "blocks", cache_dir, batch_size)
 
 

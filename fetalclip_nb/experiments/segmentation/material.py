@@ -126,20 +126,21 @@ def gather(
         encoder: What features are taken from.
         task: The task.
         trained: Rows that are trained on, boolean of shape (N,): they get copies.
-        recipe: Side of the squares, number of copies.
+        recipe: Side of the squares and how they are made, number of copies.
         cache_dir: Folder that all notebooks share.
         seed: Seed of the augmentation.
         batch_size: Images in the encoder's forward pass.
     """
 
     def prepared(rows: np.ndarray, **changes: Augmentation | int) -> Preparation:
-        squares = task_squares(task, recipe.side, cache_dir=cache_dir, rows=rows, **changes)
+        how = {"cache_dir": cache_dir, "preparation": recipe.preparation, **changes}
+        squares = task_squares(task, recipe.side, rows=rows, **how)
         if isinstance(encoder, NoFeatures):
             shape = (rows.sum(), BLOCKS, 1, 1, encoder.width)
             blocks, key = np.broadcast_to(np.float16(0), shape), encoder.fingerprint
         else:
-            how = {"cache_dir": cache_dir, "batch_size": batch_size}
-            store = block_features(encoder, task.dataset.where(rows), **how, **changes)
+            images = task.dataset.where(rows)
+            store = block_features(encoder, images, batch_size=batch_size, **how)
             blocks, key = store.arrays["blocks"], store.folder.name
         arrays = (squares.arrays["images"], squares.arrays["masks"])
         place = np.where(rows, np.cumsum(rows) - 1, -1)

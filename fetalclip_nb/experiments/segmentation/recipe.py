@@ -7,6 +7,7 @@ import torch
 
 from fetalclip_nb.errors import ParameterError, refuse
 from fetalclip_nb.experiments.segmentation.decoder import UPSCALING
+from fetalclip_nb.models.embed import require_preparation
 from fetalclip_nb.tasks.masks import MaskTask
 from fetalclip_nb.tasks.splits import Split, rows_of
 
@@ -33,6 +34,7 @@ class DecoderRecipe:
             zero along half a cosine, which short schedules need; constant in the protocol.
         side: Side of the decoder's images in pixels, a multiple of 16.
         blocks: Which blocks features are taken of, as `models.blocks.chosen_blocks` takes it.
+        preparation: How images and masks are made small, as `squares.task_squares` takes it.
         copies: Augmented copies of an image that is trained on; 0 for the image itself.
         runs: Decoders a fold.
 
@@ -51,10 +53,12 @@ class DecoderRecipe:
     decay: bool = False
     side: int = 224
     blocks: str = "published"
+    preparation: str = "published"
     copies: int = 5
     runs: int = 5
 
     def __post_init__(self) -> None:
+        require_preparation(self.preparation)
         least = {"copies": 0, "runs": 1, "epochs": 1, "batch": 1, "patience": 0}
         values = {**vars(self), "batch": self.batch_size}
         low = [name for name, n in least.items() if values[name] < n]
@@ -75,7 +79,7 @@ class DecoderRecipe:
     @property
     def training(self) -> dict[str, object]:
         """The settings that decide what one decoder makes of its rows."""
-        of_rows = ("side", "blocks", "copies", "runs")
+        of_rows = ("side", "blocks", "preparation", "copies", "runs")
         return {name: value for name, value in vars(self).items() if name not in of_rows}
 
     def rate(self, done: float) -> float:

@@ -12,8 +12,8 @@ from PIL import Image
 
 from fetalclip_nb import __version__
 from fetalclip_nb.data.augmentation import Augmentation, augmented, augmented_masks
-from fetalclip_nb.data.images import read_square
-from fetalclip_nb.data.mask_files import padded_mask, reduced_mask
+from fetalclip_nb.data.images import read_square, resize_cubic
+from fetalclip_nb.data.mask_files import padded_mask, reduced_mask, sampled_mask
 from fetalclip_nb.files import key
 from fetalclip_nb.models.store import Store, stored_arrays
 from fetalclip_nb.tasks.masks import MaskTask
@@ -26,6 +26,7 @@ def task_squares(
     task: MaskTask,
     side: int,
     *,
+    preparation: str = "published",
     cache_dir: Path,
     augmentation: Augmentation | None = None,
     copy: int = 0,
@@ -34,12 +35,14 @@ def task_squares(
     """Images and masks as small squares, computed once and kept on disk.
 
     Both are padded to a square, changed in the same way where copies are asked for, and then
-    reduced: images bicubic, as encoders take them, masks to the pixels that lie at least half
-    inside.
+    reduced. Published are OpenCV's cubic interpolation for images and its nearest one for masks,
+    both without smoothing; ours are the bicubic one of encoders, and the pixels that lie at least
+    half inside.
 
     Args:
         task: Images and masks.
         side: Side of the squares in pixels, a multiple of 8.
+        preparation: "published" or "ours".
         cache_dir: Folder that all notebooks share.
         augmentation: How far images and masks are changed; None for not at all.
         copy: Number of the augmented copy.
@@ -49,10 +52,10 @@ def task_squares(
         A store with "images", uint8 of shape (n, side, side, 3), and "masks", packed bits,
         uint8 of shape (n, C, side * side / 8): see `unpack`.
 
-    Source: Protocol of the paper's segmentation probing; it does not say how masks are reduced.
+    Source: Protocol of the paper's segmentation probing, and its repository.
     """
     kept = np.arange(len(task.dataset)) if rows is None else np.flatnonzero(rows)
-    make = partial(_square, task, side, augmentation, copy)
+    make = partial(_square, task, side, preparation, augmentation, copy)
 
     def compute(chunk: range) -> dict[str, np.ndarray]:
         with ThreadPoolExecutor(joblib.cpu_count()) as pool:
@@ -64,6 +67,7 @@ def task_squares(
         "version": VERSION,
         "fingerprint": task.fingerprint,
         "side": side,
+        "preparation": preparation,
         "augmentation": augmentation and {**augmentation.settings, "copy": copy},
         "images": key(task.dataset.table["id"].iloc[kept].tolist()),
         "package": __version__,
@@ -96,7 +100,12 @@ def normalised(images: np.ndarray, mean: Sequence[float], std: Sequence[float]) 
 
 
 def _square(
-    task: MaskTask, side: int, augmentation: Augmentation | None, copy: int, row: int
+    task: MaskTask,
+    side: int,
+    preparation: str,
+    augmentation: Augmentation | None,
+    copy: int,
+    row: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Image and packed masks of one row."""
     image = read_square(task.dataset.paths[row])
@@ -105,6 +114,10 @@ def _square(
         name = task.dataset.table["id"].iloc[row]
         image = augmented(image, augmentation, name=name, copy=copy)
         masks = augmented_masks(masks, augmentation, name=name, copy=copy)
-    small = np.stack([reduced_mask(mask, side) for mask in masks])
-    seen = image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
-    return np.asarray(seen), pack(small)
+    if preparation == "published":
+        small = resize_cubic(image, side)
+        masks = [sampled_mask(mask, side) for mask in masks]
+    else:
+        small = image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
+        masks = [reduced_mask(mask, side) for mask in masks]
+    return np.asarray(small.convert("RGB")), pack(np.stack(masks))

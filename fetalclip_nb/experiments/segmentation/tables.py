@@ -77,6 +77,7 @@ def unlike_paper(
     texts = (
         protocol.deviation(splits, _settings(recipe, folds, sets), _settings(paper, 5, sets)),
         "evenly spaced blocks" * (recipe.blocks == "even"),
+        "images and masks made small our way" * (recipe.preparation == "ours"),
         "falling rate" * recipe.decay,
         f"stop after {recipe.patience} epochs without progress" * (recipe.patience > 0),
     )

@@ -188,9 +188,11 @@ def test_name_of_the_file_covers_all_that_it_depends_on(squares, tmp_path):
         "filters": 4, "learning_rate": 0.2, "weight_decay": 0.2, "batch_size": 2, "epochs": 9,
         "patience": 1, "decay": True,
     }  # fmt: skip
-    of_rows = {"side", "blocks", "copies", "runs"}  # these are in the rows and their material
+    # These are in the rows and their material.
+    of_rows = {"side", "blocks", "preparation", "copies", "runs"}
     assert set(changed) | of_rows == {field.name for field in fields(DecoderRecipe)}
-    same_file = replace(decoder, recipe=replace(RECIPE, side=48, blocks="even", copies=9, runs=9))
+    other = replace(RECIPE, side=48, blocks="even", preparation="ours", copies=9, runs=9)
+    same_file = replace(decoder, recipe=other)
     assert same_file.path == decoder.path
     recipes = [replace(RECIPE, **{name: value}) for name, value in changed.items()]
     jobs = [

@@ -73,7 +73,8 @@ def test_batch_is_what_files_and_encoder_give(trunks, encoder, folder, tmp_path,
     """Stored 4 x 4 (or 2 x 2) features become 2 x 2, 4 x 4 and 6 x 6."""
     seen = encoder if grid is None else tiny_encoder(tmp_path, grid=grid)
     kept = trained_patients(trunks)
-    found = gather(seen, trunks, kept, replace(COPIED, side=side), cache_dir=folder, seed=5)
+    recipe = replace(COPIED, side=side, preparation="ours")
+    found = gather(seen, trunks, kept, recipe, cache_dir=folder, seed=5)
     rows = np.flatnonzero(kept)
     pairs = np.array([[2, rows[-1]], [0, 0], [1, rows[0]], [0, len(kept) - 1], [2, rows[2]]])
     blocks, images, masks = found.batch(pairs)

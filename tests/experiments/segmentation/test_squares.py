@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from fetalclip_nb.data.augmentation import Augmentation, augmented, augmented_masks
 from fetalclip_nb.data.images import pad_to_square, read_square
+from fetalclip_nb.data.mask_files import reduced_mask, sampled_mask
 from fetalclip_nb.errors import ImageError
 from fetalclip_nb.experiments.segmentation import squares
 from fetalclip_nb.experiments.segmentation.squares import normalised, pack, task_squares, unpack
@@ -19,6 +20,7 @@ from fetalclip_nb.tasks.masks import structure_task
 
 SIZES = [(80, 60), (60, 80), (64, 64), (97, 41)]
 SIDE = 16
+OURS = {"preparation": "ours"}
 MOVING = Augmentation(
     colour_probability=0, clahe_probability=0, shift=0.1, rotation=20, brightness=0, contrast=0
 )
@@ -78,7 +80,7 @@ def test_shapes_types_and_order(task, tmp_path):
 def test_masks_lie_on_what_they_outline(tmp_path):
     task = write(tmp_path / "own", modes=("RGB",) * 4)
     for changes in ({}, {"augmentation": MOVING, "copy": 1}, {"augmentation": MOVING, "copy": 2}):
-        store = task_squares(task, 40, cache_dir=tmp_path, **changes)
+        store = task_squares(task, 40, cache_dir=tmp_path, **OURS, **changes)
         for image, masks in zip(store.arrays["images"], masks_of(store, 40), strict=True):
             for channel, name in ((0, "disc"), (1, "bar")):
                 region, seen = masks[task.structures.index(name)], image[..., channel] > 127
@@ -88,7 +90,7 @@ def test_masks_lie_on_what_they_outline(tmp_path):
 
 def test_masks_are_averaged_over_blocks_of_the_padded_square(task, tmp_path):
     """64 x 64 on 16 x 16: at least 8 of 16 pixels; 80 x 60: 10 rows are added on either side."""
-    found = masks_of(task_squares(task, SIDE, cache_dir=tmp_path))
+    found = masks_of(task_squares(task, SIDE, cache_dir=tmp_path, **OURS))
     blocks = task.read(2).reshape(2, 16, 4, 16, 4).sum(axis=(2, 4))
     assert (blocks == 8).any()  # a tie is inside
     assert np.array_equal(found[2], blocks >= 8)
@@ -99,7 +101,8 @@ def test_masks_are_averaged_over_blocks_of_the_padded_square(task, tmp_path):
 
 
 def test_masks_are_moved_at_full_size_and_then_reduced(task, tmp_path):
-    found = masks_of(task_squares(task, SIDE, cache_dir=tmp_path, augmentation=MOVING, copy=3))
+    how = {"augmentation": MOVING, "copy": 3}
+    found = masks_of(task_squares(task, SIDE, cache_dir=tmp_path, **OURS, **how))
     name = task.dataset.table["id"][2]
     moved = augmented_masks(task.read(2), MOVING, name=name, copy=3)
     assert np.array_equal(found[2], moved.reshape(2, 16, 4, 16, 4).sum(axis=(2, 4)) >= 8)
@@ -111,7 +114,7 @@ def test_images_are_what_an_encoder_of_that_side_sees(task, tmp_path, side):
     prepare = open_clip.image_transform(side, is_train=False, mean=mean, std=std)
     augmentation = Augmentation()
     for changes in ({}, {"augmentation": augmentation, "copy": 1}):
-        store = task_squares(task, side, cache_dir=tmp_path, **changes)
+        store = task_squares(task, side, cache_dir=tmp_path, **OURS, **changes)
         found = normalised(store.arrays["images"], mean, std)
         assert found.shape == (4, 3, side, side) and found.dtype == torch.float32
         for row, path in enumerate(task.dataset.paths):
@@ -120,6 +123,30 @@ def test_images_are_what_an_encoder_of_that_side_sees(task, tmp_path, side):
                 name = task.dataset.table["id"][row]
                 image = augmented(image, augmentation, name=name, copy=1)
             assert torch.allclose(found[row], prepare(image), atol=1e-5)
+
+
+def test_published_squares_by_hand(task, tmp_path):
+    """64 x 64 on 16 x 16: every fourth pixel of a mask; 80 x 60 is padded to 80, every fifth."""
+    store = task_squares(task, SIDE, cache_dir=tmp_path)
+    assert np.array_equal(masks_of(store)[2], task.read(2)[:, ::4, ::4])
+    padded = np.pad(task.read(0), ((0, 0), (10, 10), (0, 0)))
+    assert np.array_equal(masks_of(store)[0], padded[:, ::5, ::5])
+    seen = np.asarray(read_square(task.dataset.paths[2]))
+    # Half-way between two old pixels cubic weights are -3/32, 19/32, 19/32, -3/32 (a = -0.75).
+    weights = np.array([-3, 19, 19, -3]) / 32
+    row = np.array([weights @ seen[4 * i : 4 * i + 4] for i in range(16)])
+    slow = np.array([weights @ row[:, 4 * i : 4 * i + 4].T for i in range(16)]).T
+    expected = np.clip(slow, 0, 255)
+    assert np.abs(store.arrays["images"][2, ..., 0] - expected).max() < 1.5
+
+
+def test_published_masks_move_by_about_half_a_pixel():
+    y, x = np.mgrid[:896, :896]
+    disc = (x - 447.5) ** 2 + (y - 447.5) ** 2 < 300**2
+    for reduce, shift in ((sampled_mask, 0.375), (reduced_mask, 0.0)):
+        places = np.argwhere(reduce(disc, 224))
+        # Of four old pixels the first is taken, whose middle lies 1.5 old pixels off.
+        assert places.mean(axis=0) == pytest.approx([111.5 + shift] * 2, abs=0.05)
 
 
 def test_normalised_by_hand():
@@ -152,13 +179,14 @@ def test_what_is_there_is_read_and_what_differs_is_made(task, tmp_path, computed
     rows = np.array([False, True, True, False])
     others = [
         task_squares(task, 24, cache_dir=tmp_path),
+        task_squares(task, SIDE, cache_dir=tmp_path, **OURS),
         task_squares(task, SIDE, cache_dir=tmp_path, rows=rows),
         task_squares(task, SIDE, cache_dir=tmp_path, augmentation=MOVING),
         task_squares(task, SIDE, cache_dir=tmp_path, augmentation=MOVING, copy=1),
         task_squares(task, SIDE, cache_dir=tmp_path, augmentation=replace(MOVING, seed=1)),
         task_squares(replace(task, fingerprint="other"), SIDE, cache_dir=tmp_path),
     ]
-    assert len({first.folder, *(store.folder for store in others)}) == 7
+    assert len({first.folder, *(store.folder for store in others)}) == 8
     assert first.folder.parent == tmp_path / "squares"
 
 
