@@ -94,7 +94,7 @@ def plan(profile: Profile, name: str) -> tuple[Path, Path, dict[str, object], di
 
 def chapters_before(profile: Profile, name: str) -> list[str]:
     """Chapters of a profile whose result files its notebook of this name reads."""
-    declared = declared_parameters(_source(profile, name))
+    declared = declared_parameters(source_of(profile, name))
     read = chapters_read(declared, notebook_parameters(profile, name))
     return [chapter for chapter in read if chapter in profile.notebooks]
 
