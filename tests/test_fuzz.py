@@ -574,7 +574,7 @@ def checkpoint(folder, patch, variant):
     seeds = [safetensors(state), safetensors({"weight": state["bias"]})]
     if variant != "a.safetensors":
         seeds = [saved_state(each, new=variant == "new.pt") for each in checkpoints()]
-    return Reader(path, changed_bytes(seeds), lambda: sources.load_weights(network, path))
+    return Reader(path, changed_bytes(seeds), lambda: sources.load_weights(network, path, path))
 
 
 @reader(70, "open_clip_config.json", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")

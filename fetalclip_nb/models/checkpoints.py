@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from fetalclip_nb.downloads.fetch import require_not_lfs_pointer
+from fetalclip_nb.downloads.registry import registry
 from fetalclip_nb.errors import ModelError, listing, reading
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -26,13 +27,15 @@ _NUMBERS += [(np._core.multiarray.scalar, "numpy.core.multiarray.scalar")]
 _ALONE = 'save the weights alone, as floats: torch.save(model.state_dict(), "weights.pt")'
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
+def load_weights(network: nn.Module, path: Path, config: Path) -> None:
     """Load a checkpoint into a network that must fit it exactly.
 
     Args:
         network: An open_clip model with weights to overwrite.
         path: A .safetensors or torch file. Dicts around the weights, and what wrappers write
-            before each name ("module.", "model.", "_orig_mod."), are seen through.
+            before each name ("module.", "model.", "_orig_mod."), are seen through. UniMed-CLIP's
+            ``text_encoder`` is open_clip's ``text``.
+        config: What the network was built from, for the message.
     """
     require_file(path, "checkpoint")
     require_not_lfs_pointer(path)
@@ -48,7 +51,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
         raise ModelError(
             "Config and weights do not fit",
             where=path,
-            expected=f"{len(wanted)} tensors as the config asks for",
+            expected=f"{len(wanted)} tensors as {config.name} asks for",
             found=f"{len(missing)} missing ({listing(missing, 3)}), {len(unexpected)} unexpected "
             f"({listing(unexpected, 3)}), {len(unlike)} of another form ({listing(unlike, 3)})",
             fix=f"pair the checkpoint with the config that it was trained with, and {_ALONE}",
@@ -59,12 +62,11 @@ def load_weights(network: nn.Module, path: Path) -> None:
 def require_file(path: Path, kind: str) -> None:
     """Refuse a config or checkpoint that is not there."""
     if not path.is_file():
-        raise ModelError(
-            f"Model {kind} is missing",
-            where=path,
-            fix="`fetalclip-nb download fetalclip` fetches FetalCLIP; for your own model give "
-            "CONFIG.json+CHECKPOINT",
-        )
+        models = [entry for entry in registry().values() if entry.kind == "model"]
+        names = [each.name for each in models if path.name in [file.path for file in each.files]]
+        fix = "for your own model give CONFIG.json+CHECKPOINT"
+        fix = "".join(f"`fetalclip-nb download {name}` fetches it; " for name in names) + fix
+        raise ModelError(f"Model {kind} is missing", where=path, fix=fix)
 
 
 def _read(path: Path) -> object:
@@ -86,6 +88,8 @@ def _weights(content: object, wanted: dict, file: str) -> dict[str, object]:
     Averaged weights ("ema") come second; where several fit, standard error says what was read.
     """
     flat = {name: each for name, each in _flat(content) if name.split(".")[-1] not in _BESIDE}
+    if any(name.startswith("text.") for name in wanted):
+        flat = {re.sub(r"(^|\.)text_encoder\.", r"\1text.", key): flat[key] for key in flat}
     first = next(iter(wanted))
     starts = [name.removesuffix(first) for name in flat if f".{name}".endswith(f".{first}")]
     parts = {s: {name[len(s) :]: flat[name] for name in flat if name.startswith(s)} for s in starts}

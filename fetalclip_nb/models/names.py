@@ -15,7 +15,18 @@ IN_FOLDER = "local-dir:"
 
 FETALCLIP = ("FetalCLIP_config.json", "FetalCLIP_weights.pt")
 
-_CONFIG = "open_clip_config.json"
+CONFIG = "open_clip_config.json"
+
+_CONFIGS = Path(__file__).parent / "configs"  # of models that are published without one
+
+_PUBLISHED = {
+    "fetalclip": FETALCLIP[1],
+    "unimed-clip": "unimed-clip-vit-b16.pt",
+    "mobilefetalclip": "mobile_fetal_clip_weights.pt",
+}
+
+NAMES = ("phantomclip", "clip", "biomedclip", *_PUBLISHED)
+"""Models that a name alone chooses."""
 
 _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
@@ -66,18 +77,25 @@ def model_name(spec: str) -> str:
 def parts(source: str) -> tuple[Path | None, Path | None]:
     """Config and checkpoint that a source names, there or not; None for none.
 
-    An untrained twin has no checkpoint.
+    An untrained twin has no checkpoint. The paper's models lie in folders of their names below
+    `models_folder`; a config of open_clip there comes before the published one, and brings
+    ``clip`` and ``biomedclip``, which open_clip fetches otherwise.
     """
     base = source.removesuffix(UNTRAINED)
-    if source != base and (base in ("phantomclip", "fetalclip") or base.lower().endswith(".json")):
+    if source != base and (base in NAMES or base.lower().endswith(".json")):
         return parts(base)[0], None
+    own = models_folder() / source / CONFIG
+    if source in ("clip", "biomedclip") and own.is_file():
+        return parts(f"{IN_FOLDER}{own.parent}")
+    if source in _PUBLISHED:
+        known = (
+            own.with_name(FETALCLIP[0]) if source == "fetalclip" else _CONFIGS / f"{source}.json"
+        )
+        return own if own.is_file() else known, own.with_name(_PUBLISHED[source])
     if source == "phantomclip" or source.startswith(IN_FOLDER):
         folder = SHIPPED if source == "phantomclip" else resolve(source.removeprefix(IN_FOLDER))
         weights = [folder / name for name in _WEIGHTS]
-        return folder / _CONFIG, next(filter(Path.is_file, weights), weights[0])
-    if source == "fetalclip":
-        config, checkpoint = (models_folder() / source / name for name in FETALCLIP)
-        return config, checkpoint
+        return folder / CONFIG, next(filter(Path.is_file, weights), weights[0])
     cuts = [found.end() for found in re.finditer(r"\.json\+", source, re.IGNORECASE)]
     pairs = [(resolve(source[: cut - 1]), resolve(source[cut:])) for cut in cuts]
     if pairs:  # a folder may be called x.json+y
@@ -91,7 +109,7 @@ def model_files(spec: str) -> list[Path]:
     None for models that open_clip fetches.
     """
     named = {path for path in parts(split_spec(spec)[1]) if path}
-    beside = (path.parent.glob("*") for path in named if path.name == _CONFIG)
+    beside = (path.parent.glob("*") for path in named if path.name == CONFIG)
     return sorted(named.union(path for files in beside for path in files if path.is_file()))
 
 

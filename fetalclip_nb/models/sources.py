@@ -12,18 +12,25 @@ from pathlib import Path
 
 import open_clip
 import torch
+from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from open_clip.pretrained import download_pretrained_from_hf
 from torch import nn
 
 from fetalclip_nb.downloads.registry import file_hash, registered
 from fetalclip_nb.errors import ModelError, listing, reading, refuse
 from fetalclip_nb.models.checkpoints import load_weights, require_file
-from fetalclip_nb.models.names import FETALCLIP, IN_FOLDER, UNTRAINED, parts
-from fetalclip_nb.paths import SHIPPED
+from fetalclip_nb.models.names import CONFIG, FETALCLIP, IN_FOLDER, NAMES, UNTRAINED, parts
 
 _UNTRAINED_SEED = 0
 
+_STATED = ("mean", "std", "interpolation", "resize_mode")
+
+_OF_TEXT = {
+    "hf_model_name": ["config.json"],
+    "hf_tokenizer_name": ["tokenizer_config.json", "tokenizer.json", "vocab.txt"],
+}
+
 _PAIRS = {
-    "phantomclip": f"{IN_FOLDER}{SHIPPED}",
     # OpenAI trained with QuickGELU: plain "ViT-L-14" would load with a warning and score lower.
     "clip": "ViT-L-14-quickgelu/openai",
     "biomedclip": "hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
@@ -35,40 +42,43 @@ Parts = tuple[nn.Module, Callable, Callable, dict]
 
 def create(source: str) -> Parts:
     """A network with its weights and all of `Parts`, from a `load_model` source without NAME=."""
-    source = _PAIRS.get(source, source)
     config, weights = parts(source)
-    if config and weights:
-        made = _build(config, in_folder=source.startswith(IN_FOLDER))
-        load_weights(made[0], weights)
+    if config and (weights or source.endswith(UNTRAINED)):
+        beside = weights or parts(source.removesuffix(UNTRAINED))[1] or config
+        made = _build(config, beside.parent, seed=None if weights else _UNTRAINED_SEED)
+        if weights:
+            load_weights(made[0], weights, config)
         return made
-    if config and source.endswith(UNTRAINED):
-        return _build(config, seed=_UNTRAINED_SEED)
-    return _create_from_open_clip(source)
+    return _create_from_open_clip(_PAIRS.get(source, source))
 
 
 @cache
 def published_as(source: str) -> str:
-    """Name under which scores of these weights, known by hash or fetched, are published, or ""."""
-    fetched = {_PAIRS[name]: name for name in ("clip", "biomedclip")}
-    given = zip(parts(source), map(registered("fetalclip").file, FETALCLIP), strict=True)
-    known = all(
+    """Name under which scores of these weights are published, or "".
+
+    FetalCLIP's files are known by their hash. Nobody has published one for the others: they are
+    known by their name, with the config and from the address that go with it.
+    """
+    config, weights = parts(source)
+    given = zip((config, weights), map(registered("fetalclip").file, FETALCLIP), strict=True)
+    if all(
         path and path.stat().st_size == file.bytes and file_hash(path, file.hash) == file.hash
         for path, file in given
-    )
-    return "fetalclip" if known else fetched.get(_PAIRS.get(source, source), "")
+    ):
+        return "fetalclip"
+    if config:
+        return source if config.name == f"{source}.json" else ""
+    return {pair: name for name, pair in _PAIRS.items()}.get(_PAIRS.get(source, source), "")
 
 
-def _build(path: Path, *, in_folder: bool = False, seed: int | None = None) -> Parts:
-    """An open_clip model from a config, with random weights; in a folder with its tokenizer."""
+def _build(path: Path, beside: Path, *, seed: int | None = None) -> Parts:
+    """An open_clip model from a config, with random weights, and files beside its own weights."""
     config = read_config(path)
-    text = json.dumps(config["model_cfg"], sort_keys=True)
-    name = f"fetalclip-nb-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / f"{name}.json").write_text(text, "utf-8")
-        open_clip.add_model_config(folder)
-    fix = f"correct it, or take the open_clip that wrote it (here: {open_clip.__version__}); towers"
-    named = listing(re.findall(r'_name": "([^"]+)', text)) or "none"
-    fix += f" and tokenizers of other libraries ({named}) need the network unless they are here"
+    options = {f"image_{key}": value for key, value in _preprocessing(config, path).items()}
+    fix = f"correct it, or take the open_clip that wrote it (here: {open_clip.__version__}); "
+    towers = listing(re.findall(r'_name": "([^"]+)', json.dumps(config["model_cfg"]))) or "none"
+    fix += f"what other libraries build ({towers}) needs the network unless its config.json, "
+    fix += f"vocab.txt and tokenizer_config.json lie in a folder of its last name in {beside}"
     # open_clip's warning that weights are random: here that is meant, or passing.
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
@@ -80,10 +90,54 @@ def _build(path: Path, *, in_folder: bool = False, seed: int | None = None) -> P
         stack.callback(logging.disable, before)
         if seed is not None:
             torch.manual_seed(seed)
-        names = ("mean", "std", "interpolation", "resize_mode")
-        options = {f"image_{k}": v for k, v in config["preprocess_cfg"].items() if k in names}
-        name, options = (f"{IN_FOLDER}{path.parent}", {}) if in_folder else (name, options)
-        return _with_tokenizer(name, load_weights=False, pretrained_text=False, **options)
+        name = _register(_with_local_text(config["model_cfg"], beside))
+        made = _with_tokenizer(name, load_weights=False, pretrained_text=False, **options)
+        return *made[:3], config["model_cfg"]  # the same wherever the files lie
+
+
+def _register(config: dict) -> str:
+    """Tell open_clip of a config; the name that it has there."""
+    text = json.dumps(config, sort_keys=True)
+    name = f"fetalclip-nb-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / f"{name}.json").write_text(text, "utf-8")
+        open_clip.add_model_config(folder)
+    return name
+
+
+def _with_local_text(config: dict, beside: Path) -> dict:
+    """A config whose text tower and tokenizer of transformers are read from files, if here."""
+    text = dict(config["text_cfg"])
+    for key, files in ((key, files) for key, files in _OF_TEXT.items() if text.get(key)):
+        places = [beside / Path(text[key]).name, beside][: 1 + ("tokenizer" in key)]
+        here = [each for each in places if any((each / name).is_file() for name in files)]
+        text[key] = str(here[0]) if here else text[key]
+    return {**config, "text_cfg": text}
+
+
+def _preprocessing(config: dict, path: Path) -> dict:
+    """What a config states of the preparation of images, mean and deviation at least."""
+    stated = {k: v for k, v in config["preprocess_cfg"].items() if k in _STATED}
+    known = registered("fetalclip").file(FETALCLIP[0])
+    if path.name == FETALCLIP[0] or file_hash(path, known.hash) == known.hash:
+        stated = {"mean": OPENAI_DATASET_MEAN, "std": OPENAI_DATASET_STD} | stated
+    wrong = [f"{key}: {stated.get(key)}" for key in ("mean", "std") if not _three(stated.get(key))]
+    refuse(
+        wrong,
+        "Config does not state how images are normalised",
+        error=ModelError,
+        where=path,
+        expected="preprocess_cfg with mean and std, three numbers each, as in training",
+        fix='write {"model_cfg": {...}, "preprocess_cfg": {"mean": [...], "std": [...]}} there (of '
+        f"a hub's model in a copy, {IN_FOLDER}FOLDER); OpenAI's are {list(OPENAI_DATASET_MEAN)} "
+        f"and {list(OPENAI_DATASET_STD)}",
+    )
+    return stated
+
+
+def _three(values: object) -> bool:
+    numbers = values if isinstance(values, list | tuple) else ()
+    return len(numbers) == 3 and all(type(each) in (int, float) for each in numbers)
 
 
 def _create_from_open_clip(source: str) -> Parts:
@@ -92,6 +146,9 @@ def _create_from_open_clip(source: str) -> Parts:
     fix = "check the name, the network connection and that `transformers` is installed where the "
     fix += "text tower needs it"
     with reading(source, "Model cannot be loaded", error=ModelError, fix=fix):
+        if source.startswith("hf-hub:"):
+            path = Path(download_pretrained_from_hf(name.removeprefix("hf-hub:"), filename=CONFIG))
+            _preprocessing(read_config(path), path)
         return _with_tokenizer(name, pretrained=pretrained or None, require_pretrained=True)
 
 
@@ -107,7 +164,7 @@ def _require_pair(source: str) -> str:
         raise ModelError(
             "Unknown model",
             found=source,
-            expected="phantomclip, phantomclip-untrained, clip, biomedclip, fetalclip, "
+            expected=f"{', '.join(NAMES)}, NAME-untrained, "
             "ARCHITECTURE/PRETRAINED, hf-hub:..., local-dir:..., or CONFIG.json+CHECKPOINT",
             fix="open_clip.list_pretrained() names all pairs",
         )
@@ -136,4 +193,6 @@ def read_config(path: Path) -> dict:
     missing = [f"no {key}" for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in keys]
     fix = "give a config of open_clip"
     refuse(missing, "Config lacks keys", error=ModelError, where=path, fix=fix)
-    return {"model_cfg": model, "preprocess_cfg": content.get("preprocess_cfg", {})}
+    stated = content.get("preprocess_cfg")
+    model = {key: value for key, value in model.items() if key != "preprocess_cfg"}
+    return {"model_cfg": model, "preprocess_cfg": stated if isinstance(stated, dict) else {}}

@@ -137,7 +137,6 @@ def test_configs_that_open_clip_refuses_are_named(change, in_folder, tmp_path, t
     folder.mkdir()
     config = write_config(folder / "open_clip_config.json", **change)
     if in_folder:
-        config.write_text(json.dumps({"model_cfg": json.loads(config.read_text())}))
         save_file({"a": torch.ones(1)}, folder / "open_clip_model.safetensors")
     spec = f"local-dir:{folder}" if in_folder else f"{config}+{tiny[1]}"
     with pytest.raises(ModelError, match=r"cannot be built.*odd/open_clip_config\.json.*What to"):
@@ -214,7 +213,8 @@ def test_folder_without_weights_is_refused_and_with_them_loads(tiny, tmp_path):
     config, _, state = tiny
     folder = tmp_path / "folder"
     folder.mkdir()
-    content = {"model_cfg": json.loads(config.read_text()), "preprocess_cfg": {"mean": [0.5] * 3}}
+    content = json.loads(config.read_text())
+    content["preprocess_cfg"]["mean"] = [0.5] * 3
     (folder / "open_clip_config.json").write_text(json.dumps(content))
     with pytest.raises(ModelError, match=r"checkpoint is missing.*open_clip_model\.safetensors"):
         load_model(f"local-dir:{folder}")
