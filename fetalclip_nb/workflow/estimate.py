@@ -128,8 +128,8 @@ def _few_data(p: Mapping, n: Mapping, first: bool) -> Work:
             (p["head_sets"], PER_PATIENT["hc18"], p["head_sizes"]),
         )
     )
-    # Sets share images; validation sets are as large.
-    copied = min(PLANES * n["data_root"], 2 * planes), min(OUTLINES * n["hc18_root"], 2 * heads)
+    # Sets share images where there are few; validation sets are not changed.
+    copied = min(PLANES * n["data_root"], planes), min(OUTLINES * n["hc18_root"], heads)
     kept = copied[1] * p["head_copies"] + n["hc18_root"]
     steps = heads * p["head_copies"] / p["decoder_batch"] * p["head_epochs"] * p["head_runs"]
     steps = steps if n["hc18_root"] else 0

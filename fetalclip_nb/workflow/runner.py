@@ -89,6 +89,9 @@ def plan(profile: Profile, name: str) -> tuple[Path, Path, dict[str, object], di
     require_data(name, declared, values, profile)
     target = profile.folder / "notebooks" / source.name
     values, reason = left_out(profile, name, values)
+    before = chapters_before(profile, name) if profile.leaves_out else []
+    if before and all(plan(profile, chapter)[-1] for chapter in before):
+        reason = "none of the chapters that it reads was run"
     return source, target, values, {} if reason else outside_state(declared, values), reason
 
 

@@ -90,6 +90,15 @@ def test_a_chapter_without_any_model_or_without_a_file_is_left_out(tiny):
     )
 
 
+def test_a_chapter_that_reads_others_is_left_out_with_all_of_them(tiny):
+    reads = 'chapters: str = "one"  # read\n' + PARAMETERS
+    nbformat.write(notebook("1", parameters=reads), tiny / "notebooks/two.ipynb")
+    profile = load_profile("demo")
+    assert runner.plan(profile, "two")[-1] == "none of the chapters that it reads was run"
+    write_heads(tiny / "data/hc18")
+    assert runner.plan(profile, "two")[-1] == ""
+
+
 def test_other_profiles_know_of_nothing_missing(tiny):
     profile = load_profile(leaving_out(tiny, missing="stop") / "profiles/demo.yaml")
     assert absent.absent_data(profile) == absent.absent_models(profile) == {}

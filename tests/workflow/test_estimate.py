@@ -76,7 +76,7 @@ def test_few_data_draws_no_more_than_there_is(profile):
     ((*_, work), _) = estimate.works(profile, ["05_few_data"])
     drawn = 5 * 1.2 * (1 + 4)
     assert work.steps == pytest.approx(drawn * 10 / 8 * 100 * 5)
-    assert work.kept == pytest.approx(2 * drawn * 10 + 999)  # of HC18, which is not here
+    assert work.kept == pytest.approx(drawn * 10 + 999)  # of HC18, which is not here
     assert work.images == pytest.approx(4 + 0.6 * 4 * 10 + work.kept)
 
 
