@@ -63,7 +63,7 @@ def ranking(comparisons: Sequence[Comparison]) -> Sentence:
     told = "; ".join(f"{m} in {whole.get(len(n), ', '.join(n))}" for m, n in best.items())
     decided = sum(each.decided for each in comparisons)
     texts = (
-        f"Corrected for all {len(comparisons)} comparisons, the data decide {decided}.",
+        f"The data decide {decided} of {len(comparisons)} comparisons, corrected together.",
         f"Better than every other model: {told}." if told else "",
         f"No model is told from all others in: {', '.join(open_ones)}." if open_ones else "",
     )

@@ -116,14 +116,15 @@ def median_table(chapters: Chapters, model: str) -> pd.DataFrame:
 def provenance_table(cells: Sequence[Cell]) -> Styler:
     """Minutes, device and versions of every cell, one row for cells that were made together."""
     made = [_made_with(cell) for cell in cells if cell.row]
-    names = ("model", "minutes", "device", "precision", "weights", "images", "code", "versions")
+    names = ("model", "minutes", "device", "weights", "images", "code", "versions")
     table = pd.DataFrame(made, columns=[*names, "cells"])
     numbers, versions = pd.factorize(table["versions"])
     table["versions"] = numbers + 1
     table = table.groupby([*names], sort=False)["cells"].agg(", ".join).reset_index()
     texts = [f"{number}: {escape(text)}" for number, text in enumerate(versions, 1)]
-    caption = f"Versions {'; '.join(texts)}"
-    return _broken(table, "cells", index=False).set_caption(caption)
+    table = _broken(table[["model", "cells", *names[1:]]], "cells", index=False)
+    left = [{"selector": "caption", "props": "text-align: left; caption-side: bottom"}]
+    return table.set_caption(f"Versions {'; '.join(texts)}").set_table_styles(left)
 
 
 def facts(cells: Sequence[Cell], comparisons: Sequence[Comparison]) -> dict[str, object]:
@@ -159,8 +160,7 @@ def _made_with(cell: Cell) -> tuple[str, ...]:
     return (
         cell.model,
         f"{made['seconds_since_start'] / 60:.1f}",
-        str(made.get("device", _UNKNOWN)),
-        str(made.get("precision", _UNKNOWN)),
+        ", ".join(str(made[name]) for name in ("device", "precision") if name in made),
         str(made.get("model", {}).get("fingerprint", _UNKNOWN))[:8],
         str(made.get("released") or made["dataset_fingerprint"][:8]),
         str(made["commit"]),

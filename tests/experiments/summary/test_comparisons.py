@@ -29,7 +29,7 @@ def test_every_pair_of_models_is_compared_and_all_are_corrected(results):
     assert [each.p for each in found] == holm(raw).tolist()
     assert [each.decided for each in found] == [True, True, False]
     said = ranking(found)
-    assert "all 3 comparisons, the data decide 2." in said
+    assert said.startswith("The data decide 2 of 3 comparisons, corrected together.")
     assert said.endswith("Better than every other model: a in zero-shot age.")
 
 
@@ -42,6 +42,13 @@ def test_a_saved_difference_is_taken_and_others_are_made_in_the_same_way(results
     row = results.save(AGE, "b", {"vpr": results.read().rows[AGE]["b"].scores["vpr"]}, order=1)
     assert not row.differences
     assert compare_models(results.read())[0].difference == saved
+
+
+def test_the_best_is_told_from_every_other_model_or_none_is(results):
+    results.answer(AGE, {model: table(n) for model, n in {"a": 37, "b": 38, "c": 8}.items()})
+    found = compare_models(results.read())
+    assert [each.decided for each in found] == [False, True, True]
+    assert ranking(found).endswith("No model is told from all others in: zero-shot age.")
 
 
 def test_ties_are_left_open_and_other_images_are_not_compared(results):

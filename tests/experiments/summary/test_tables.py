@@ -68,13 +68,8 @@ def test_later_scores_have_a_source(results):
 def test_what_a_cell_was_made_with(results):
     _, cells = run(results)
     shown = tables.provenance_table(cells)
-    assert shown.data.to_dict("records") == [
-        {
-            **{"model": "mine", "cells": "zero-shot planes", "minutes": "1.5", "device": "cpu"},
-            **{"precision": "–", "weights": "f00", "images": "beef", "code": "c0ffee"},
-            "versions": 1,
-        }
-    ]
+    row = ["mine", "zero-shot planes", "1.5", "cpu", "f00", "beef", "c0ffee", 1]
+    assert shown.data.to_numpy().tolist() == [row]
     assert shown.caption == "Versions 1: Python 3.11, torch 2"
 
 
