@@ -29,7 +29,8 @@ def chosen_blocks(blocks: int, spacing: str = "published") -> tuple[int, int, in
     """Numbers, counted from 1, of the blocks whose features are taken, the deepest last.
 
     Args:
-        blocks: Number n of the encoder's blocks.
+        blocks: Number n of the encoder's blocks; of four (the stages of MobileFetalCLIP's tower)
+            all are taken.
         spacing: "published" for n//4, n//3, n//2 and n, or "even" for n//4, 2n//4, 3n//4 and n.
 
     Source: Protocol of the paper's segmentation probing; its figure shows the even spacing.
@@ -40,7 +41,7 @@ def chosen_blocks(blocks: int, spacing: str = "published") -> tuple[int, int, in
     if spacing not in SPACINGS:
         known = ", ".join(SPACINGS)
         raise ParameterError("Unknown spacing", where="blocks", expected=known, found=repr(spacing))
-    taken = SPACINGS[spacing](blocks)
+    taken = SPACINGS[spacing](blocks) if blocks != 4 else (1, 2, 3, 4)
     if taken[0] < 1 or len(set(taken)) < len(taken):
         raise ParameterError(
             "Encoder has too few blocks for this spacing",

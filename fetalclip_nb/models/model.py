@@ -140,13 +140,14 @@ def load_model(spec: str, *, device: str = "auto", precision: str = "auto") -> M
         spec: One of
 
             - ``phantomclip`` or ``phantomclip-untrained`` (same shape, seeded random weights);
-            - ``clip``, ``biomedclip``, ``fetalclip``;
+            - ``fetalclip``, ``clip``, ``biomedclip``, ``unimed-clip``, ``mobilefetalclip``;
             - ``fetalclip-untrained`` or ``CONFIG.json-untrained``: a config's untrained twin;
             - ``ARCHITECTURE/PRETRAINED``, any pair that open_clip knows;
             - ``hf-hub:ORGANISATION/NAME`` or ``local-dir:FOLDER``;
             - ``CONFIG.json+CHECKPOINT`` (.pt, .pth, .bin or .safetensors).
 
-            Any of them may be preceded by ``NAME=`` to choose the name in tables.
+            Any of them may be preceded by ``NAME=`` to choose the name in tables. A config states
+            mean and standard deviation of the pixels as ``preprocess_cfg``.
         device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:1".
         precision: "auto" (fp32 on CPU, tf32 on GPU), "fp32", "tf32" or "bf16".
     """

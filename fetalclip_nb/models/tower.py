@@ -66,7 +66,7 @@ def _unusable(model: Model, found: str) -> ModelError:
         expected="open_clip's VisionTransformer, or a timm trunk with blocks, num_prefix_tokens "
         "and a square grid of patches",
         found=found,
-        fix="maps need a ViT (phantomclip, clip, biomedclip, fetalclip, ...): leave this model out",
+        fix="maps need a ViT (phantomclip, fetalclip, clip, ...): leave this model out",
     )
 
 

@@ -58,7 +58,8 @@ def test_each_loads_by_name_with_its_own_pixels_and_words(name):
     if grid is None:  # stages in place of blocks: features of each, and no maps
         with pytest.raises(ModelError, match="no plain vision transformer.*mobilefetal.*FastVit"):
             vision_tower(model)
-        assert BlockEncoder(model, "even").grid == 64
+        stages = BlockEncoder(model)
+        assert (stages.blocks, stages.grid, stages.width) == ((1, 2, 3, 4), 64, 512)
     else:
         assert vision_tower(model).grid == grid
         assert BlockEncoder(model).blocks == (1, 2, 3, 6)

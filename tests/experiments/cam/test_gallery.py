@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 
 from fetalclip_nb.data.images import read_square
+from fetalclip_nb.errors import ModelError
 from fetalclip_nb.experiments.cam import gallery as galleries
 from fetalclip_nb.experiments.cam.images import other_targets, pixels_of
 from fetalclip_nb.experiments.cam.maps import cam_maps
+from fetalclip_nb.models.model import load_model
+from helpers import write_config
 
 
 def by_hand(gallery, name, task, targets, method):
@@ -56,3 +59,16 @@ def test_another_class_is_the_likeliest_of_the_others(gallery):
     found = galleries.another_class(gallery)
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert (found != own.maps).any()
+
+
+def test_another_model_without_maps_is_named_and_the_headline_is_refused(gallery, tmp_path, capsys):
+    vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 32, "head_width": 16}
+    path = write_config(tmp_path / "resnet.json", vision_cfg=vision)
+    resnet = load_model(f"stages={path}-untrained", device="cpu")
+    tiny = gallery.models["tiny"]
+    asked = (gallery.chosen, ("gradcam",))
+    options = {"cache_dir": tmp_path, "batch_size": None}
+    assert list(galleries.make_maps([tiny, resnet], *asked, **options).models) == ["tiny"]
+    assert "No maps of stages. Image tower is no plain" in capsys.readouterr().out
+    with pytest.raises(ModelError, match="no plain vision transformer.*stages"):
+        galleries.make_maps([resnet, tiny], *asked, **options)
