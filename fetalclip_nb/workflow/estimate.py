@@ -9,8 +9,9 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import open_clip
 import pandas as pd
@@ -52,23 +53,14 @@ PER_PATIENT = {"fetal_planes": 7, "hc18": 1.2, "manifest": 5}
 SENTENCE = "An ultrasound image of a fetal head at 20 weeks and 3 days, 0.47 mm a pixel."
 
 
-@dataclass(frozen=True)
-class Work:
-    """What a chapter has to do with one model.
+class Work(NamedTuple):
+    """What a chapter has to do with one model."""
 
-    Attributes:
-        images: Images that pass the encoder, each changed copy for itself.
-        sentences: Sentences that pass it.
-        maps: ScoreCAM maps: each takes as many passes as the encoder has channels.
-        steps: Training steps of decoders.
-        kept: Images whose block features are kept on disk.
-    """
-
-    images: float = 0
-    sentences: float = 0
-    maps: float = 0
-    steps: float = 0
-    kept: float = 0
+    images: float = 0  # that pass the encoder, each changed copy for itself
+    sentences: float = 0  # that pass it
+    maps: float = 0  # by ScoreCAM: each takes as many passes as the encoder has channels
+    steps: float = 0  # of the training of decoders
+    kept: float = 0  # images whose block features are kept on disk
 
 
 def works(profile: Profile, names: Iterable[str] = ()) -> Iterator[tuple[str, str, dict, Work]]:
@@ -156,23 +148,14 @@ _CHAPTERS: dict[str, Callable[[Mapping, Mapping, bool], Work]] = {
 """The others take minutes: they look at a few images, or at what these have left."""
 
 
-@dataclass(frozen=True)
-class Rates:
-    """What a model does on this device.
+class Rates(NamedTuple):
+    """What a model does on this device."""
 
-    Attributes:
-        timed: The model, or the architecture in its place.
-        images: A second.
-        sentences: A second.
-        width: Channels of the image tower; 0 where it is no plain vision transformer.
-        memory_gb: Of the GPU, the most that was taken; on a CPU, of the weights in 32 bits.
-    """
-
-    timed: str
-    images: float
-    sentences: float
-    width: int
-    memory_gb: float
+    timed: str  # the model, or the architecture in its place
+    images: float  # a second
+    sentences: float  # a second
+    width: int  # channels of the image tower; 0 where it is no plain vision transformer
+    memory_gb: float  # of a GPU, the most that was taken; on a CPU, of the weights in 32 bits
 
 
 def probe(spec: str, profile: Profile, seconds: float = 10) -> Rates:
@@ -271,7 +254,7 @@ def table(profile: Profile, names: Iterable[str] = (), seconds: float = 10) -> p
                 "sentences": work.sentences,
                 "decoder steps": work.steps * bool(width),
                 "minutes": spent / 60,
-                "GB on disk": work.kept * BLOCKS * 14**2 * width * 4 / 1e9,
+                "GB on disk": work.kept * BLOCKS * 14**2 * width * 2 / 1e9,
                 "GB of memory": known.memory_gb if known else float("nan"),
                 "timed": known.timed if known else "nothing",
             }

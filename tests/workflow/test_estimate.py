@@ -88,7 +88,7 @@ def test_minutes_and_gigabytes_follow_from_the_rates(profile, monkeypatch):
     first, _, mapped, other = table.to_dict("records")
     images, steps = first["images"], first["decoder steps"]
     assert first["minutes"] == pytest.approx((images / 2 + steps / 10) / 60)
-    assert first["GB on disk"] == pytest.approx(images * 4 * 14 * 14 * 100 * 4 / 1e9)
+    assert first["GB on disk"] == pytest.approx(images * 4 * 14 * 14 * 100 * 2 / 1e9)
     assert mapped["images"] == 10 * 4 * 3 * 5 + 29 * 100
     assert (other["images"], other["minutes"]) == (80, pytest.approx(80 / 60))  # no maps of it
     assert table.loc[("04_segmentation", "other"), "decoder steps"] == 0
