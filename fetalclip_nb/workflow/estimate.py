@@ -165,7 +165,8 @@ def probe(spec: str, profile: Profile, seconds: float = 10) -> Rates:
         ModelError: Neither is known.
     """
     model = _stand_in(spec, profile)
-    on_gpu = model.device.startswith("cuda")
+    if on_gpu := model.device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
     batch, width = (64 if on_gpu else 4), 0
     pixels = torch.stack([model.preprocess(Image.new("L", (224, 224), 128))] * batch)
     images = _a_second(lambda: model.encode_images(pixels), seconds / 2)

@@ -5,6 +5,7 @@ import pytest
 from fetalclip_nb.data import prompts
 from fetalclip_nb.data.fetal_planes import BRAIN_SUBPLANES, FIVE_PLANES
 from fetalclip_nb.errors import DataError
+from helpers import AGE_SCRIPT
 
 
 def test_our_sets_have_five_sentences_for_every_class_of_the_tasks():
@@ -75,18 +76,6 @@ def test_templates_of_another_form_are_refused(tmp_path, unseen):
     assert prompts.load_age_templates(path) == {"templates": [frame], "unseen": []}
 
 
-SCRIPT = """import torch
-
-raise SystemExit("never run")
-SIZES = [f"{width}", f"{height}"]
-OTHERS = ["a", "b"]
-PROMPTS = [
-    'A head at {weeks} weeks, {day} days, '
-    '{pixel_spacing} mm.',
-    "{pixel_spacing:.2f} mm a pixel at {week}+{days}",
-]
-"""
-
 FRAMES = [
     "A head at {weeks} weeks, {days} days, {spacing} mm.",
     "{spacing} mm a pixel at {weeks}+{days}",
@@ -106,8 +95,11 @@ FRAMES = [
 )
 def test_the_sentences_of_a_script_are_read_and_not_run(tmp_path, old, new):
     path = tmp_path / "ages.py"
-    path.write_text(SCRIPT.replace(old, new))
-    assert old in SCRIPT and prompts.load_age_templates(path) == {"templates": FRAMES, "unseen": []}
+    path.write_text(AGE_SCRIPT.replace(old, new))
+    assert old in AGE_SCRIPT and prompts.load_age_templates(path) == {
+        "templates": FRAMES,
+        "unseen": [],
+    }
 
 
 @pytest.mark.parametrize(
@@ -124,7 +116,7 @@ def test_the_sentences_of_a_script_are_read_and_not_run(tmp_path, old, new):
 )
 def test_a_script_without_clear_sentences_is_refused(tmp_path, old, new, message):
     path = tmp_path / "ages.py"
-    path.write_text(SCRIPT.replace(old, new))
+    path.write_text(AGE_SCRIPT.replace(old, new))
     with pytest.raises(DataError, match=message):
         prompts.load_age_templates(path)
 

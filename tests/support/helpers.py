@@ -22,6 +22,18 @@ TINY_CONFIG = {
 }
 FASS_IMAGES = ("P0149_IMG1", "P01_IMG1", "P01_IMG2")
 FOCUS_COUNTS = {"training": 3, "validation": 1, "testing": 2}
+AGE_SCRIPT = """import torch
+
+raise SystemExit("never run")
+SIZES = [f"{width}", f"{height}"]
+OTHERS = ["a", "b"]
+PROMPTS = [
+    'A head at {weeks} weeks, {day} days, '
+    '{pixel_spacing} mm.',
+    "{pixel_spacing:.2f} mm a pixel at {week}+{days}",
+]
+"""
+"""Sentences of ours in a script of the authors' form."""
 PLANES_HEADER = "Image_name;Patient_num;Plane;Brain_plane;Operator;US_Machine;Train "
 
 
