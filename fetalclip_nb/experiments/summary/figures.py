@@ -11,6 +11,9 @@ from matplotlib.figure import Figure
 from fetalclip_nb.experiments.summary.cells import COLUMNS, PAPER, Cell
 from fetalclip_nb.results.figures import NARROW
 
+_BESIDE = 8
+"""So many columns have room side by side."""
+
 
 def heat_map(cells: Sequence[Cell]) -> Figure:
     """Tasks by models in percent: what this run measured, and beside it what was published.
@@ -26,16 +29,16 @@ def heat_map(cells: Sequence[Cell]) -> Figure:
     theirs = pd.DataFrame(
         {model: {c.name: 100 * c.published[model].value for c in COLUMNS} for model in PAPER}
     )
-    synthetic = any(cell.row and cell.row.synthetic for cell in cells)
-    panels = {"this run" + ", phantoms" * synthetic: ours, "published": theirs}
+    drawn = {cell.row.synthetic for cell in cells if cell.row and cell.row.kind == "model"}
+    images = {1: ", phantoms" * all(drawn), 2: ", phantoms in part"}.get(len(drawn), "")
+    panels = {f"this run{images}": ours, "published": theirs}
     panels = {title: table for title, table in panels.items() if len(table.columns)}
+    widths = [len(table.columns) for table in panels.values()]
+    # Many models side by side would leave their numbers no room.
+    beside = {"width_ratios": widths, "ncols": len(panels), "figsize": (NARROW, 5.2)}
+    below = {"nrows": len(panels), "figsize": (NARROW, 9)}
     figure, axes = plt.subplots(
-        1,
-        len(panels),
-        figsize=(NARROW, 5.2),
-        sharey=True,
-        squeeze=False,
-        width_ratios=[len(table.columns) for table in panels.values()],
+        **(beside if sum(widths) <= _BESIDE else below), sharey=True, squeeze=False
     )
     for axis, (title, table) in zip(axes.flat, panels.items(), strict=True):
         axis.set_facecolor("0.9")  # where nothing was measured

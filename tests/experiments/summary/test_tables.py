@@ -73,6 +73,16 @@ def test_what_a_cell_was_made_with(results):
     assert shown.caption == "Versions 1: Python 3.11, torch 2"
 
 
+def test_many_models_have_room_for_their_numbers(results):
+    for name in "abcdefgh":
+        results.save("01_zero_shot", name, {PLANES: results.score(0.9, 0.8, 1)})
+    figure = figures.heat_map(all_cells(results.read(), [*"abcdefgh"]))
+    figure.canvas.draw()
+    for axis in figure.axes:
+        cell = axis.transData.transform((1, 0))[0] - axis.transData.transform((0, 0))[0]
+        assert max(text.get_window_extent().width for text in axis.texts) < cell
+
+
 def test_the_heat_map_shows_each_score_once_and_a_dash_elsewhere(results):
     _, cells = run(results, synthetic=True)
     ours, theirs = figures.heat_map(cells).axes
