@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import open_clip
 import torch
+from open_clip.hf_model import HFTextEncoder
 from PIL import Image
 from torch import nn
 
@@ -108,8 +109,12 @@ def trimmed_text(network: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
 
     In a causal tower a position sees only what precedes it, and the feature is taken at the
     end-of-text token: what follows cannot matter, so cutting it is exact and several times
-    faster. Other towers (BERT with its own padding mask) are run at full length.
+    faster. Towers of transformers (BERT) mask what is padded: columns of nothing else can go as
+    well. Others, like MobileFetalCLIP's, look at all positions and are run at full length.
     """
+    if isinstance(text := getattr(network, "text", None), HFTextEncoder):
+        used = (tokens != text.config.pad_token_id).any(dim=0).nonzero()
+        return network.encode_text(tokens[:, : int(used.max()) + 1])
     if not _is_causal(network):
         return network.encode_text(tokens)
     # The end-of-text token has the largest id of the vocabulary.

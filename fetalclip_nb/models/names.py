@@ -109,8 +109,10 @@ def model_files(spec: str) -> list[Path]:
     None for models that open_clip fetches.
     """
     named = {path for path in parts(split_spec(spec)[1]) if path}
-    beside = (path.parent.glob("*") for path in named if path.name == CONFIG)
-    return sorted(named.union(path for files in beside for path in files if path.is_file()))
+    beside = [path for each in named if each.name == CONFIG for path in each.parent.glob("*")]
+    own = {each.parent for each in named if each.parent.parent == models_folder()}
+    beside += [path for folder in own for path in folder.glob("[!.]*/*")]  # a text tower's
+    return sorted(named.union(filter(Path.is_file, beside)))
 
 
 def _is_there(source: str) -> bool:

@@ -52,6 +52,15 @@ def test_files_behind_a_model(here):
     config, weights = down / "FetalCLIP_config.json", down / "FetalCLIP_weights.pt"
     assert model_files("fetalclip") == [config, weights]
     assert model_files("fetalclip-untrained") == [config]
+    words = down / "bert" / "vocab.txt"
+    words.parent.mkdir(parents=True)
+    words.touch()
+    assert model_files("fetalclip") == [config, weights, words]
+    own = here / "down" / "clip" / "open_clip_config.json"
+    own.parent.mkdir()
+    own.touch()
+    assert model_files("clip")[0] == own
+    own.unlink()
     assert model_files("c++/c.json-untrained") == [here / "c++" / "c.json"]
     assert [model_files(spec) for spec in ("clip", "ViT-B-32/openai", "hf-hub:a/b")] == [[]] * 3
 

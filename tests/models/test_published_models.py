@@ -1,6 +1,7 @@
 """The paper's models, with random weights in their publishers' layouts, through `load_model`."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,10 +11,10 @@ from PIL import Image
 from fetalclip_nb.errors import ModelError
 from fetalclip_nb.models import names
 from fetalclip_nb.models.blocks import BlockEncoder
-from fetalclip_nb.models.model import load_model
+from fetalclip_nb.models.model import load_model, trimmed_text
 from fetalclip_nb.models.sources import published_as
 from fetalclip_nb.models.tower import vision_tower
-from published_models import BERT, CONFIG, IMAGENET, NAMES, OPENAI, write
+from published_models import BERT, CONFIG, IMAGENET, NAMES, OPENAI, write, write_bert
 
 SENTENCES = ["Fetal head at 20 weeks.", "femur"]
 FACTS = {  # embedding, pixels, tokens, normalisation, patches along a side
@@ -60,9 +61,43 @@ def test_each_loads_by_name_with_its_own_pixels_and_words(name):
             vision_tower(model)
         stages = BlockEncoder(model)
         assert (stages.blocks, stages.grid, stages.width) == ((1, 2, 3, 4), 64, 512)
+        features = BlockEncoder(model, grid=14).encode_images(torch.stack(grey))
+        assert features.shape == (2, 4, 14, 14, 512)
     else:
         assert vision_tower(model).grid == grid
         assert BlockEncoder(model).blocks == (1, 2, 3, 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "gelu"),
+    [("unimed-clip", 86.2e6, "QuickGELU"), ("mobilefetalclip", 11.4e6, "GELU")],  # of images
+)
+def test_the_configs_that_come_with_the_package(name, parameters, gelu, tmp_path, monkeypatch):
+    monkeypatch.setenv("FETALCLIP_NB_MODELS", str(tmp_path))
+    write_bert(tmp_path / name / BERT, 1, 64)
+    _, side, length, stated, _ = FACTS[name]
+    twin = load_model(f"{name}-untrained", device="cpu")
+    assert sum(v.numel() for v in twin.network.visual.parameters()) == pytest.approx(
+        parameters, rel=0.01
+    )
+    assert f"mean={[*stated['mean']]}" in repr(twin.preprocess).replace("(", "[").replace(")", "]")
+    assert twin.preprocess(Image.new("L", (9, 9))).shape == (3, side, side)
+    assert twin.tokenizer(["a"]).shape == (1, length)
+    kinds = {type(part).__name__ for part in twin.network.visual.modules()}
+    assert kinds & {"QuickGELU", "GELU"} == {gelu}
+
+
+@pytest.mark.parametrize("name", ["biomedclip", "unimed-clip", "mobilefetalclip"])
+def test_sentences_at_their_own_length_are_what_they_are_at_full_length(name):
+    model = load_model(name, device="cpu")
+    tokens = model.tokenizer(SENTENCES)
+    lengths = []
+    model.network.text.register_forward_pre_hook(lambda _, given: lengths.append(given[0].shape[1]))
+    with torch.inference_mode():
+        full, trimmed = model.network.encode_text(tokens), trimmed_text(model.network, tokens)
+    assert torch.allclose(full, trimmed, atol=1e-5)
+    assert lengths[0] == tokens.shape[1]
+    assert lengths[1] == (117 if name == "mobilefetalclip" else (tokens != 0).sum(1).max())
 
 
 def test_what_is_published_is_told_from_what_stands_in_its_place(here, tmp_path, monkeypatch):
@@ -133,6 +168,9 @@ def test_biomedclip_comes_from_the_cache_of_the_hub(here, tmp_path, monkeypatch)
         (place / "refs" / "main").write_text(revision)
         (place / "snapshots").mkdir()
         (place / "snapshots" / revision).symlink_to(folder)
+    silent = shutil.copytree(here / "biomedclip", tmp_path / "silent")
+    content = json.loads((silent / CONFIG).read_text())
+    (silent / CONFIG).write_text(json.dumps({"model_cfg": content["model_cfg"]}))
     local = load_model("biomedclip", device="cpu")
     monkeypatch.setenv("FETALCLIP_NB_MODELS", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
@@ -141,3 +179,8 @@ def test_biomedclip_comes_from_the_cache_of_the_hub(here, tmp_path, monkeypatch)
     pixels = torch.rand(2, 3, 160, 160, generator=torch.manual_seed(0))
     assert np.allclose(fetched.encode_images(pixels), local.encode_images(pixels))
     assert np.allclose(fetched.encode_text(SENTENCES), local.encode_text(SENTENCES))
+    link = next(cache.glob("*BiomedCLIP*/snapshots/*"))
+    link.unlink()
+    link.symlink_to(silent)
+    with pytest.raises(ModelError, match=r"not state how.*local-dir:FOLDER"):
+        load_model("biomedclip", device="cpu")

@@ -43,7 +43,7 @@ def write(name: str, folder: Path, *, depth: int = 6, width: int = 64, side: int
     config = _config(name, depth, width)
     config["vision_cfg"]["image_size"] = side or config["vision_cfg"]["image_size"]
     if "hf_model_name" in config["text_cfg"]:
-        _write_bert(place / BERT, depth, width)
+        write_bert(place / BERT, depth, width)
     torch.manual_seed(1 + NAMES.index(name))  # 0 is the untrained twin's
     state = _network(config, place).state_dict()
     stated = IMAGENET if name == "mobilefetalclip" else OPENAI
@@ -95,9 +95,9 @@ def _network(config: dict, place: Path) -> torch.nn.Module:
     return (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**local)
 
 
-def _write_bert(place: Path, depth: int, width: int) -> None:
+def write_bert(place: Path, depth: int, width: int) -> None:
     """What transformers builds a BERT and its tokenizer from: letters and digits are its words."""
-    place.mkdir(exist_ok=True)
+    place.mkdir(parents=True, exist_ok=True)
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *".,:;()-%/'", *letters]
     words += [f"##{letter}" for letter in letters]
