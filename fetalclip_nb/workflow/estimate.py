@@ -20,12 +20,12 @@ from PIL import Image
 
 from fetalclip_nb.data.kinds import KINDS, kind_of
 from fetalclip_nb.downloads.registry import registry
-from fetalclip_nb.errors import ModelError
+from fetalclip_nb.errors import ModelError, ParameterError
 from fetalclip_nb.experiments.segmentation.decoder import BLOCKS, UPSCALING, Decoder
 from fetalclip_nb.experiments.segmentation.training import dice_loss
+from fetalclip_nb.models.blocks import BlockEncoder
 from fetalclip_nb.models.model import Model, load_model, pick_device, pick_precision
 from fetalclip_nb.models.names import UNTRAINED, model_files, model_name, parse_models, split_spec
-from fetalclip_nb.models.tower import vision_tower
 from fetalclip_nb.paths import resolve
 from fetalclip_nb.profiles import Profile, named_data
 from fetalclip_nb.workflow.absent import absent_data, absent_models
@@ -154,7 +154,7 @@ class Rates(NamedTuple):
     timed: str  # the model, or the architecture in its place
     images: float  # a second
     sentences: float  # a second
-    width: int  # channels of the image tower; 0 where it is no plain vision transformer
+    width: int  # channels of the features of its blocks; 0 where it has none
     memory_gb: float  # of a GPU, the most that was taken; on a CPU, of the weights in 32 bits
 
 
@@ -171,8 +171,8 @@ def probe(spec: str, profile: Profile, seconds: float = 10) -> Rates:
     pixels = torch.stack([model.preprocess(Image.new("L", (224, 224), 128))] * batch)
     images = _a_second(lambda: model.encode_images(pixels), seconds / 2)
     sentences = _a_second(lambda: model.encode_text([SENTENCE] * 4 * batch), seconds / 2)
-    with contextlib.suppress(ModelError):
-        width = vision_tower(model).width
+    with contextlib.suppress(ModelError, ParameterError):
+        width = BlockEncoder(model).width
     memory = torch.cuda.max_memory_allocated() if on_gpu else 4 * model.parameters
     return Rates(model.source, batch * images, 4 * batch * sentences, width, memory / 1e9)
 
