@@ -49,8 +49,7 @@ def absent_models(profile: Profile) -> dict[str, str]:
 
 
 def _model_reason(profile: Profile, spec: str) -> str:
-    lost = [path for path in model_files(spec) if not path.is_file()]
-    if lost:
+    if lost := _lost(spec):
         pairs = ((entry.name, file.path) for entry in registry().values() for file in entry.files)
         known = [name for name, path in pairs if path == lost[0].name]
         how = f" (`fetalclip-nb download {known[0]}` fetches it)" if known else ""
@@ -59,12 +58,17 @@ def _model_reason(profile: Profile, spec: str) -> str:
     return note.read_text("utf-8") if note.is_file() else ""
 
 
+def _lost(spec: str) -> list[Path]:
+    return [path for path in model_files(spec) if not path.is_file()]
+
+
 def note_model(profile: Profile, spec: str, error: FetalClipError | None) -> None:
-    """Note that a model could not be loaded, until it can."""
-    if error is None:
+    """Note why a model, whose files are here or lie in a hub, could not be loaded; None: it was."""
+    if error is None or _lost(spec):
         _note(profile, spec).unlink(missing_ok=True)
     else:  # of paths on this machine, the last part: a book shows the note
-        text = re.sub(r"(?<![\w:/.~-])/(?:[^\s/'\"]+/)+", "", str(error))
+        said = str(error).partition(" What to do:")[0]
+        text = re.sub(r"(?<![\w:/.~-])/(?:[^\s/'\"]+/)+", "", said)
         write_text(_note(profile, spec), f"{text} (`fetalclip-nb embed` tries again)")
 
 

@@ -120,7 +120,9 @@ def test_data_and_embed_go_on_without_and_note_why(tiny, monkeypatch, capsys):
     assert "more: 6 images" in said
 
     def load(spec, **_):
-        raise ModelError("Model cannot be loaded", where=spec, found="no /root/.cache/hf/b here")
+        raise ModelError(
+            "Model cannot be loaded", where=spec, found="no /root/.cache/hf/b here", fix="x"
+        )
 
     monkeypatch.setattr("fetalclip_nb.models.model.load_model", load)
     assert cli.main(["embed"]) == 0
@@ -128,6 +130,8 @@ def test_data_and_embed_go_on_without_and_note_why(tiny, monkeypatch, capsys):
     assert models["hf-hub:b/c"].endswith(
         "Where: hf-hub:b/c. Found: no b here. (`fetalclip-nb embed` tries again)"
     )
+    noted = sorted(path.stem for path in (tiny / "build/demo/absent").iterdir())
+    assert noted == ["hf-hub-b-c", "phantomclip"]  # of files that are lost there is no need
     absent.note_model(load_profile("demo"), "hf-hub:b/c", None)
     assert "hf-hub:b/c" not in absent.absent_models(load_profile("demo"))
     leaving_out(tiny, missing="stop")
