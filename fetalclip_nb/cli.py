@@ -235,10 +235,10 @@ def run_notebooks(options: argparse.Namespace) -> int:
     from fetalclip_nb.workflow.runner import require_success, run_profile, summary
 
     if options.dry_run:
-        from fetalclip_nb.workflow import estimate
+        from fetalclip_nb.workflow import rates
 
         profile = load_profile(options.profile)
-        table = estimate.table(profile, options.names)
+        table = rates.table(profile, options.names)
         print(table.to_string(index=False, float_format="{:,.1f}".format))
         print(f"minutes in all: {table['minutes'].sum():,.0f}, GB on disk: ", end="")
         print(f"{table['GB on disk'].sum():,.1f}")
@@ -276,10 +276,8 @@ def download_files(options: argparse.Namespace) -> int:
         for file in left:
             print(f"{file.path}: {file.bytes or 'unknown number of'} bytes from {file.url}")
         known = sum(file.bytes or 0 for file in left) / 1e9
-        print(
-            f"{len(left)} file{'s' * (len(left) != 1)}, {known:.2f} GB, to {shown(folder)};", end=""
-        )
-        print(f" {_free_gb(folder)}")
+        files = f"{len(left)} file{'s' * (len(left) != 1)}, {known:.2f} GB"
+        print(f"{files}, to {shown(folder)}; {_free_gb(folder)}")
         return NOTEBOOK_FAILED if left else 0
     trust = {"accept_hash_mismatch": options.accept_hash_mismatch}
     path = fetcher(entry.name, folder, **trust, base_url=options.base_url)

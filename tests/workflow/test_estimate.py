@@ -7,9 +7,10 @@ import pytest
 import yaml
 
 from fetalclip_nb import cli
+from fetalclip_nb.errors import ModelError
 from fetalclip_nb.profiles import load_profile
-from fetalclip_nb.workflow import estimate
-from fetalclip_nb.workflow.estimate import Rates, Work
+from fetalclip_nb.workflow import estimate, rates
+from fetalclip_nb.workflow.estimate import Work
 from helpers import write_heads, write_planes
 
 PHANTOMS = {"patients": 10, "seed": 1}
@@ -81,10 +82,13 @@ def test_few_data_draws_no_more_than_there_is(profile):
 
 
 def test_minutes_and_gigabytes_follow_from_the_rates(profile, monkeypatch):
-    rates = {"phantomclip": Rates("phantomclip", 2, 10, 100, 1.5), "other": Rates("o", 1, 1, 0, 1)}
-    monkeypatch.setattr(estimate, "probe", lambda spec, *_: rates[spec])
-    monkeypatch.setattr(estimate, "steps_a_second", lambda width, *_: width / 10)
-    table = estimate.table(profile, ["04_segmentation", "06_cam"]).set_index(["notebook", "model"])
+    known = {
+        "phantomclip": rates.Rates("phantomclip", 2, 10, 100, 1.5),
+        "other": rates.Rates("o", 1, 1, 0, 1),
+    }
+    monkeypatch.setattr(rates, "probe", lambda spec, *_: known[spec])
+    monkeypatch.setattr(rates, "steps_a_second", lambda width, *_: width / 10)
+    table = rates.table(profile, ["04_segmentation", "06_cam"]).set_index(["notebook", "model"])
     first, _, mapped, other = table.to_dict("records")
     images, steps = first["images"], first["decoder steps"]
     assert first["minutes"] == pytest.approx((images / 2 + steps / 10) / 60)
@@ -98,7 +102,7 @@ def test_a_dry_run_times_the_model_and_writes_nothing(profile, capsys):
     before = sorted(Path().rglob("*"))
     words = ["--profile", "mine.yaml", "--dry-run", "04_segmentation"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(estimate.table, "__defaults__", ((), 0.1))
+        patch.setattr(rates.table, "__defaults__", ((), 0.1))
         assert cli.main(["run", *words]) == 1
     shown = capsys.readouterr().out
     row = next(line.split() for line in shown.splitlines() if " phantomclip " in line)
@@ -121,11 +125,11 @@ def test_doctor_names_what_stops_a_chapter(profile, capsys):
 
 
 def test_an_architecture_stands_in_for_a_model_of_a_hub(profile, monkeypatch):
-    monkeypatch.setitem(estimate.LIKE, "clip", "RN50")
-    model = estimate._stand_in("clip-untrained", profile)
+    monkeypatch.setitem(rates.LIKE, "clip", "RN50")
+    model = rates._stand_in("clip-untrained", profile)
     assert (model.name, model.source) == ("clip-untrained", "RN50, random weights")
-    with pytest.raises(estimate.ModelError, match="Nothing to time"):
-        estimate._stand_in("hf-hub:a/b", profile)
+    with pytest.raises(ModelError, match="Nothing to time"):
+        rates._stand_in("hf-hub:a/b", profile)
 
 
 def test_downloads_are_listed_and_not_fetched(tmp_path, monkeypatch, capsys):
