@@ -239,7 +239,8 @@ def run_notebooks(options: argparse.Namespace) -> int:
 
         profile = load_profile(options.profile)
         table = rates.table(profile, options.names)
-        print(table.to_string(index=False, float_format="{:,.1f}".format))
+        whole = dict.fromkeys(("images", "sentences", "decoder steps"), "{:,.0f}".format)
+        print(table.to_string(index=False, formatters=whole, float_format="{:,.1f}".format))
         print(f"minutes in all: {table['minutes'].sum():,.0f}, GB on disk: ", end="")
         print(f"{table['GB on disk'].sum():,.1f}")
         return _say_lacking(profile)
@@ -313,8 +314,10 @@ def _say_lacking(profile: Profile) -> int:
     from fetalclip_nb.workflow import estimate
 
     missing = estimate.lacking(profile)
-    print(f"profile {profile.name}: {_free_gb(profile.folder)}")
-    print(*missing, *estimate.without(profile), sep="\n")
+    said = "is not whole here" if missing else "has all that it needs here"
+    print(f"profile {profile.name} {said}; {_free_gb(profile.folder)}")
+    for line in [*missing, *estimate.without(profile)]:
+        print(line)
     return NOTEBOOK_FAILED if missing else 0
 
 
