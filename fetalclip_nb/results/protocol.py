@@ -8,9 +8,9 @@ import pandas as pd
 from fetalclip_nb.stats.scores import RunScores, Score
 from fetalclip_nb.tasks.splits import Split, rows_of
 
-PROBING = {"copies": 5, "runs": 5, "epochs": 50, "probe_batch": 64}
+PROBING = {"copies": 5, "runs": 5, "epochs": 50, "preparation": "published", "probe_batch": 64}
 
-FEW_DATA = {"copies": 10, "runs": 5, "epochs": 100, "probe_batch": 16}
+FEW_DATA = PROBING | {"copies": 10, "epochs": 100, "probe_batch": 16}
 """The paper's settings (arXiv 2502.14807, linear probing and few-data training)."""
 
 
@@ -54,7 +54,9 @@ def split_table(splits: Mapping[str, Split], table: pd.DataFrame) -> pd.DataFram
 
 
 def deviation(
-    splits: Iterable[Split], given: Mapping[str, int], paper: Mapping[str, int] = PROBING
+    splits: Iterable[Split],
+    given: Mapping[str, int | str],
+    paper: Mapping[str, int | str] = PROBING,
 ) -> str:
     """How a run's splits and given settings differ from the paper's; empty if they do not.
 
@@ -62,13 +64,14 @@ def deviation(
 
     >>> deviation([Split("own", (), ())], {"copies": 3, "runs": 5})
     'own split, 3 copies'
-    >>> deviation([Split("official", (), ())], {"copies": 1, "runs": 1})
-    '1 copy, 1 run'
+    >>> deviation([Split("official", (), ())], {"copies": 1, "preparation": "ours"})
+    '1 copy, our preparation'
     """
     kinds = dict.fromkeys(split.source for split in splits if split.source != "official")
     texts = [f"{kind} split" for kind in kinds]
-    numbers = {name: n for name, n in given.items() if n != paper[name]}
-    texts += [f"{n} {_of_one(name) if n == 1 else name}" for name, n in numbers.items()]
+    other = {name: n for name, n in given.items() if n != paper[name]}
+    words = {"ours": "our"}
+    texts += [f"{words.get(n, n)} {_of_one(name) if n == 1 else name}" for name, n in other.items()]
     return ", ".join(texts)
 
 

@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "plane_tasks",
             "probe_logits",
             "rival_logits",
+            "twin_logits",
         ],
         "recipe": ["ProbeRecipe"],
         "scores": ["predictions", "probes_of", "save_scores", "score", "subgroup_scores"],

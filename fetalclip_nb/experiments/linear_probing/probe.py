@@ -94,6 +94,7 @@ def embed(
     cache_dir: Path,
     seed: int = 0,
     batch_size: int = 64,
+    preparation: str = "published",
 ) -> dict[tuple[str, str], Encoded]:
     """Embed the images of all tasks with one model after the other.
 
@@ -105,6 +106,7 @@ def embed(
         cache_dir: Folder that all notebooks share.
         seed: Seed of the augmentation.
         batch_size: Images in a forward pass.
+        preparation: Of all images, a key of `embed.PREPARATIONS`.
 
     Returns:
         Model and task to the features of its items, with NaN in place of the copies of an item
@@ -116,7 +118,7 @@ def embed(
     groups: dict[Path, dict[str, Task]] = {}
     for name, task in tasks.items():
         groups.setdefault(task.dataset.root, {})[name] = task
-    cache = {"cache_dir": cache_dir, "batch_size": batch_size}
+    cache = {"cache_dir": cache_dir, "batch_size": batch_size, "preparation": preparation}
     features = {}
     for model in models:
         for group in groups.values():
@@ -142,6 +144,43 @@ def _encoded(
     return Encoded(plain, changed)
 
 
+def other_preparation(preparation: str) -> tuple[str, str]:
+    """The preparation that a chapter has not, and what its tables call images that have it."""
+    if preparation == "published":
+        return "ours", "smoothed images"
+    return "published", "unsmoothed images"
+
+
+def twin_logits(
+    model: ImageEncoder,
+    tasks: Mapping[str, Task],
+    recipe: ProbeRecipe,
+    *,
+    seed: int,
+    cache_dir: Path,
+    batch_size: int = 64,
+    device: str = "cpu",
+) -> Logits:
+    """Logits of a model's probes on planes whose images all had the other preparation.
+
+    Args:
+        model: Encoder.
+        tasks: Name to task; clips are left out.
+        recipe: How the chapter's probes are trained, with its preparation.
+        seed: Seed of augmentation and probes.
+        cache_dir: Folder that all notebooks share.
+        batch_size: Images in a forward pass.
+        device: "cpu" or "cuda".
+    """
+    other, images = other_preparation(recipe.preparation)
+    planes = {name: task for name, task in tasks.items() if task.items.clips is None}
+    shared = {"cache_dir": cache_dir, "seed": seed}
+    asked = {"copies": recipe.copies, "preparation": other, "batch_size": batch_size}
+    features = embed([model], planes, **asked, **shared)
+    recipes = dict.fromkeys(planes, recipe)
+    return probe_logits(features, planes, recipes, device=device, reader=images, **shared)
+
+
 def probe_logits(
     features: Mapping[tuple[str, str], Encoded],
     tasks: Mapping[str, Task],
@@ -150,6 +189,7 @@ def probe_logits(
     seed: int,
     cache_dir: Path,
     device: str = "cpu",
+    reader: str = PROBE,
 ) -> Logits:
     """Train all probes of each model and task, and let them answer the tested items.
 
@@ -160,6 +200,7 @@ def probe_logits(
         seed: Seed of the probes.
         cache_dir: Folder that all notebooks share; trained probes are kept there.
         device: "cpu" or "cuda".
+        reader: What tables call these probes.
 
     Returns:
         One row of logits a fold and run, in the order of splits, folds and runs.
@@ -167,7 +208,7 @@ def probe_logits(
     logits = {}
     for (model, name), encoded in features.items():
         probes = fit_probes(encoded, tasks[name], recipes[name], seed, cache_dir, device)
-        logits[model, PROBE, name] = probes.logits(encoded.plain[tasks[name].tested])
+        logits[model, reader, name] = probes.logits(encoded.plain[tasks[name].tested])
     return logits
 
 
@@ -239,7 +280,8 @@ def rival_logits(
 
 def baseline_logits(tasks: Mapping[str, Task], *, cache_dir: Path, batch_size: int = 64) -> Logits:
     """Logits without any encoder: of raw pixels, and of the classes' shares alone."""
-    pixels = embed([PIXELS], tasks, copies=0, cache_dir=cache_dir, batch_size=batch_size)
+    cache = {"cache_dir": cache_dir, "batch_size": batch_size}
+    pixels = embed([PIXELS], tasks, copies=0, preparation="ours", **cache)
     logits = rival_logits(pixels, tasks, {"logistic regression": logistic_regression})
     return logits | {(MAJORITY, "", name): majority_logits(task) for name, task in tasks.items()}
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.models.embed import require_preparation
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,11 @@ class ProbeRecipe:
         epochs: Passes over the training rows.
         copies: Augmented copies of an image that is trained on; 0 for the image itself.
         runs: Probes a fold.
+        preparation: Of all images, "published" or "ours" (`embed.PREPARATIONS`).
 
     Raises:
-        ParameterError: Naming all numbers that no probe could be trained with.
+        ParameterError: Naming all numbers that no probe could be trained with, or a preparation
+            that is unknown.
     """
 
     learning_rate: float = 3e-4
@@ -45,8 +48,10 @@ class ProbeRecipe:
     epochs: int = 50
     copies: int = 5
     runs: int = 5
+    preparation: str = "published"
 
     def __post_init__(self) -> None:
+        require_preparation(self.preparation)
         least = {"weight_decay": 0, "copies": 0, "runs": 1, "epochs": 1, "probe_batch": 1}
         values = {**vars(self), "probe_batch": self.batch_size}
         low = [name for name, n in least.items() if values[name] < n]
@@ -61,10 +66,10 @@ class ProbeRecipe:
             )
 
     @property
-    def settings(self) -> dict[str, int]:
+    def settings(self) -> dict[str, int | str]:
         """What is compared with the paper's, under the names of the notebooks' parameters."""
-        how_many = {"copies": self.copies, "runs": self.runs, "epochs": self.epochs}
-        return how_many | {"probe_batch": self.batch_size}
+        names = ("copies", "runs", "epochs", "preparation")
+        return {name: getattr(self, name) for name in names} | {"probe_batch": self.batch_size}
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,19 @@ import numpy as np
 import pandas as pd
 
 from fetalclip_nb.data.dataset import kind_of_images
-from fetalclip_nb.experiments.linear_probing.probe import PIXELS, PROBE
+from fetalclip_nb.experiments.linear_probing.probe import PIXELS, PROBE, other_preparation
 from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe
 from fetalclip_nb.experiments.linear_probing.scores import Scores, is_scored, subgroups, title
 from fetalclip_nb.results import protocol
-from fetalclip_nb.results.formats import format_interval, format_value, with_interval
+from fetalclip_nb.results.formats import (
+    format_difference,
+    format_interval,
+    format_value,
+    readable,
+    with_interval,
+)
 from fetalclip_nb.results.published import published_facts
+from fetalclip_nb.results.result_files import Row
 from fetalclip_nb.stats.classification import Predictions, as_table
 from fetalclip_nb.tasks.items import CHD_CLASSES, Task
 
@@ -52,6 +59,27 @@ def unlike_paper(tasks: Mapping[str, Task], recipe: ProbeRecipe) -> str:
     """How the splits of planes and the recipe differ from the paper's; empty if they do not."""
     splits = [task.split for name, task in tasks.items() if name != "chd"]
     return protocol.deviation(splits, recipe.settings)
+
+
+def preparation_facts(
+    results: Mapping[str, Row], model: str, recipe: ProbeRecipe
+) -> dict[str, str]:
+    """What the other preparation of images does to a model's probes of planes, as a sentence.
+
+    Args:
+        results: As given by `load_results`.
+        model: Whose probes had both.
+        recipe: How the chapter's probes were trained.
+    """
+    _, images = other_preparation(recipe.preparation)
+    row = results[title(model, images)]
+    parts = [
+        f"by {format_difference(difference)} points on {readable(metric.partition('/')[0])}, "
+        f"to {format_value(row.score(metric))}"
+        for metric, difference in row.differences.items()
+    ]
+    changed = f"change the probes' macro F1 of {model}"
+    return {"preparation_sentence": f"{images.capitalize()} {changed} {', and '.join(parts)}."}
 
 
 def published_clips(task: Task) -> str | None:

@@ -202,6 +202,12 @@ def test_numbers_out_of_range_are_named_as_the_notebooks_do(name, shown, value, 
         ProbeRecipe(**{name: value}, learning_rate=0)
 
 
+def test_a_recipe_has_one_of_two_preparations():
+    assert ProbeRecipe().settings["preparation"] == "published"
+    with pytest.raises(ParameterError, match="Expected: published or ours. Found: cubic"):
+        ProbeRecipe(preparation="cubic")
+
+
 def test_what_was_trained_is_read_again_unless_it_is_damaged(tmp_path, monkeypatch):
     whole = problem()
     first = cached_probes(whole, cache_dir=tmp_path)

@@ -9,7 +9,7 @@ import pytest
 
 from fetalclip_nb.data.augmentation import Augmentation, augmented
 from fetalclip_nb.data.dataset import build
-from fetalclip_nb.data.images import read_square
+from fetalclip_nb.data.images import read_square, resize_cubic
 from fetalclip_nb.errors import DataError, ParameterError, ShapeError
 from fetalclip_nb.experiments.linear_probing import probe as probing
 from fetalclip_nb.experiments.linear_probing.fit import train_probes
@@ -21,6 +21,7 @@ from fetalclip_nb.experiments.linear_probing.probe import (
     majority_logits,
     probe_logits,
     rival_logits,
+    twin_logits,
 )
 from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe, ProbeRows, Problem
 from fetalclip_nb.experiments.linear_probing.rivals import logistic_regression, nearest_neighbours
@@ -62,14 +63,16 @@ def numbered(items, copies, images, unchanged=()):
 # Features
 
 
-def test_images_are_encoded_as_they_are_and_in_copies_unless_tested(tmp_path):
+@pytest.mark.parametrize("preparation", ["published", "ours"])
+def test_images_are_encoded_as_they_are_and_in_copies_unless_tested(tmp_path, preparation):
+    resized = resize_cubic if preparation == "published" else lambda image: image
     for i in range(5):
         write_image(tmp_path / f"{i}.png", seed=i)
     names = [f"{i}.png" for i in range(5)]
     table = pd.DataFrame({"id": names, "path": names, "patient": list("pqrqp"), "label": "a"})
     data = build("manifest", tmp_path, table)
     model = PixelEncoder(side=4)
-    own = {"cache_dir": tmp_path / "cache", "seed": 3}
+    own = {"cache_dir": tmp_path / "cache", "seed": 3, "preparation": preparation}
 
     def embedded(*tested, **settings):
         split = Split("own", tested, (Fold((), ()),))
@@ -85,10 +88,11 @@ def test_images_are_encoded_as_they_are_and_in_copies_unless_tested(tmp_path):
     assert found.plain.dtype == found.copies.dtype == np.float32
     for row, name in enumerate(names):
         image = read_square(tmp_path / name)
-        assert np.array_equal(found.plain[row], model.preprocess(image).flatten())
+        assert np.array_equal(found.plain[row], model.preprocess(resized(image)).flatten())
         for copy in range(2):
             changed = augmented(image, Augmentation(seed=3), name=name, copy=copy)
-            expected = np.full(16, np.nan) if row in (1, 3) else model.preprocess(changed).flatten()
+            expected = model.preprocess(resized(changed)).flatten()
+            expected = np.full(16, np.nan) if row in (1, 3) else expected
             assert np.array_equal(found.copies[copy, row], expected, equal_nan=True)
     bare = embedded("q", copies=0)["pixels", "all"]
     assert bare.copies.shape == (0, 5, 16)
@@ -286,14 +290,44 @@ def test_logits_of_probes_rivals_and_baselines_are_of_the_tested_items(tmp_path)
             assert np.array_equal(found, alone.logits(encoded.plain[tested]))
 
 
-def test_baselines_need_no_encoder(tmp_path):
+@pytest.fixture
+def task(tmp_path):
+    """Twenty pictures of twenty patients."""
     names = [f"{i}.png" for i in range(20)]
     for i, name in enumerate(names):
         write_image(tmp_path / name, seed=i)
     table = pd.DataFrame({"id": names, "path": names, "patient": names, "label": list("ab") * 10})
     data = build("manifest", tmp_path, table.assign(split=""))
     items = image_items("letters", data, ("a", "b"))
-    task = Task(data, items, {"letters": own_folds(items.table, seed=0, folds=2)})
+    return Task(data, items, {"letters": own_folds(items.table, seed=0, folds=2)})
+
+
+def test_the_twin_is_a_probe_of_the_chapter_with_the_other_preparation(task, tmp_path):
+    model, cache = PixelEncoder(side=4), {"cache_dir": tmp_path / "cache", "seed": 0}
+    tasks, chapter = {"letters": task}, replace(RECIPE, copies=1)
+    probes = {
+        each: probe_logits(
+            embed([model], tasks, copies=1, preparation=each, **cache),
+            tasks,
+            {"letters": chapter},
+            **cache,
+        )["pixels", "linear probe", "letters"]
+        for each in ("published", "ours")
+    }
+    for own, other, images in (
+        ("published", "ours", "smoothed images"),
+        ("ours", "published", "unsmoothed images"),
+    ):
+        found = twin_logits(model, tasks, replace(chapter, preparation=own), **cache)
+        assert list(found) == [("pixels", images, "letters")]
+        assert np.array_equal(found["pixels", images, "letters"], probes[other])
+    assert np.abs(probes["ours"] - probes["published"]).max() > 1e-4
+    clips = replace(task, items=replace(task.items, clips=np.zeros(20)))
+    alone = twin_logits(model, tasks | {"clips": clips}, chapter, **cache)
+    assert [name for _, _, name in alone] == ["letters"]
+
+
+def test_baselines_need_no_encoder(task, tmp_path):
     logits = baseline_logits({"letters": task}, cache_dir=tmp_path / "cache")
     assert list(logits) == [
         ("pixels", "logistic regression", "letters"),

@@ -5,6 +5,8 @@ import numpy as np
 from fetalclip_nb.experiments.linear_probing import tables
 from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe
 from fetalclip_nb.experiments.linear_probing.scores import predictions
+from fetalclip_nb.results.result_files import Row
+from fetalclip_nb.stats.differences import Difference
 from fetalclip_nb.stats.scores import RunScores, Score
 from fetalclip_nb.tasks.items import CHD_CLASSES, Task, image_items
 from fetalclip_nb.tasks.splits import Fold, Split
@@ -47,6 +49,20 @@ def test_scores_of_a_models_probe_on_planes_are_one_row_a_task():
     assert table.index.tolist() == ["planes"]
     columns = ["macro F1", "mean recall", "top-2", "AUROC", "calibration error"]
     assert table.loc["planes"].to_dict() == dict.fromkeys(columns, "50.0 (25.0–75.0)")
+
+
+def test_the_other_preparations_effect_is_told_for_each_task():
+    differences = {
+        f"{task}/f1_macro": Difference(value, -0.02, 0.03, 0.5, 0.01, 4, 3)
+        for task, value in {"six_planes": 0.01, "brain_subplanes": -0.01}.items()
+    }
+    scores = {metric: {"patient": SCORE} for metric in differences}
+    row = Row("m", scores, differences, reader="smoothed images", kind="baseline")
+    assert tables.preparation_facts({row.title: row}, "m", ProbeRecipe()) == {
+        "preparation_sentence": "Smoothed images change the probes' macro F1 of m by +1.0 "
+        "(-2.0 to +3.0) points on six planes, to 50.0 %, and by -1.0 (-2.0 to +3.0) points on "
+        "brain subplanes, to 50.0 %."
+    }
 
 
 def test_files_hold_every_run_and_every_tested_item():
