@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-VERSION = 1
+VERSION = 2
 """Raised when the same settings give other pictures; cached embeddings are then made anew."""
 
 TILES = 8
@@ -29,8 +29,8 @@ _GREY = ("brightness", "contrast")  # the others change nothing in an image with
 class Augmentation:
     """How far an image may be changed; the defaults are the protocol's.
 
-    The protocol names CLAHE without its limit and tiles: 1 to 4 and 8 x 8 are the customary
-    defaults. Shift and rotation apply to every copy, with a black border.
+    CLAHE has the authors' limit and tiles. Shift and rotation apply to every copy, with a black
+    border.
 
     Attributes:
         brightness: Largest change of brightness, as a share of it; likewise the next two.
@@ -143,16 +143,19 @@ def _coloured(image: Image.Image, colours: tuple[tuple[str, float], ...]) -> Ima
 
 
 def _equalised(image: Image.Image, clip_limit: float | None) -> Image.Image:
-    """CLAHE on grey values; a colour image keeps its hues and changes its luma."""
+    """CLAHE on grey values, of a colour image on its lightness (L of Lab), as published.
+
+    Lightness is no straight line of grey: a grey image saved as RGB is equalised a little
+    otherwise than the same one saved as grey.
+    """
     if clip_limit is None:
         return image
     clahe = cv2.createCLAHE(clip_limit, (TILES, TILES))
     if image.mode == "L":
         return Image.fromarray(clahe.apply(np.asarray(image)))
-    # Not Pillow's YCbCr: its luma of a grey is off by one at times, which CLAHE magnifies.
-    values = cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2YCrCb)
+    values = cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2Lab)
     values[..., 0] = clahe.apply(values[..., 0])
-    return Image.fromarray(cv2.cvtColor(values, cv2.COLOR_YCrCb2RGB))
+    return Image.fromarray(cv2.cvtColor(values, cv2.COLOR_Lab2RGB))
 
 
 def _moved(

@@ -172,8 +172,22 @@ def test_clahe_raises_local_contrast(grey):
     assert min(spread) > 1.2 * np.asarray(flat).std()
 
 
+def test_clahe_of_colours_is_that_of_lightness_alone(grey):
+    bands = [grey.point(lambda value, part=part: value // part) for part in (1, 2, 3)]
+    red, change = Image.merge("RGB", bands), replace(STILL, clahe_probability=1)
+    clahe = cv2.createCLAHE(augmentation._draw(change, "a", 0).clip_limit, (8, 8))
+
+    def expected(space, back):
+        first, *others = cv2.split(cv2.cvtColor(np.asarray(red), space))
+        return cv2.cvtColor(cv2.merge([clahe.apply(first), *others]), back)
+
+    found = augmented(red, change, name="a", copy=0)
+    assert difference(found, expected(cv2.COLOR_RGB2Lab, cv2.COLOR_Lab2RGB)).max() == 0
+    assert difference(found, expected(cv2.COLOR_RGB2YCrCb, cv2.COLOR_YCrCb2RGB)).mean() > 3
+
+
 def test_grey_as_colour_gives_the_same_grey(grey):
-    wild = Augmentation(colour_probability=1, clahe_probability=1)
+    wild = Augmentation(colour_probability=1, clahe_probability=0)
     for name in NAMES[:20]:
         one = augmented(grey, wild, name=name, copy=0)
         three = augmented(grey.convert("RGB"), wild, name=name, copy=0)
