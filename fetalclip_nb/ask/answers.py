@@ -35,7 +35,7 @@ def add_options(
     parser.add_argument("--format", choices=FORMATS, help=f"(default: {default_format})")
     parser.add_argument("--picture", type=Path, metavar="FILE", help=f"write {shown} (.png, .pdf)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--precision", default="auto", help="auto, fp32, tf32 or bf16")
+    parser.add_argument("--precision", default="auto", help="auto, fp32, tf32, bf16 or fp16")
 
 
 def asked_model(options: argparse.Namespace):

@@ -17,7 +17,9 @@ from fetalclip_nb.errors import ModelError, ParameterError, reading, refuse
 from fetalclip_nb.models.names import model_name, split_spec
 from fetalclip_nb.models.sources import create
 
-PRECISIONS = ("auto", "fp32", "tf32", "bf16")
+PRECISIONS = ("auto", "fp32", "tf32", "bf16", "fp16")
+
+_SHORT = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Model:
         tokenizer: Sentences to token ids (N, context length).
         fingerprint: 16 hexadecimal digits over config, preparation and weights.
         device: "cpu", "cuda", ...
-        precision: "fp32", "tf32" or "bf16".
+        precision: "fp32", "tf32", "bf16" or "fp16".
     """
 
     name: str
@@ -99,7 +101,7 @@ class Model:
     def autocast(self) -> torch.autocast:
         """The context of a forward pass in the model's precision."""
         kind = torch.device(self.device).type
-        return torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16")
+        return torch.autocast(kind, _SHORT.get(self.precision), enabled=self.precision in _SHORT)
 
 
 def trimmed_text(network: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
@@ -154,7 +156,8 @@ def load_model(spec: str, *, device: str = "auto", precision: str = "auto") -> M
             Any of them may be preceded by ``NAME=`` to choose the name in tables. A config states
             mean and standard deviation of the pixels as ``preprocess_cfg``.
         device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:1".
-        precision: "auto" (fp32 on CPU, tf32 on GPU), "fp32", "tf32" or "bf16".
+        precision: "auto" (fp32 on CPU, tf32 on GPU), "fp32", "tf32", "bf16", or "fp16" (float16
+            on a CUDA GPU, as the paper's zero-shot planes and embeddings; elsewhere fp32).
     """
     source = split_spec(spec)[1]
     device = pick_device(device)
@@ -206,8 +209,11 @@ def pick_precision(precision: str, device: str) -> str:
         raise ParameterError(
             "Unknown precision", where="precision", expected=", ".join(PRECISIONS), found=precision
         )
+    on_gpu = device.startswith("cuda")
     if precision == "auto":
-        precision = "tf32" if device.startswith("cuda") else "fp32"
+        precision = "tf32" if on_gpu else "fp32"
+    if precision == "fp16" and not on_gpu:
+        precision = "fp32"  # a CPU computes 16 bits more slowly
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     # The patch embedding is a convolution: it must follow the same rule.
     torch.backends.cudnn.allow_tf32 = precision == "tf32"

@@ -1,3 +1,4 @@
+import contextlib
 import json
 from dataclasses import replace
 from fractions import Fraction
@@ -243,11 +244,42 @@ def test_untrained_twin_is_reproducible_and_differs_from_the_trained_model(name,
     assert repr(first.preprocess) == repr(trained.preprocess)
 
 
+@pytest.mark.parametrize(
+    ("device", "precision", "asked"),
+    [
+        ("cuda:1", "fp16", ("cuda", torch.float16, True)),
+        ("cuda", "bf16", ("cuda", torch.bfloat16, True)),
+        ("cuda", "tf32", ("cuda", None, False)),
+        ("cpu", "fp32", ("cpu", None, False)),
+    ],
+)
+def test_images_and_sentences_are_encoded_in_the_models_precision(
+    tiny, monkeypatch, device, precision, asked
+):
+    model = load_model(f"{tiny[0]}+{tiny[1]}", device="cpu")
+    calls = []
+
+    def autocast(kind, dtype, *, enabled):
+        calls.append((kind, dtype, enabled))
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(torch, "autocast", autocast)
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *_: self)
+    model = replace(model, device=device, precision=precision)
+    model.encode_images(torch.zeros(1, 3, 32, 32))
+    model.encode_text(["a head"])
+    assert calls == [asked, asked]
+
+
 def test_device_and_precision_are_checked():
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     assert pick_device("auto") == "cpu"
-    assert pick_precision("auto", "cpu") == "fp32"
+    assert pick_precision("auto", "cpu") == pick_precision("fp32", "cuda") == "fp32"
+    assert pick_precision("auto", "cuda:1") == "tf32"
+    chosen = [pick_precision("fp16", device) for device in ("cuda", "cuda:1", "cpu", "mps")]
+    assert chosen == ["fp16", "fp16", "fp32", "fp32"]
+    assert not torch.backends.cudnn.allow_tf32
     for function, values, message in (
         (pick_device, ("cuda",), "No such accelerator.*cuda"),
         (pick_device, ("gpu",), "Unknown device"),
