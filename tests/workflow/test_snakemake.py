@@ -135,7 +135,7 @@ def test_a_chapter_that_cannot_run_gets_a_page_of_the_book(tmp_path, repository)
     assert "Missing so far: own, its data are not in own" in done.stderr
     html = folder / "build/demo/book/_build/html"
     page = (html / "notebooks/one.html").read_text()
-    assert "a: gone/open_clip_config.json is not there." in page and "pasted" not in page
+    assert "a: gone/open_clip_config.json is not there" in page and "pasted" not in page
     assert ">not run</span>" in (html / "book/intro.html").read_text()
     assert planned(folder) == {}  # until somebody puts it there
     replace(folder / "own/training_set_pixel_size_and_HC.csv", b"")
