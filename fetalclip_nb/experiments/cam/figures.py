@@ -66,6 +66,8 @@ def one_of_each(
 ) -> Figure:
     """The first image of each class under several kinds of maps: a column an image, a row a kind.
 
+    The first kind has a second row, in the published colours.
+
     Args:
         shown: Images and answers.
         kinds: Kind of map to maps of these images, as `trial.all_kinds` gives them; of several
@@ -74,7 +76,9 @@ def one_of_each(
         weight: See `overlays.overlay`.
     """
     numbers = [shown.rows_of(name)[0] for name in names]
-    lines = {"image": np.zeros_like(shown.images), **kinds}
+    first = next(iter(kinds))
+    jet = "the same in the published colours"
+    lines = {"image": np.zeros_like(shown.images), first: kinds[first], jet: kinds[first], **kinds}
     figure, axes = plt.subplots(
         len(lines), len(names), figsize=(1.4 * len(names), 1.4 * len(lines)), squeeze=False
     )
@@ -82,7 +86,8 @@ def one_of_each(
         part = 0 if kind == "image" else weight
         each = np.broadcast_to(maps[0] if maps.ndim == 4 else maps, shown.images.shape)
         for axis, number in zip(line, numbers, strict=True):
-            axis.imshow(overlay(shown.images[number], each[number], part))
+            colours = "published" if kind == jet else "ours"
+            axis.imshow(overlay(shown.images[number], each[number], part, colours=colours))
             axis.set(xticks=[], yticks=[])
         label = textwrap.fill(kind.replace("-", "- "), 16).replace("- ", "-")
         line[0].set_ylabel(label, fontsize=8, rotation=0, ha="right", va="center")

@@ -18,6 +18,9 @@ from fetalclip_nb.errors import ParameterError, refuse
 from fetalclip_nb.models.embed import PreparedImages
 from fetalclip_nb.models.model import Model
 
+CHOICES = ("published", "ours")
+"""The first images of each class in the table, or drawn ones of different patients."""
+
 PLANES = "five_planes"
 """The task whose maps are put to the test."""
 
@@ -47,26 +50,34 @@ class Chosen:
 
 
 def choose(
-    planes: Dataset, prompts: Mapping[str, dict[str, list[str]]], per_class: int, seed: int
+    planes: Dataset,
+    prompts: Mapping[str, dict[str, list[str]]],
+    per_class: int,
+    seed: int,
+    choice: str = "published",
 ) -> Chosen:
-    """Draw images of five planes and of three brain sub-planes.
+    """Choose images of five planes and of three brain sub-planes.
 
     Args:
         planes: FETAL_PLANES_DB, or anything like it.
         prompts: Task to the sentences of its classes.
         per_class: Images of each class.
-        seed: Seed of the draw.
+        seed: Seed of a draw.
+        choice: One of `CHOICES`.
 
     Raises:
         DataError: Classes that have images and no sentences.
-        ParameterError: Nothing to draw, or a class without an image.
+        ParameterError: Nothing to draw, a class without an image, or an unknown choice.
     """
-    images = {
-        PLANES: some_per_class(five_planes(planes), FIVE_PLANES, per_class, seed),
-        "brain_subplanes": some_per_class(
-            brain_subplanes(planes), BRAIN_SUBPLANES, per_class, seed
-        ),
+    if choice not in CHOICES:
+        known = " or ".join(CHOICES)
+        raise ParameterError("Unknown choice", where="choice", expected=known, found=choice)
+    drawn = seed if choice == "ours" else None
+    every = {
+        PLANES: (five_planes(planes), FIVE_PLANES),
+        "brain_subplanes": (brain_subplanes(planes), BRAIN_SUBPLANES),
     }
+    images = {task: some_per_class(*of_task, per_class, drawn) for task, of_task in every.items()}
     targets = {
         task: class_numbers(prompts[task], chosen.table["label"].tolist())
         for task, chosen in images.items()
@@ -104,14 +115,16 @@ def other_targets(probabilities: np.ndarray, targets: Sequence[int]) -> list[int
     return others.argmax(axis=1).tolist()
 
 
-def some_per_class(dataset: Dataset, labels: Sequence[str], count: int, seed: int) -> Dataset:
+def some_per_class(
+    dataset: Dataset, labels: Sequence[str], count: int, seed: int | None
+) -> Dataset:
     """Draw a few images of each class, of different patients as long as there are any.
 
     Args:
         dataset: Has the columns label and patient.
         labels: Classes to draw from.
         count: Images of each; all of them where a class has fewer.
-        seed: Seed of the draw.
+        seed: Seed of the draw; None takes the first of each class, whosever they are.
 
     Returns:
         The images drawn, in the order of the data set.
@@ -124,9 +137,10 @@ def some_per_class(dataset: Dataset, labels: Sequence[str], count: int, seed: in
         raise ParameterError("No images to map", where="images of each class", found=count)
     absent = [label for label in labels if not (table["label"] == label).any()]
     refuse(absent, "No images to map of classes", error=ParameterError)
-    order = np.random.default_rng(seed).permutation(len(table))
-    mixed = table.reset_index(drop=True).iloc[order]
-    repeats = mixed.groupby(["label", "patient"]).cumcount().sort_values(kind="stable")
-    mixed = mixed.loc[repeats.index]
+    mixed = table.reset_index(drop=True)
+    if seed is not None:
+        mixed = mixed.iloc[np.random.default_rng(seed).permutation(len(table))]
+        repeats = mixed.groupby(["label", "patient"]).cumcount().sort_values(kind="stable")
+        mixed = mixed.loc[repeats.index]
     picked = mixed[mixed["label"].isin(labels)].groupby("label").head(count)
     return dataset.where(np.isin(np.arange(len(table)), picked.index))

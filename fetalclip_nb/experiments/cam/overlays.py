@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import matplotlib as mpl
 import numpy as np
 from PIL import Image
@@ -15,7 +16,7 @@ WEIGHT = 0.5
 """Of the map's colours in the published overlays."""
 
 COLOUR_MAP = "inferno"
-"""Black over violet and orange to yellow, in steps that look equal; readable without colour."""
+"""Ours: black over violet and orange to yellow, in equal steps; readable without colour."""
 
 # Characters in a file name, of which file systems allow about 255 in all.
 _LONGEST_ID = 120
@@ -53,18 +54,21 @@ def grey_square(square: Image.Image, side: int) -> np.ndarray:
     return np.asarray(small, dtype=np.float32) / 255
 
 
-def overlay(image: np.ndarray, importance: np.ndarray, weight: float = WEIGHT) -> np.ndarray:
+def overlay(
+    image: np.ndarray, importance: np.ndarray, weight: float = WEIGHT, *, colours: str = "ours"
+) -> np.ndarray:
     """A grey image under the colours of its map.
 
-    Each pixel is weight x colour + (1 - weight) x grey: the map darkens what it calls
-    unimportant and lights up what it calls important. The colours are those of matplotlib's
-    inferno, in which equal steps of the map look equal; rainbow colours would show edges
-    where the map has none.
+    Each pixel is weight x colour + (1 - weight) x grey. Our colours are those of matplotlib's
+    inferno, in which equal steps of the map look equal: the map darkens what it calls
+    unimportant and lights up what it calls important. The published ones are OpenCV's JET, a
+    rainbow, which shows edges where the map has none; the picture is then as bright as can be.
 
     Args:
         image: 0 for black to 1 for white, shape (S, S).
         importance: The map from 0 to 1, shape (S, S).
         weight: Of the colours, 0 to 1.
+        colours: "ours" or "published".
 
     Returns:
         float64 of shape (S, S, 3), from 0 to 1.
@@ -72,62 +76,72 @@ def overlay(image: np.ndarray, importance: np.ndarray, weight: float = WEIGHT) -
     Raises:
         ParameterError: If the weight is not from 0 to 1.
 
-    Source: Weight as published (FetalCLIP, arXiv 2502.14807); the colours are our choice.
+    Source: Weight and JET as published (FetalCLIP, arXiv 2502.14807).
 
     >>> overlay(np.array([[0.2, 0.6]]), np.array([[0.0, 1.0]]), weight=0).round(1).tolist()
     [[[0.2, 0.2, 0.2], [0.6, 0.6, 0.6]]]
     """
     if not 0 <= weight <= 1:
         raise ParameterError("Weight of the map is not from 0 to 1", where="weight", found=weight)
-    colours = mpl.colormaps[COLOUR_MAP](np.asarray(importance, dtype=np.float64))[..., :3]
-    mixed = weight * colours + (1 - weight) * np.asarray(image, dtype=np.float64)[..., None]
-    return mixed.clip(0, 1)
+    if colours == "published":
+        levels = (255 * np.asarray(importance)).astype(np.uint8)
+        shades = cv2.applyColorMap(levels, cv2.COLORMAP_JET)[..., ::-1] / 255  # BGR to RGB
+    else:
+        shades = mpl.colormaps[COLOUR_MAP](np.asarray(importance, dtype=np.float64))[..., :3]
+    mixed = weight * shades + (1 - weight) * np.asarray(image, dtype=np.float64)[..., None]
+    return mixed / (mixed.max() or 1) if colours == "published" else mixed.clip(0, 1)
 
 
-def save_all(folder: Path, shown: Mapping[str, Shown], *, weight: float = WEIGHT) -> None:
-    """Write each overlay as ``TASK/CLASS_IMAGE_PREDICTED_CONFIDENCE.png``.
+def save_all(
+    folder: Path, shown: Mapping[str, Shown], *, weight: float = WEIGHT, colours: str = "published"
+) -> None:
+    """Write each overlay as ``TASK/CLASS_-_IMAGE_-_PREDICTED_-_PERCENT.png``.
 
     Args:
         folder: Made if it is not there. Other files in it are left alone.
         shown: Task to images, maps and answers.
         weight: See `overlay`.
+        colours: See `overlay`.
 
-    Source: File names and weight as published (FetalCLIP, arXiv 2502.14807).
+    Source: Order of a name's parts and weight as published (FetalCLIP, arXiv 2502.14807).
     """
     for task, of_task in shown.items():
         (folder / task).mkdir(parents=True, exist_ok=True)
         names = file_names(of_task.probabilities, of_task.classes, of_task.targets, of_task.ids)
         for name, image, importance in zip(names, of_task.images, of_task.maps, strict=True):
-            values = np.rint(255 * overlay(image, importance, weight)).astype(np.uint8)
-            Image.fromarray(values).save(folder / task / name)
+            values = np.rint(255 * overlay(image, importance, weight, colours=colours))
+            Image.fromarray(values.astype(np.uint8)).save(folder / task / name)
 
 
 def file_names(
     probabilities: np.ndarray, classes: Sequence[str], targets: Sequence[int], ids: Sequence[str]
 ) -> list[str]:
-    """Names of overlay files: ``CLASS_IMAGE_PREDICTED_CONFIDENCE.png``, no two alike.
+    """Names of overlay files: ``CLASS_-_IMAGE_-_PREDICTED_-_PERCENT.png``, no two alike.
 
-    The four parts have small letters, digits, points and hyphens only; whatever else a name or
-    an id has becomes a hyphen, and what is too long for a file name is cut. Images that would
-    then share a name are numbered. Arguments are those of `Shown`.
+    The four parts have letters, digits, points, underscores and hyphens only; whatever else a
+    name or an id has becomes a hyphen, and what is too long for a file name is cut. Images that
+    would then share a name, be it in other letters' case, are numbered. Arguments are those of
+    `Shown`.
 
     >>> file_names(np.array([[0.1, 0.9]]), ["brain", "lips_nose"], [0], ["../Patient 1/a"])
-    ['brain_patient-1-a_lips-nose_0.900.png']
+    ['brain_-_Patient-1-a_-_lips_nose_-_90.00.png']
     """
-    found: dict[str, None] = {}
+    found: dict[str, str] = {}
     for row, target, name in zip(probabilities, targets, ids, strict=True):
         first = int(row.argmax())
         base = _part(name, _LONGEST_ID)
         true, predicted = (_part(classes[i], _LONGEST_CLASS) for i in (target, first))
-        pattern, number, end = f"{true}_{{}}_{predicted}_{row[first]:.3f}.png", 1, ""
-        while pattern.format(base + end) in found:
+        pattern = f"{true}_-_{{}}_-_{predicted}_-_{100 * row[first]:.2f}.png"
+        number, end = 1, ""
+        while pattern.format(base + end).lower() in found:
             number += 1
             end = f"-{number}"
-        found[pattern.format(base + end)] = None
-    return list(found)
+        name = pattern.format(base + end)
+        found[name.lower()] = name
+    return list(found.values())
 
 
 def _part(text: str, longest: int) -> str:
     """A part of a file name, never empty, with nothing that a file system or a path reads."""
-    plain = re.sub(r"[^a-z0-9.]+", "-", str(text).lower()).strip("-.")
-    return plain[:longest].rstrip("-.") or "unnamed"
+    plain = re.sub(r"_?-[_-]*", "-", re.sub(r"[^A-Za-z0-9._]+", "-", str(text))).strip("-._")
+    return plain[:longest].rstrip("-._") or "unnamed"

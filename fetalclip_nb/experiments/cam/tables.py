@@ -154,6 +154,7 @@ def facts(
     planes: Dataset,
     *,
     per_class: int,
+    choice: str,
     weight: float,
     steps: int,
 ) -> dict[str, object]:
@@ -166,6 +167,7 @@ def facts(
         outlined: What lies inside structures.
         planes: The data set of planes.
         per_class: Images of each class.
+        choice: How they were chosen.
         weight: Of the map in an overlay.
         steps: Equal parts of the pixels.
     """
@@ -187,7 +189,7 @@ def facts(
         "region_sentence": region_text(inside, origins),
         "black_text": black_text(softmax(black[0]), list(gallery.chosen.prompts[PLANES])),
         "twin_sentence": twin_text(gallery.others),
-        "deviation_sentence": deviation_text(method, per_class, weight),
+        "deviation_sentence": deviation_text(method, per_class, choice, weight),
     }
 
 
@@ -265,10 +267,10 @@ def twin_text(others: Sequence[str]) -> str:
     )
 
 
-def deviation_text(method: str, per_class: int, weight: float) -> str:
+def deviation_text(method: str, per_class: int, choice: str, weight: float) -> str:
     """In what maps of a run differ from the published ones, as a sentence.
 
-    >>> deviation_text("gradcam", 10, 0.5)
+    >>> deviation_text("gradcam", 10, "published", 0.5)
     'Not as published: GradCAM (published: ScoreCAM).'
     """
     unlike = []
@@ -276,8 +278,10 @@ def deviation_text(method: str, per_class: int, weight: float) -> str:
         unlike.append(f"{TITLES[method]} (published: ScoreCAM)")
     if per_class != PUBLISHED_IMAGES:
         unlike.append(f"{per_class} images of each class ({PUBLISHED_IMAGES})")
+    if choice != "published":
+        unlike.append("images drawn, files in our colours (the first of each class, JET)")
     if weight != WEIGHT:
         unlike.append(f"weight of the overlay {weight:g} ({WEIGHT})")
     if not unlike:
-        return "Method, images of each class and weight of the overlay are the published ones."
+        return "Method, choice of images, colours of the files and weight are the published ones."
     return f"Not as published: {'; '.join(unlike)}."

@@ -71,13 +71,17 @@ def test_one_image_of_each_class_under_every_kind_of_map():
     kinds = {"own": shown.maps, "noise": rng.random((2, 6, 8, 8)), "centre": rng.random((8, 8))}
     figure = one_of_each(shown, kinds, ["heart", "brain"], weight=0.3)
     pictures = [np.asarray(axis.images[0].get_array()) for axis in figure.axes]
-    assert [axis.get_ylabel() for axis in figure.axes[::2]] == ["image", *kinds]
+    assert [axis.get_ylabel() for axis in figure.axes[::2]] == [
+        *("image", "own", "the same in the\npublished\ncolours", "noise", "centre")
+    ]
     assert [axis.get_title() for axis in figure.axes[:2]] == ["heart", "brain"]
     for column, row in enumerate((2, 0)):
-        grey, own, noise, centre = pictures[column::2]
+        grey, own, jet, noise, centre = pictures[column::2]
         image = shown.images[row]
         assert grey == pytest.approx(overlay(image, image, 0))
         assert own == pytest.approx(overlay(image, shown.maps[row], 0.3))
+        rainbow = overlay(image, shown.maps[row], 0.3, colours="published")
+        assert jet == pytest.approx(rainbow)
         assert noise == pytest.approx(overlay(image, kinds["noise"][0, row], 0.3))
         assert centre == pytest.approx(overlay(image, kinds["centre"], 0.3))
 

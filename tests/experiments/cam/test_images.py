@@ -30,6 +30,12 @@ def test_some_of_each_class_are_of_different_patients():
     assert picked[0] == picked[1] != picked[2]
 
 
+def test_the_first_of_each_class_are_in_table_order_whosever_they_are():
+    rows = [("c", "p9"), ("a", "p1"), ("b", "p1"), ("a", "p1"), ("a", "p2"), ("b", "p3")]
+    picked = images.some_per_class(drawn(rows), ["a", "b"], 2, None)
+    assert picked.table["id"].tolist() == ["image 1", "image 2", "image 3", "image 5"]
+
+
 def test_prompts_that_lack_a_class():
     with pytest.raises(DataError, match="lack classes.*Found: femur"):
         images.class_numbers({"brain": []}, ["brain", "femur", "femur"])
@@ -47,7 +53,7 @@ def test_another_class_is_the_most_probable_of_the_others():
 
 
 def test_chosen_images_have_the_number_of_their_own_class(planes, prompts):
-    chosen = images.choose(planes, prompts, 2, seed=0)
+    chosen = images.choose(planes, prompts, 2, seed=0, choice="ours")
     for task, count in (("five_planes", 5), ("brain_subplanes", 3)):
         labels = chosen.labels(task)
         classes, counts = np.unique(labels, return_counts=True)
@@ -55,6 +61,12 @@ def test_chosen_images_have_the_number_of_their_own_class(planes, prompts):
         names = list(prompts[task])
         assert [names[target] for target in chosen.targets[task]] == labels.tolist()
     assert (chosen.counts().loc["five_planes", "patients"] == 2).all()
+    first = images.choose(planes, prompts, 2, seed=0)
+    of_brain = planes.table.query("plane == 'brain'")["id"].tolist()
+    named = first.images["five_planes"].table
+    assert named.loc[named["label"] == "brain", "id"].tolist() == of_brain[:2]
+    with pytest.raises(ParameterError, match="Unknown choice.*published or ours. Found: last"):
+        images.choose(planes, prompts, 2, seed=0, choice="last")
     few = prompts | {"five_planes": {"brain": ["a brain"]}}
     with pytest.raises(DataError, match="lack classes.*abdomen, femur, cervix, heart"):
-        images.choose(planes, few, 2, seed=0)
+        images.choose(planes, few, 2, seed=0, choice="ours")

@@ -2,6 +2,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from PIL import Image
+from pytorch_grad_cam.utils.image import show_cam_on_image
 
 from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.experiments.cam import overlays
@@ -35,6 +36,15 @@ def test_overlay_blends_each_pixel_by_the_weight():
     assert overlays.overlay(image, importance, 0) == pytest.approx(image[..., None].repeat(3, 2))
 
 
+@pytest.mark.parametrize("weight", [0.5, 0.2])
+def test_published_colours_are_the_librarys(weight):
+    [image], [importance], _ = cases(1, side=16)
+    found = overlays.overlay(0.4 * image, importance, weight, colours="published")
+    grey = (0.4 * image)[..., None].repeat(3, 2)
+    wanted = show_cam_on_image(grey, importance, use_rgb=True, image_weight=1 - weight)
+    assert np.abs(255 * found - wanted).max() < 1 + 1e-6  # the library cuts, where we round
+
+
 def test_overlay_refuses_other_weights():
     with pytest.raises(ParameterError, match="not from 0 to 1. Where: weight. Found: 1.5"):
         overlays.overlay(np.zeros((2, 2)), np.zeros((2, 2)), 1.5)
@@ -44,24 +54,25 @@ def test_names_carry_class_image_prediction_and_confidence():
     _, _, probabilities = cases()
     names = overlays.file_names(probabilities, CLASSES, [0, 0, 1], ["a_1", "b c", "Ü/x.png"])
     assert names == [
-        "brain_a-1_brain_0.900.png",
-        "brain_b-c_lips-nose_0.750.png",
-        "lips-nose_x.png_brain_0.600.png",
+        "brain_-_a_1_-_brain_-_90.00.png",
+        "brain_-_b-c_-_lips_nose_-_75.00.png",
+        "lips_nose_-_x.png_-_brain_-_60.00.png",
     ]
-    assert all(len(name.split("_")) == 4 for name in names)
+    odd = overlays.file_names(probabilities, CLASSES, [0, 0, 1], ["a_-_b", "a-_-b", "_-_"])
+    assert all(len(name.split("_-_")) == 4 for name in [*names, *odd])
 
 
 def test_names_are_never_alike_empty_or_too_long():
     same = np.array([[0.9, 0.1]] * 6)
-    ids = ["a b", "A_b", "a-b", "", "日本", "x" * 999]
+    ids = ["a b", "A-b", "a-b", "", "日本", "x" * 999]
     names = overlays.file_names(same, CLASSES, [0] * 6, ids)
-    assert names[:3] == [f"brain_a-b{end}_brain_0.900.png" for end in ("", "-2", "-3")]
-    assert names[3:5] == [f"brain_unnamed{end}_brain_0.900.png" for end in ("", "-2")]
+    assert names[:3] == [f"brain_-_{x}_-_brain_-_90.00.png" for x in ("a-b", "A-b-2", "a-b-3")]
+    assert names[3:5] == [f"brain_-_unnamed{end}_-_brain_-_90.00.png" for end in ("", "-2")]
     sentences = [f"{'a long sentence, ' * 20}{end}" for end in ("a", "b")]
     long = overlays.file_names(same[:2], sentences, [0, 0], ["x" * 999] * 2)
     assert len({*names, *long}) == 8 and max(map(len, [*names, *long])) < 255
     for name in long:
-        true, _, predicted, _ = name.split("_")
+        true, _, predicted, _ = name.split("_-_")
         assert true == predicted and true.startswith("a-long-sentence-a-long-sentence-")
 
 
@@ -75,15 +86,16 @@ def test_no_name_leaves_the_folder(name, tmp_path):
     assert path.name[0].isalnum()
 
 
-def test_saved_files_are_the_overlays_in_the_images_order(tmp_path):
+@pytest.mark.parametrize("colours", ["published", "ours"])
+def test_saved_files_are_the_overlays_in_the_images_order(tmp_path, colours):
     images, maps, probabilities = cases()
     (tmp_path / "planes").mkdir()
     (tmp_path / "planes" / "kept.txt").write_text("mine")
     shown = images, maps, probabilities, CLASSES, [0, 0, 1], ["c", "b", "a"]
-    paths = saved(tmp_path, *shown, weight=0.3)
-    assert [path.name.split("_")[1] for path in paths] == ["c", "b", "a"]
+    paths = saved(tmp_path, *shown, weight=0.3, colours=colours)
+    assert [path.name.split("_-_")[1] for path in paths] == ["c", "b", "a"]
     for path, image, importance in zip(paths, images, maps, strict=True):
         found = np.asarray(Image.open(path), dtype=float) / 255
-        wanted = overlays.overlay(image, importance, 0.3)
+        wanted = overlays.overlay(image, importance, 0.3, colours=colours)
         assert found == pytest.approx(wanted, abs=0.5 / 255 + 1e-9)
     assert (tmp_path / "planes" / "kept.txt").read_text() == "mine"

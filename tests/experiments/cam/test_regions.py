@@ -17,7 +17,7 @@ def box(side, top, bottom, left, right):
 
 def test_regions_are_those_of_segmentation_in_the_order_asked_for(trunks, tmp_path):
     found = regions.region_masks(trunks, [7, 0, 3], 40)
-    store = squares.task_squares(trunks, 40, cache_dir=tmp_path)
+    store = squares.task_squares(trunks, 40, preparation="ours", cache_dir=tmp_path)
     whole = squares.unpack(store.arrays["masks"][[7, 0, 3]], 40)
     assert found.shape == (3, 3, 40, 40) and found.dtype == bool
     assert (found == whole).all() and found.any((0, 2, 3)).all()

@@ -21,7 +21,7 @@ def outlined(gallery, trunks):
 
 
 def test_facts_are_those_of_the_run(gallery, trial, outlined, planes):
-    options = {"per_class": 2, "weight": 0.5, "steps": 4}
+    options = {"per_class": 2, "choice": "ours", "weight": 0.5, "steps": 4}
     first = next(iter(trial.answers))
     rows = {
         kind: Row(
@@ -121,9 +121,12 @@ def test_region_text_names_structures_and_what_the_images_are():
 
 
 def test_what_differs_from_the_published_maps_and_what_was_not_run():
-    text = tables.deviation_text("scorecam", 10, 0.5)
+    text = tables.deviation_text("scorecam", 10, "published", 0.5)
     assert text.endswith("are the published ones.")
-    text = tables.deviation_text("layercam", 3, 0.25)
-    assert all(part in text for part in ("LayerCAM", "3 images of each class (10)", "0.25 (0.5)"))
+    text = tables.deviation_text("layercam", 3, "ours", 0.25)
+    assert all(
+        part in text
+        for part in ("images drawn", "LayerCAM", "3 images of each class (10)", "0.25 (0.5)")
+    )
     assert "ours-untrained" in tables.twin_text(["clip", "ours-untrained"])
     assert "stays open" in tables.twin_text(["clip"])
