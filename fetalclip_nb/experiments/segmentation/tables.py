@@ -1,6 +1,7 @@
 """What the chapter says in words: tables of texts, sentences and facts for the prose."""
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pandas as pd
 from fetalclip_nb.data.dataset import kind_of_images
 from fetalclip_nb.experiments.segmentation import overlap
 from fetalclip_nb.experiments.segmentation.fit import HEAD, Outcome
-from fetalclip_nb.experiments.segmentation.plans import Plans, Studies
+from fetalclip_nb.experiments.segmentation.plans import Plan, Plans, Studies
 from fetalclip_nb.experiments.segmentation.recipe import DecoderRecipe
 from fetalclip_nb.experiments.segmentation.scores import (
     Outcomes,
@@ -18,6 +19,7 @@ from fetalclip_nb.experiments.segmentation.scores import (
     outcome_scores,
     true_circumferences,
 )
+from fetalclip_nb.experiments.segmentation.squares import task_squares, unpack
 from fetalclip_nb.growth import STRATA_MM
 from fetalclip_nb.models.blocks import NoFeatures
 from fetalclip_nb.results import protocol
@@ -26,7 +28,7 @@ from fetalclip_nb.results.published import published_facts
 from fetalclip_nb.results.tables import comparison_table
 from fetalclip_nb.stats.scores import FEWEST_PATIENTS, RunScores, mean_of_defined
 from fetalclip_nb.tasks.masks import STRUCTURES, MaskTask
-from fetalclip_nb.tasks.splits import Split
+from fetalclip_nb.tasks.splits import Split, rows_of
 
 ALL = "mean over structures"
 
@@ -245,6 +247,21 @@ def facts(
         "trained": sum(len(plan.jobs) for plan in plans.values()),
         "images_are": kind_of_images(head.task.dataset),
     }
+
+
+def mask_facts(plan: Plan, cache_dir: Path) -> dict[str, str]:
+    """How far the two ways to make masks small agree on a plan's tested images, as a sentence."""
+    task, side = plan.material.task, plan.material.side
+    tested = rows_of(task.items.table, plan.tested)
+    published, ours = (
+        task_squares(task, side, preparation=way, cache_dir=cache_dir, rows=tested).arrays["masks"]
+        for way in ("published", "ours")
+    )
+    counts = overlap.counts(unpack(published, side), unpack(ours, side))
+    patients = task.items.table["patient"].to_numpy()[tested]
+    score = overlap.overlap_scores(counts[None], patients, task.structures)["dsc"].score
+    text = f"of {len(counts):,} tested images overlap with a pooled DSC of {with_interval(score)} %"
+    return {"masks_sentence": f"Masks made small the published way and ours {text}."}
 
 
 def schedule_text(recipe: DecoderRecipe, decoders: int) -> str:

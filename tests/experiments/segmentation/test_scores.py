@@ -26,7 +26,7 @@ from fetalclip_nb.experiments.segmentation.scores import (
     true_circumferences,
     without_leaks,
 )
-from fetalclip_nb.experiments.segmentation.squares import pack, unpack
+from fetalclip_nb.experiments.segmentation.squares import pack, task_squares, unpack
 from fetalclip_nb.experiments.segmentation.tables import score_text, strata_table
 from fetalclip_nb.growth import gestational_age
 from fetalclip_nb.tasks.masks import MaskTask
@@ -431,3 +431,17 @@ def test_strata_without_images_are_left_out(head_squares, measured):
     task = with_table(head_squares.task, hc_mm=180.0)
     found = strata_table(measured, task)
     assert found.index.tolist() == ["150–200 mm"] and found.images.tolist() == [8]
+
+
+def test_masks_made_small_in_two_ways_are_compared_on_tested_images(plans, tmp_path):
+    plan = plans["phantomclip", "head"]
+    task, side = plan.material.task, plan.material.side
+    both = [
+        task_squares(task, side, preparation=way, cache_dir=tmp_path)
+        for way in ("published", "ours")
+    ]
+    one, other = (unpack(store.arrays["masks"][plan.rows], side) for store in both)
+    assert (one != other).any()
+    dsc = 200 * (one & other).sum() / (one.sum() + other.sum())
+    sentence = tables.mask_facts(plan, tmp_path)["masks_sentence"]
+    assert f"of {len(plan.rows)} tested images" in sentence and f"DSC of {dsc:.1f} (" in sentence
