@@ -11,7 +11,7 @@ READY := $(VENV)/.installed
 INDEX := build/$(PROFILE)/book/_build/html/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help env book test lint format clean distclean
+.PHONY: help env book rehearsal test lint format clean distclean
 
 help: ## this list
 	@echo "Usage: make TARGET [PROFILE=demo] [CORES=all]"
@@ -24,6 +24,11 @@ book: $(READY) ## run what is out of date and build build/PROFILE/book/_build/ht
 	  --resources gpu=1 --nolock --rerun-incomplete --keep-going --max-checksum-file-size 50000000 \
 	  --show-failed-logs --quiet host
 	@echo "The book: $(INDEX)"
+
+RELEASED ?= build/data/fetalclip-released
+
+rehearsal: $(READY) ## the paper's profile in miniature (phantoms, random weights): does all of it run?
+	$(BIN)/python tests/support/rehearsal.py $(RELEASED)
 
 test: lint ## style, then all tests with the package's coverage
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile \

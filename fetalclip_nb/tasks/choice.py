@@ -106,16 +106,15 @@ def is_official(choice: str, dataset: Dataset, released_root: Path | None) -> bo
     if choice not in CHOICES:
         what = "Unknown choice of splits"
         raise ParameterError(what, where="splits", expected=", ".join(CHOICES), found=choice)
-    real = dataset.name in OFFICIAL and not dataset.synthetic
-    if choice == "official" and not real:
-        names = [name for name, _ in OFFICIAL.values()]
+    if choice == "official" and dataset.name not in OFFICIAL:
         raise DataError(
             "Official splits name patients of another data set",
             where=dataset.root,
-            expected=f"the real {' or '.join(names)}",
-            found="phantoms" if dataset.synthetic else f"a data set of the kind {dataset.name}",
+            expected=" or ".join(name for name, _ in OFFICIAL.values()),
+            found=f"a data set of the kind {dataset.name}",
             fix="set splits to own or auto",
         )
+    real = dataset.name in OFFICIAL and not dataset.synthetic
     if choice == "auto" and real and splits_available(released_root):
         # Another clinic's images may lie in the same layout, or a part of the real ones.
         tested = official_folds(released_root, OFFICIAL[dataset.name][1]).test

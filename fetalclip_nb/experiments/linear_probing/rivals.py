@@ -8,6 +8,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.neighbors import NearestNeighbors
@@ -50,7 +51,10 @@ class LogisticProbe:
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Log-probabilities of features (N, D), float32 (N, C); -10,000 without a training row."""
         logits = np.full((len(features), self.n_classes), ABSENT, np.float32)
-        logits[:, self.fitted.classes_] = self.fitted.predict_log_proba(features)
+        sums = self.fitted.decision_function(features)
+        sums = np.stack([np.zeros_like(sums), sums], axis=1) if sums.ndim == 1 else sums
+        # Not the logarithm of probabilities, which are 0 where classes lie far apart.
+        logits[:, self.fitted.classes_] = log_softmax(sums, axis=1)
         return logits
 
 

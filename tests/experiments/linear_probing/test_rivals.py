@@ -43,6 +43,14 @@ def test_logistic_regression_equals_scikit_learn_at_each_penalty(classes):
     assert probe.logits(features[data.validation]) == pytest.approx(logits[probe.penalty], abs=1e-2)
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_classes_that_lie_far_apart_have_finite_logits(classes):
+    features, targets = clouds(classes=classes, spread=1e-3)
+    data = rows(range(150), range(150, 240))
+    found = logistic_regression(features, targets, data, classes).logits(1e4 * features)
+    assert np.isfinite(found).all() and found.min() < -800
+
+
 def test_penalty_is_the_weight_decay_of_the_mean_loss(monkeypatch):
     monkeypatch.setattr(rivals, "PENALTIES", [0.5])
     # One feature, +1 or -1, right in 3 of 4 rows; difference w of the two classes' weights:

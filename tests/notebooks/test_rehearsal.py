@@ -1,0 +1,40 @@
+"""The paper's whole profile at a size for two cores: data, models, chapters, summary, book."""
+
+import pandas as pd
+import pytest
+import rehearsal
+
+import published_models
+from fetalclip_nb.results import result_files
+
+MEASURED = {"ZS planes F1", "ZS brain F1", "ZS GA VPR"}
+
+
+@pytest.fixture(scope="module")
+def made(shared_data, repository):
+    """What the rehearsal leaves; it goes on where an earlier one was stopped."""
+    assert rehearsal.run(shared_data / "fetalclip") == 0
+    return repository / "build" / "rehearsal"
+
+
+def test_every_cell_has_a_value_or_a_reason(made):
+    cells = pd.read_parquet(made / "results" / "09_summary" / "cells.parquet")
+    of = cells[cells["model"].isin(published_models.NAMES)]
+    assert len(of) == 9 * len(published_models.NAMES)
+    assert (of["value"].notna() | (of["reason"] != "")).all()
+    assert set(of.loc[of["value"].notna(), "verdict"]) == {"phantoms"}
+    ran = of[of["value"].notna()].groupby("task")["model"].agg(set)
+    # Nobody but the authors has clips of heart disease and masks of organs.
+    assert len(ran) == 6 and all(models == set(published_models.NAMES) for models in ran)
+    private = of[of["value"].isna()]
+    assert set(private["verdict"]) == {"private"}
+
+
+def test_the_authors_splits_and_released_outputs_are_used(made):
+    glue = result_files.load_glue(made / "results" / "03_linear_probing")
+    assert "official" in glue["facts/split"]
+
+
+def test_the_book_of_it_is_built_and_says_what_it_is(made):
+    page = (made / "book" / "_build" / "html" / "notebooks" / "09_summary.html").read_text("utf-8")
+    assert "random weights" in page and "97.27" in page
