@@ -101,6 +101,9 @@ def write_heads(folder: Path, released: Path) -> None:
     shutil.copyfile(pool / RECORD, folder / RECORD)
 
 
+FEW = {"models": "fetalclip, mobilefetalclip"}
+"""In chapters that have no column in the summary."""
+
 SIZES = {
     "03_linear_probing": {"splits": "official", "copies": 1, "runs": 1, "epochs": 2},
     "04_segmentation": {
@@ -111,9 +114,10 @@ SIZES = {
         **{"splits": "official", "plane_sizes": "2, 4", "brain_sizes": "4, 8", "runs": 1},
         **{"epochs": 2, "head_sizes": "1, 2", "head_runs": 1, "head_epochs": 1},
         **{"side": 64, "filters": 2},
+        **FEW,
     },
     "06_cam": {"per_class": 1, "steps": 4, "random_draws": 1, "region_images": 2},
-    "07_embeddings": {"models": "fetalclip, mobilefetalclip"},
+    "07_embeddings": FEW,
 }
 """What is smaller than in the paper's profile."""
 
