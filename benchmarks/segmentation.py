@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.lib.format import open_memmap
+from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from PIL import Image
 from timing import Measure, in_turns, peak_memory
 
@@ -75,7 +76,9 @@ def segmentation() -> dict[str, float | Measure]:
 def untrained(vision: dict, folder: Path) -> str:
     """A model of random weights as `load_model` takes it, from its image tower's shape."""
     path = folder / "vision.json"
-    path.write_text(json.dumps({"embed_dim": 768, "vision_cfg": vision, "text_cfg": TEXT}))
+    config = {"embed_dim": 768, "vision_cfg": vision, "text_cfg": TEXT}
+    stated = {"mean": OPENAI_DATASET_MEAN, "std": OPENAI_DATASET_STD}
+    path.write_text(json.dumps({"model_cfg": config, "preprocess_cfg": stated}))
     return f"{path}-untrained"
 
 
@@ -169,7 +172,7 @@ def _compared(sizes: Sizes, folder: Path) -> dict[str, float | Measure]:
     def make() -> Material:
         every = np.ones(len(task.dataset), bool)
         where = folder / f"cache-{next(numbers)}"
-        recipe = DecoderRecipe(side=sizes.side, copies=0)
+        recipe = DecoderRecipe(side=sizes.side, copies=0, preparation="ours")
         return gather(encoder, task, every, recipe, cache_dir=where, batch_size=sizes.batch)
 
     epoch = Epoch.of(sizes, make())
