@@ -4,12 +4,12 @@ Statistics, figures, linear layers and the reading of images are not in the minu
 """
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import joblib
 import open_clip
 import pandas as pd
 import torch
@@ -103,7 +103,7 @@ def steps_a_second(width: int, values: Mapping[str, object], device: str, second
         optimizer.step()
         loss.item()  # waits for the GPU
 
-    return _a_second(step, seconds) * (1 if device.startswith("cuda") else os.cpu_count() or 1)
+    return _a_second(step, seconds) * (1 if device.startswith("cuda") else joblib.cpu_count())
 
 
 def _a_second(work: Callable[[], object], seconds: float) -> float:

@@ -28,7 +28,7 @@ from fetalclip_nb.results.published import published_facts
 from fetalclip_nb.results.tables import comparison_table
 from fetalclip_nb.stats.scores import FEWEST_PATIENTS, RunScores, mean_of_defined
 from fetalclip_nb.tasks.masks import STRUCTURES, MaskTask
-from fetalclip_nb.tasks.splits import Split, rows_of
+from fetalclip_nb.tasks.splits import Split
 
 ALL = "mean over structures"
 
@@ -251,14 +251,12 @@ def facts(
 
 def mask_facts(plan: Plan, cache_dir: Path) -> dict[str, str]:
     """How far the two ways to make masks small agree on a plan's tested images, as a sentence."""
-    task, side = plan.material.task, plan.material.side
-    tested = rows_of(task.items.table, plan.tested)
-    published, ours = (
-        task_squares(task, side, preparation=way, cache_dir=cache_dir, rows=tested).arrays["masks"]
-        for way in ("published", "ours")
-    )
-    counts = overlap.counts(unpack(published, side), unpack(ours, side))
-    patients = task.items.table["patient"].to_numpy()[tested]
+    task, side, rows = plan.material.task, plan.material.side, plan.rows
+    way = "ours" if plan.recipe.preparation == "published" else "published"
+    chosen = np.isin(np.arange(len(task.dataset)), rows)
+    other = task_squares(task, side, preparation=way, cache_dir=cache_dir, rows=chosen)
+    counts = overlap.counts(plan.material.masks(rows), unpack(other.arrays["masks"], side))
+    patients = task.items.table["patient"].to_numpy()[rows]
     score = overlap.overlap_scores(counts[None], patients, task.structures)["dsc"].score
     text = f"of {len(counts):,} tested images overlap with a pooled DSC of {with_interval(score)} %"
     return {"masks_sentence": f"Masks made small the published way and ours {text}."}
