@@ -111,11 +111,19 @@ def load_results(folder: Path) -> dict[str, Row]:
 
 def left_out(results_dir: Path) -> dict:
     """What a profile's run went without: notebook to reason, and under "models" name to reason."""
-    path = results_dir / LEFT_OUT
+    return _read_json(results_dir / LEFT_OUT) or {"models": {}}
+
+
+def load_facts(folder: Path) -> dict:
+    """Facts of a chapter, as saved by its last cell; none where it has none."""
+    return _read_json(folder / "facts.json")
+
+
+def _read_json(path: Path) -> dict:
     if not path.is_file():
-        return {"models": {}}
+        return {}
     with reading(path, **_DAMAGED):
-        return json.loads(path.read_text("utf-8"))
+        return {**json.loads(path.read_text("utf-8"))}
 
 
 def render_glue(folder: Path) -> dict[str, str]:
@@ -127,19 +135,14 @@ def render_glue(folder: Path) -> dict[str, str]:
         ``facts/NAME``.
     """
     texts: dict[str, str] = {}
-    facts = folder / "facts.json"
     # A chapter that sums up others has facts, and no rows of its own.
-    rows = _rows(folder) if facts.is_file() else load_results(folder)
+    rows = _rows(folder) if (folder / "facts.json").is_file() else load_results(folder)
     for title, row in rows.items():
         for key in [row.key] + ([HEADLINE] if row.order == 0 else []):
             texts[f"{key}/name"] = title
             for metric in row.scores:
                 texts |= _score_texts(f"{key}/{metric}", row, metric)
-    if facts.is_file():
-        with reading(facts, **_DAMAGED):
-            content = json.loads(facts.read_text("utf-8"))
-            texts |= {f"facts/{key}": _fact_text(value) for key, value in content.items()}
-    return texts
+    return texts | {f"facts/{key}": _fact_text(each) for key, each in load_facts(folder).items()}
 
 
 def show_record(texts: Mapping[str, str]) -> None:

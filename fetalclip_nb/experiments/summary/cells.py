@@ -1,14 +1,13 @@
 """The cells of the paper's table: what a run has measured, and what was published."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fetalclip_nb.errors import ResultError, reading
+from fetalclip_nb.errors import ResultError
 from fetalclip_nb.experiments.summary.verdicts import judge
 from fetalclip_nb.results.published import Published, published
-from fetalclip_nb.results.result_files import Row, left_out, load_results
+from fetalclip_nb.results.result_files import Row, left_out, load_facts, load_results
 from fetalclip_nb.results.tables import published_name
 from fetalclip_nb.stats.scores import Score
 
@@ -116,7 +115,7 @@ def read_chapters(results: Path, chapters: str) -> Chapters:
         what = "No chapter has results"
         raise ResultError(what, where=results, expected=chapters, fix="run chapters first")
     rows = {name: load_results(results / name) for name in there}
-    facts = {name: _read(results / name / "facts.json") for name in there}
+    facts = {name: load_facts(results / name) for name in there}
     return Chapters(results, rows, facts, left_out(results))
 
 
@@ -165,10 +164,3 @@ def _absent(model: str, column: Column, chapters: Chapters, ours: bool) -> tuple
         return "not run", "not in the profile"
     with_it = " with it" * (column.chapter in chapters.rows)
     return "not run", f"chapter {column.chapter} was not run{with_it}"
-
-
-def _read(path: Path) -> dict:
-    if not path.is_file():
-        return {}
-    with reading(path, "File cannot be read", error=ResultError, fix="run the notebook again"):
-        return dict(json.loads(path.read_text("utf-8")))
