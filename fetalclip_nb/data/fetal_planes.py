@@ -93,20 +93,21 @@ def _patients(names, numbers, where: Path):
 
 def five_planes(dataset: Dataset) -> Dataset:
     """The zero-shot task's rows: five planes, "Other" left out, with a ``label`` column."""
-    return _labelled(dataset, "plane", FIVE_PLANES)
+    return labelled(dataset, "plane", FIVE_PLANES)
 
 
 def six_planes(dataset: Dataset) -> Dataset:
     """The probing task's rows: all images, with a ``label`` column of six planes."""
-    return _labelled(dataset, "plane", SIX_PLANES)
+    return labelled(dataset, "plane", SIX_PLANES)
 
 
 def brain_subplanes(dataset: Dataset) -> Dataset:
     """Brain images of the three named sub-planes, with a ``label`` column."""
-    return _labelled(dataset, "brain_plane", BRAIN_SUBPLANES)
+    return labelled(dataset, "brain_plane", BRAIN_SUBPLANES)
 
 
-def _labelled(dataset: Dataset, column: str, classes: tuple[str, ...]) -> Dataset:
+def labelled(dataset: Dataset, column: str, classes: tuple[str, ...]) -> Dataset:
+    """The rows whose value in a column is one of the classes, as a column ``label``."""
     found = set(dataset.table[column])
     absent, form = [name for name in classes if name not in found], ", ".join(classes)
     fix = "the task is scored over all of its classes; add images of these"

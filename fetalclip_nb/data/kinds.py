@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from fetalclip_nb.data import fass, fetal_planes, focus, hc18
+from fetalclip_nb.data import african_planes, fass, fetal_planes, focus, hc18
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.data.manifest import read_manifest
 from fetalclip_nb.data.mask_files import decode_bright, decode_image, decode_outline
 from fetalclip_nb.errors import DataError
 from fetalclip_nb.phantoms.chd import write_chd
-from fetalclip_nb.phantoms.cohorts import write_fetal_planes, write_hc18
+from fetalclip_nb.phantoms.cohorts import write_african_planes, write_fetal_planes, write_hc18
 from fetalclip_nb.phantoms.organs import ORGANS, write_organs
 
 
@@ -55,6 +55,11 @@ STAND_IN = "{}, a stand-in, not a reproduction"
 KINDS = {
     "fetal_planes": Kind(
         fetal_planes.read_fetal_planes, (fetal_planes.TABLE,), {"planes": write_fetal_planes}
+    ),
+    "african_planes": Kind(
+        african_planes.read_african_planes,
+        (african_planes.TABLE,),
+        {"planes": write_african_planes},
     ),
     "hc18": Kind(
         hc18.read_hc18,

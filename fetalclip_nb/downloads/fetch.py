@@ -68,7 +68,7 @@ def prepare_dataset(
     The downloaded archives stay beside it, in ``<folder>.downloads``; delete them at will.
 
     Args:
-        name: "fetal_planes", "hc18", "fass" or "focus".
+        name: "fetal_planes", "african_planes", "hc18", "fass" or "focus".
         folder: Root of the data set, given back as a path: it holds what the entry's layout names
             afterwards, such as ``Images``. If it does already, nothing is fetched.
         accept_hash_mismatch: As for `fetch`.

@@ -1,5 +1,6 @@
-"""Synthetic cohorts in the layouts of FETAL_PLANES_DB and HC18."""
+"""Synthetic cohorts in the layouts of FETAL_PLANES_DB, the African planes and HC18."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr
 
-from fetalclip_nb.phantoms.patient import Patient, draw_patient, pick
+from fetalclip_nb.phantoms.patient import CENTRES, Patient, draw_patient, pick
 from fetalclip_nb.phantoms.picture import Phantom, draw
 from fetalclip_nb.phantoms.writer import draw_all, plan_stream, publish, write_png
 
@@ -45,6 +46,10 @@ BRAIN_SHARES = {
 PLANES_HEADER = [
     *("Image_name", "Patient_num", "Plane", "Brain_plane", "Operator", "US_Machine", "Train ")
 ]
+
+AFRICAN_HEADER = ["Patient_num", "Plane", "Train", "Center", "Filename"]
+
+AFRICAN_PLANES, NO_THORAX = ("abdomen", "brain", "femur", "thorax"), ("Ghana", "Uganda")
 
 AGES_WITH_BRAIN = (18 * 7, 39 * 7)  # days; screening examinations start at 18 weeks
 HC18_SIZE = (360, 243)  # the aspect of the real 800 by 540 pixels
@@ -139,6 +144,46 @@ def _allot(patients: int, rng: np.random.Generator) -> list[tuple[int, str, int]
         for plane in counts
         if counts[plane][number]
     ]
+
+
+def write_african_planes(
+    root: str | Path, *, patients: int, seed: int, workers: int | None = None
+) -> None:
+    """Write a synthetic cohort in the layout of the African planes.
+
+    ``CENTRE/patientNNN_CODE_planeP.png`` and ``African_planes_database.csv``: a picture of each
+    plane a patient (no thorax from Ghana and Uganda), each centre with a machine of its own
+    that no other cohort has. The same seed gives the same bytes whatever ``workers`` is.
+
+    A root that holds this cohort is left alone, one that holds no phantoms is refused.
+    """
+
+    def fill(folder: Path) -> int:
+        jobs, table = _plan_african(patients, seed)
+        for centre in set(table["Center"]):
+            (folder / centre).mkdir()
+        draw_all(partial(_write, folder), jobs, seed, workers)
+        table.to_csv(folder / "African_planes_database.csv", index=False)
+        return len(jobs)
+
+    publish(root, fill, version=VERSION, kind="african_planes", seed=seed, patients=patients)
+
+
+def _plan_african(patients: int, seed: int) -> tuple[list[Job], pd.DataFrame]:
+    """Patients by turns of five centres, numbered anew in each; every other one for training."""
+    rng = plan_stream(seed)
+    jobs: list[Job] = []
+    rows = []
+    for i in range(patients):
+        (centre, (code, machine)), number = list(CENTRES.items())[i % 5], i // 5 + 1
+        person = draw_patient(rng, age_days=int(rng.integers(*AGES_WITH_BRAIN)))
+        person = replace(person, machine=machine)
+        for k, plane in enumerate(AFRICAN_PLANES[: 3 if centre in NO_THORAX else 4]):
+            brain = pick(rng, BRAIN_SHARES) if plane == "brain" else None
+            name = f"patient{number:03d}_{code}_plane{k}"
+            jobs.append(Job(f"{centre}/{name}.png", plane, brain, person))
+            rows.append((number, REAL_PLANES[plane].name, number % 2, centre, name))
+    return jobs, pd.DataFrame(rows, columns=AFRICAN_HEADER)
 
 
 def write_hc18(root: str | Path, *, patients: int, seed: int, workers: int | None = None) -> None:

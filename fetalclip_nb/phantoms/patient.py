@@ -13,12 +13,26 @@ OPERATORS = {"Op. 1": 0.34, "Op. 2": 0.24, "Op. 3": 0.22, "Other": 0.20}
 MACHINES = {"Voluson E6": 0.46, "Aloka": 0.28, "Voluson S10": 0.14, "Other": 0.12}
 """Names and shares as in FETAL_PLANES_DB (doi 10.5281/zenodo.3904280), rounded."""
 
+CENTRES = {
+    "Algeria": ("DZA", "Voluson S8"),
+    "Egypt": ("EGY", "Voluson P8"),
+    "Ghana": ("GHA", "EDAN DUS 60"),
+    "Malawi": ("MWI", "Mindray DC-N2"),
+    "Uganda": ("UGA", "ACUSON X600"),
+}
+"""Code and machine of each centre of the African planes (doi 10.1038/s41598-023-29490-3)."""
+
 # machine -> means of axial, lateral, span, gain, gamma, smooth
 _PRESETS = {
     "Voluson E6": (0.68, 1.35, 55.0, -14.0, 2.7, 0.6),
     "Voluson S10": (0.78, 1.55, 51.0, -13.0, 2.6, 0.45),
     "Aloka": (0.64, 1.2, 59.0, -15.0, 2.9, 0.3),
     "Other": (0.85, 1.9, 49.0, -12.0, 2.4, 0.4),
+    "Voluson S8": (0.80, 1.7, 50.0, -12.0, 2.5, 0.5),
+    "Voluson P8": (0.76, 1.5, 52.0, -15.0, 2.7, 0.5),
+    "EDAN DUS 60": (0.98, 2.4, 44.0, -9.0, 2.0, 0.7),
+    "Mindray DC-N2": (0.92, 2.1, 46.0, -10.0, 2.2, 0.5),
+    "ACUSON X600": (0.88, 2.2, 47.0, -13.0, 2.3, 0.8),
 }
 
 

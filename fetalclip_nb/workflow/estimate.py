@@ -18,13 +18,13 @@ from fetalclip_nb.workflow.absent import absent_data, absent_models
 from fetalclip_nb.workflow.parameters import declared_parameters
 from fetalclip_nb.workflow.runner import notebook_parameters, plan, source_of
 
-IMAGES = {"fetal_planes": 12400, "hc18": 999, "fass": 1588, "focus": 300}
+IMAGES = {"fetal_planes": 12400, "african_planes": 450, "hc18": 999, "fass": 1588, "focus": 300}
 """Images of the registry's data sets, for those that are not here yet."""
 
 PLANES, OUTLINES = 0.6, 0.8
 """Share of the images that is trained on."""
 
-PER_PATIENT = {"fetal_planes": 7, "hc18": 1.2, "manifest": 5}
+PER_PATIENT = {"fetal_planes": 7, "african_planes": 3.6, "hc18": 1.2, "manifest": 5}
 """Images of a patient, of manifests with outlines 1.2."""
 
 

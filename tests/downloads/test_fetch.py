@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 import zipfile
@@ -466,7 +467,10 @@ def serve(server, monkeypatch, name, contents):
 
 CSV = "training_set_pixel_size_and_HC.csv"
 
+CENTRES = ["Algeria", "Egypt", "Ghana", "Malawi", "Uganda"]
+
 READABLE = {
+    "african_planes": (helpers.write_african, ["African_planes_database.csv", *CENTRES]),
     "fetal_planes": (helpers.write_planes, ["FETAL_PLANES_DB_data.csv", "Images"]),
     "hc18": (helpers.write_heads, ["training_set", CSV]),
     "fass": (helpers.write_fass, ["ARRAY_FORMAT", "IMAGES"]),
@@ -491,6 +495,10 @@ def test_data_sets_become_readable(server, monkeypatch, tmp_path, name, prefix):
     else:
         helpers.write_image(source / "figure.png")  # an image in another folder, too
         content = {"x.zip": zipped(source, prefix)}
+    if name == "african_planes":  # the one that comes as a tar
+        with tarfile.open(tmp_path / "x.tar.xz", "w:xz") as archive:
+            archive.add(source, f"./{prefix}")
+        content = {"x.tar.xz": (tmp_path / "x.tar.xz").read_bytes()}
     serve(server, monkeypatch, name, content)
     assert prepare_dataset(name, root, base_url=server.url) == root
     assert bytes_below(root) == expected and visible(root) == parts

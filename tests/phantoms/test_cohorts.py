@@ -5,10 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fetalclip_nb.data.african_planes import read_african_planes
 from fetalclip_nb.growth import perimeter
 from fetalclip_nb.phantoms import cohorts, picture
-from fetalclip_nb.phantoms.cohorts import write_fetal_planes, write_hc18
-from fetalclip_nb.phantoms.patient import draw_patient
+from fetalclip_nb.phantoms.cohorts import write_african_planes, write_fetal_planes, write_hc18
+from fetalclip_nb.phantoms.patient import CENTRES, MACHINES, draw_patient
 from fetalclip_nb.stats.patients import likeness
 
 HEADER = ["Image_name", "Patient_num", "Plane", "Brain_plane", "Operator", "US_Machine", "Train "]
@@ -63,6 +64,25 @@ def test_planes_come_in_the_real_proportions():
         assert shares[plane.name] == pytest.approx(plane.images / total, abs=0.002)
     assert table["Patient_num"].nunique() == 400
     assert table.groupby("Patient_num")["Train "].first().sum() == 200
+
+
+def test_african_planes_have_the_real_layout_and_machines_that_no_other_cohort_has(tmp_path):
+    write_african_planes(tmp_path / "a", patients=7, seed=3, workers=1)
+    data = read_african_planes(tmp_path / "a")
+    assert data.synthetic and len(data) == 7 * 4 - 2  # Ghana and Uganda have no thorax
+    assert sorted(set(data.table["centre"])) == list(CENTRES)
+    assert data.table["patient"].nunique() == 7
+    counts = pd.crosstab(data.table["centre"], data.table["plane"])
+    assert counts["heart"].to_dict() == {
+        "Algeria": 2, "Egypt": 2, "Ghana": 0, "Malawi": 1, "Uganda": 0
+    }  # fmt: skip
+    assert set(data.table.groupby("patient")["split"].first()) == {"train", "test"}
+    machines = {machine for _, machine in CENTRES.values()}
+    assert len(machines) == 5 and not machines & set(MACHINES)
+    jobs, _ = cohorts._plan_african(7, 3)
+    assert {job.patient.machine for job in jobs} == machines
+    write_african_planes(tmp_path / "b", patients=7, seed=3, workers=1)
+    assert read_african_planes(tmp_path / "b").fingerprint == data.fingerprint
 
 
 def test_pictures_are_small_grey_and_not_black(planes, heads):

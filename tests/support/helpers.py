@@ -22,6 +22,7 @@ TINY_CONFIG = {
 }
 FASS_IMAGES = ("P0149_IMG1", "P01_IMG1", "P01_IMG2")
 FOCUS_COUNTS = {"training": 3, "validation": 1, "testing": 2}
+AFRICAN_REST = {"Ghana": "GHA", "Malawi": "MWI", "Uganda": "UGA"}
 AGE_SCRIPT = """import torch
 
 raise SystemExit("never run")
@@ -61,6 +62,23 @@ def write_planes(root: Path, rows: list[str] | None = None, header: str = PLANES
     modes = ["L", "RGB", "RGBA"]
     for i, row in enumerate(rows):
         write_image(root / "Images" / f"{row.split(';')[0]}.png", mode=modes[i % 3], seed=i)
+    return root
+
+
+def write_african(root: Path, rows: list[str] | None = None) -> Path:
+    """African planes of a few images: number 1 is another patient in each centre."""
+    rows = rows or [
+        "1,Fetal abdomen,0,Algeria,patient001_DZA_plane0",
+        "1,Fetal thorax,0,Algeria,patient001_DZA_plane3",
+        "1,Fetal brain,1,Egypt,patient001_EGY_plane1",
+        *(f"2,Fetal femur,1,{c},patient002_{code}_plane2" for c, code in AFRICAN_REST.items()),
+    ]
+    root.mkdir(parents=True, exist_ok=True)
+    header = "Patient_num,Plane,Train,Center,Filename"
+    (root / "African_planes_database.csv").write_text("\n".join([header, *rows]) + "\n")
+    for i, row in enumerate(rows):
+        *_, centre, name = row.split(",")
+        write_image(root / centre / f"{name.removesuffix('.png')}.png", mode=("L", "RGB")[i % 2])
     return root
 
 
