@@ -28,6 +28,7 @@ from fetalclip_nb.errors import (
     refuse,
 )
 from fetalclip_nb.experiments.pretraining import command as pretraining
+from fetalclip_nb.experiments.summary import command as compare_command
 from fetalclip_nb.memory import add_verify, remember_in
 from fetalclip_nb.paths import as_text, expanded, models_folder, project_root, shown
 from fetalclip_nb.profiles import DataSource, Profile, load_profile
@@ -123,6 +124,9 @@ def _parser() -> argparse.ArgumentParser:
 
     says = "look for repeats, contradictions and odd names in a data set"
     audit_command.add_arguments(_add(commands, "audit", says, audit_command.main))
+
+    says = "set two runs side by side: differences, intervals, and what is told apart"
+    compare_command.add_arguments(_add(commands, "compare", says, compare_command.main))
 
     data = _add(commands, "data", "draw a profile's phantoms or download its data", prepare_data)
     _add_profile(data)

@@ -86,11 +86,12 @@ def _difference(chapters: Chapters, column: Column, row: Row, other: Row) -> Dif
     first = next(each for each in rows if column.metric in each.scores)
     if other is first and column.metric in row.differences:
         return row.differences[column.metric]
-    answers = [_answers(chapters, column, each) for each in (row, other)]
+    answers = [answers_of(chapters, column, each) for each in (row, other)]
     return between(*answers).get(column.metric)
 
 
-def _answers(chapters: Chapters, column: Column, row: Row) -> dict[str, pd.DataFrame]:
+def answers_of(chapters: Chapters, column: Column, row: Row) -> dict[str, pd.DataFrame]:
+    """What a row answered for each image, by the metric; nothing where that was not kept."""
     path = chapters.folder / column.chapter / "predictions" / f"{row.key}.parquet"
     if not path.is_file():
         return {}

@@ -2,11 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from fetalclip_nb.experiments.summary.cells import read_chapters
 from fetalclip_nb.results.result_files import LEFT_OUT, Row, save_row
-from fetalclip_nb.stats.answers import between
+from fetalclip_nb.stats.answers import answer_table, between
 from fetalclip_nb.stats.scores import Score
 
 CHAPTERS = "01_zero_shot, 02_gestational_age, 03_linear_probing, 04_segmentation"
@@ -51,3 +52,55 @@ def results(tmp_path):
             return read_chapters(tmp_path, CHAPTERS)
 
     return Results()
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Makes a folder of results: two models, planes without and ages with saved answers."""
+
+    def make(
+        name="run",
+        *,
+        names=("a", "b"),
+        right=(30, 10),
+        heads="2222",
+        seed=0,
+        split="own",
+        seconds=1,
+        baseline=True,
+    ):
+        folder = tmp_path / name
+
+        def save(chapter, model, scores, data, kind="model", **made):
+            own = {"source": f"path/{model}", "fingerprint": f"weights of {model}"}
+            own |= {"parameters": 7, "published": ""}
+            made |= {"model": own if kind == "model" else {}, "seconds_since_start": seconds}
+            made |= dict(zip(("dataset", "dataset_fingerprint"), data.split(), strict=True))
+            made |= {"versions": {"torch": "2", "numpy": "1"}, "commit": "c0ffee"}
+            given = {"seed": seed, "data_root": name, "models": model, "device": name}
+            order = len([*(folder / chapter).glob("*.json")])
+            synthetic = data.startswith("heads")
+            row = Row(model, scores, kind=kind, order=order, synthetic=synthetic)
+            row.parameters.update(given)
+            row.provenance.update(made)
+            save_row(folder / chapter, row)
+            (folder / chapter / "facts.json").write_text(json.dumps({"split": split}))
+            return row
+
+        planes = {"five_planes/f1_macro": score(0.8, 0.7, 0.9)}
+        images = np.arange(40)
+        for model, good in zip(names, right, strict=True):
+            save("01_zero_shot", model, planes, "planes 1111", precision="fp32", units="patients")
+            part = (images < good).astype(int)
+            table = answer_table(images.astype(str), images // 2, part=part, whole=part**0)
+            scores = {"vpr": {"patient": Score(good / 40, 0, 1, good / 40, 40, 20)}}
+            made = {"precision": "fp16", "units": "examinations"}
+            row = save("02_gestational_age", model, scores, f"heads {heads}", **made)
+            path = folder / "02_gestational_age" / "predictions" / f"{row.key}.parquet"
+            path.parent.mkdir(exist_ok=True)
+            table.assign(metric="vpr").to_parquet(path)
+        if baseline:
+            save("01_zero_shot", "majority class", planes, "planes 1111", "baseline")
+        return folder
+
+    return make
