@@ -71,22 +71,26 @@ def _difference(ours: pd.DataFrame, others: pd.DataFrame) -> Difference:
     if "part" in ours:
         sums = [_ratio_sums(table, owner) for table in (ours, others)]
         return paired(_mean_ratio, *sums)["score"]
-    names = pd.unique(
-        pd.concat([t[c].astype(str) for t in (ours, others) for c in ("true", "predicted")])
-    )
-    labels = pd.Index(names).get_indexer(first["true"].astype(str))
-    sums = [
-        choice_sums(
-            _runs(t, pd.Index(names).get_indexer(t["predicted"].astype(str)))[..., None],
-            labels,
-            owner,
-            len(names),
-            guesses=1,
-        )
-        for t in (ours, others)
-    ]
+    names, labels = named_classes(ours, others)
+    sums = [choices_of(table, names, owner, labels) for table in (ours, others)]
     statistic = partial(choice_scores, classes=names, present=sorted(set(labels.tolist())))
     return paired(statistic, *sums)["f1_macro"]
+
+
+def named_classes(*tables: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """All classes that some tables name, and which of them is true of each item of the first."""
+    columns = [table[name].astype(str) for table in tables for name in ("true", "predicted")]
+    names = pd.unique(pd.concat(columns))
+    first = tables[0][tables[0]["run"] == 0]
+    return names, pd.Index(names).get_indexer(first["true"].astype(str))
+
+
+def choices_of(
+    table: pd.DataFrame, names: np.ndarray, owner: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What each patient adds to the sums of `choice_scores`, as of `choice_sums`."""
+    predicted = _runs(table, pd.Index(names).get_indexer(table["predicted"].astype(str)))
+    return choice_sums(predicted[..., None], labels, owner, len(names), guesses=1)
 
 
 def _runs(table: pd.DataFrame, values: np.ndarray | pd.Series) -> np.ndarray:

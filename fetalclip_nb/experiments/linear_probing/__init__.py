@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=["figures", "tables"],
     submod_attrs={
+        "external": ["external_logits", "external_tasks"],
         "probe": [
             "baseline_logits",
             "clip_task",

@@ -6,6 +6,7 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
+from fetalclip_nb.data.african_planes import SUBJECT, TASK
 from fetalclip_nb.experiments.linear_probing.probe import PROBE, Logits
 from fetalclip_nb.results.protocol import task_results
 from fetalclip_nb.stats.answers import answer_table
@@ -27,7 +28,7 @@ def score(logits: Logits, tasks: Mapping[str, Task]) -> Scores:
 
 
 def save_scores(save: Callable, scores: Scores, logits: Logits, tasks: Mapping[str, Task]) -> None:
-    """Save a row for each reader of planes, and one (of its second label, CHD) of clips.
+    """Save a row for each reader of planes, one (of its second label, CHD) of clips, one abroad.
 
     Args:
         save: The session's function.
@@ -35,9 +36,10 @@ def save_scores(save: Callable, scores: Scores, logits: Logits, tasks: Mapping[s
         logits: What was scored.
         tasks: Name to task.
     """
-    planes = [name for name in tasks if name != "chd"]
-    clips = {task.items.classes[1]: ["chd"] for name, task in tasks.items() if name == "chd"}
-    for subject, names in {"": planes, **clips}.items():
+    planes = [name for name in tasks if name not in ("chd", TASK)]
+    others = {task.items.classes[1]: ["chd"] for name, task in tasks.items() if name == "chd"}
+    others |= {SUBJECT: [TASK]} if TASK in tasks else {}
+    for subject, names in {"": planes, **others}.items():
         for model, reader in dict.fromkeys((m, r) for m, r, name in scores if name in names):
             results, answers = {}, {}
             for name in names:
@@ -102,7 +104,7 @@ def predictions(logits: Logits, tasks: Mapping[str, Task], model: str) -> dict[s
 
 
 def subgroups(task: Task) -> dict[str, np.ndarray]:
-    """Tested items of each machine, operator and kind of defect, boolean masks of shape (N,).
+    """Tested items of each machine, operator, centre, kind of defect: boolean masks (N,).
 
     A kind of defect is taken together with all items of the first class, the healthy. What the
     data set does not name gives no group.
@@ -110,7 +112,7 @@ def subgroups(task: Task) -> dict[str, np.ndarray]:
     table = task.table
     groups = {
         f"{column} {value or 'not named'}": (table[column] == value).to_numpy()
-        for column in ("machine", "operator")
+        for column in ("machine", "operator", "centre")
         if column in table
         for value in sorted(set(table[column]))
     }

@@ -1,0 +1,68 @@
+"""Probes of FETAL_PLANES_DB tested on planes from elsewhere: nothing is learnt there."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from fetalclip_nb.data.african_planes import TASK, four_planes
+from fetalclip_nb.data.dataset import Dataset
+from fetalclip_nb.data.fetal_planes import SIX_PLANES
+from fetalclip_nb.experiments.linear_probing.probe import (
+    MAJORITY,
+    PROBE,
+    Encoded,
+    Logits,
+    fit_probes,
+    majority_logits,
+)
+from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe
+from fetalclip_nb.tasks.items import Task, image_items
+from fetalclip_nb.tasks.splits import Split
+
+
+def external_tasks(images: Dataset) -> dict[str, Task]:
+    """All images of another cohort as tested items, among the six planes that probes know.
+
+    Args:
+        images: With the column plane; four planes have images, "other" and "cervix" none.
+    """
+    everybody = tuple(sorted(set(images.table["patient"])))
+    items = image_items(TASK, four_planes(images), SIX_PLANES)
+    return {TASK: Task(images, items, {TASK: Split("external", everybody, ())})}
+
+
+def external_logits(
+    features: Mapping[tuple[str, str], Encoded],
+    tasks: Mapping[str, Task],
+    recipe: ProbeRecipe,
+    external: Mapping[tuple[str, str], Encoded],
+    *,
+    seed: int,
+    cache_dir: Path,
+    device: str = "cpu",
+) -> Logits:
+    """What the six planes' probes of each model, and their majority class, say elsewhere.
+
+    The probes are the chapter's own, read from its cache.
+
+    Args:
+        features: The chapter's, as given by `embed`.
+        tasks: The chapter's, with "six_planes".
+        recipe: How the chapter's probes were trained.
+        external: Features of `external_tasks`, as given by `embed` with the same preparation.
+        seed: Seed of the probes.
+        cache_dir: Folder that all notebooks share.
+        device: "cpu" or "cuda".
+
+    Returns:
+        Logits of shape (H, N, 6), one row a fold and run; the majority class's, one a fold.
+    """
+    home, logits = tasks["six_planes"], {}
+    for (model, _), encoded in external.items():
+        known = features[model, "six_planes"]
+        probes = fit_probes(known, home, recipe, seed, cache_dir, device)
+        logits[model, PROBE, TASK] = probes.logits(encoded.plain)
+        count = len(encoded.plain)
+    shares = majority_logits(home)[:, :1]
+    return logits | {(MAJORITY, "", TASK): np.repeat(shares, count, axis=1)}
