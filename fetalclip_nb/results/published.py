@@ -46,8 +46,9 @@ def context() -> dict:
     """Numbers of others that are no cell of the paper's table, as context.yaml holds them.
 
     Returns:
-        "later": lists of model, use, data, measure, value, source. "medians": chapter to score to
-        the medians of CLIP, BiomedCLIP, UniMed-CLIP and FetalCLIP, each right to 0.01 only.
+        "later": lists of model, use, data, measure, value, source, what differs here, and
+        CHAPTER/SCORE of ours or "". "medians": chapter to score to the medians of CLIP,
+        BiomedCLIP, UniMed-CLIP and FetalCLIP, each right to 0.01 only.
     """
     return _file("context")
 

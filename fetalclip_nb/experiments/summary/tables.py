@@ -1,7 +1,7 @@
 """The summary in words: cells, verdicts, comparisons, context, and what each cell was made with."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import pandas as pd
@@ -20,6 +20,7 @@ from fetalclip_nb.results.formats import (
     with_interval,
 )
 from fetalclip_nb.results.published import context
+from fetalclip_nb.results.result_files import Row
 
 _UNKNOWN = "–"
 
@@ -73,13 +74,15 @@ def comparison_table(comparisons: Sequence[Comparison]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def later_table(cells: Sequence[Cell], model: str) -> Styler:
-    """What later papers have published, and a model of ours where the column is the same.
+def later_table(cells: Sequence[Cell], model: str, chapters: Chapters | None = None) -> Styler:
+    """What later papers have published, and a model of ours where images and use are the same.
 
     Args:
         cells: As given by `all_cells`.
         model: Name of the model.
+        chapters: As given by `read_chapters`, for scores that are in no cell.
     """
+    rows_of = chapters.rows if chapters else {}
     ours = {cell.column: cell for cell in cells if cell.model == model}
     synthetic = any(cell.row and cell.row.synthetic for cell in ours.values())
     rows = []
@@ -89,9 +92,13 @@ def later_table(cells: Sequence[Cell], model: str) -> Styler:
             value = format_number(entry.value, decimals=2)
             measured = with_interval(cell.score) if cell.score else _UNKNOWN
             rows.append((_title(cell), "mobilefetalclip", value, measured, entry.source))
-    for name, use, data, measure, value, source in context()["later"]:
+    for name, use, data, measure, value, source, differs, same in context()["later"]:
         about, shown = f"planes, {use} ({measure})", format_number(value, decimals=2)
-        rows.append((about, name, shown, _UNKNOWN, f"{source}; {data}"))
+        chapter, _, metric = same.partition("/")
+        row = _model_row(rows_of.get(chapter, {}), model, metric)
+        measured = with_interval(row.score(metric)) if row else _UNKNOWN
+        synthetic |= row is not None and row.synthetic
+        rows.append((about, name, shown, measured, f"{source}; {data}; {differs}"))
     ours = f"{model}{', phantoms' * synthetic}"
     names = ("score", "model", "published", ours, "source")
     return _broken(pd.DataFrame(rows, columns=names), "source", index=False)
@@ -101,16 +108,22 @@ def median_table(chapters: Chapters, model: str) -> pd.DataFrame:
     """A model's scores by class and structure beside medians that a figure shows, in percent."""
     rows = {}
     for chapter, medians in context()["medians"].items():
-        saved = [r for r in chapters.rows.get(chapter, {}).values() if r.model == model]
+        saved = chapters.rows.get(chapter, {})
         for metric, values in medians.items():
             task, measure, *name = metric.split("/")
-            row = next((r for r in saved if metric in r.scores and not r.reader), None)
+            row = _model_row(saved, model, metric)
             about = f"{readable(task)}, {readable(name[0])}" if name else "CHD"
             rows[f"{about} ({measure.upper()})"] = {
                 model: with_interval(row.score(metric)) if row else _UNKNOWN,
                 **{paper: f"≈ {100 * v:.0f}" for paper, v in zip(PAPER, values, strict=True)},
             }
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _model_row(rows: Mapping[str, Row], model: str, metric: str) -> Row | None:
+    """The row of a model's own way that has a score."""
+    own = (row for row in rows.values() if row.model == model and not row.reader)
+    return next((row for row in own if metric in row.scores), None)
 
 
 def provenance_table(cells: Sequence[Cell]) -> Styler:

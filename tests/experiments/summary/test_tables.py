@@ -63,6 +63,18 @@ def test_later_scores_have_a_source(results):
     }
     assert shown["source"].str.len().min() > 10
     assert (((values := shown["published"].astype(float)) > 0) & (values < 100)).all()
+    assert shown["source"].str.contains("African").sum() == 2
+
+
+def test_african_planes_stand_beside_the_same_use_alone(results):
+    away = {"african_planes/f1_macro": results.score(0.9, 0.8, 0.95, 450)}
+    about = {"subject": "African planes", "synthetic": True}
+    results.save("03_linear_probing", "mine", away, **about)
+    results.save("03_linear_probing", "mine", away, reader="nearest neighbours", **about)
+    chapters, cells = run(results)
+    shown = tables.later_table(cells, "mine", chapters).data.set_index("published")
+    assert shown["mine, phantoms"].to_dict()["97.31"] == "90.0 (80.0–95.0)"
+    assert set(shown.loc[["92.61", "94.76", "95.15"], "mine, phantoms"]) == {"–"}
 
 
 def test_what_a_cell_was_made_with(results):
