@@ -11,7 +11,7 @@ from fetalclip_nb.results.formats import (
     format_value,
     with_interval,
 )
-from fetalclip_nb.results.result_files import load_results
+from fetalclip_nb.results.result_files import Row, load_results
 from fetalclip_nb.stats.transfer import Transfer, transfer
 
 MEASURES = {"f1_macro": "macro F1", "accuracy_macro": "mean recall"}
@@ -20,7 +20,7 @@ Transfers = dict[str, dict[str, Transfer]]
 """A row's name to its scores at home and abroad, by measure."""
 
 
-def transfers(folder: Path, home: str, away: str = f"{TASK}/f1_macro") -> Transfers:
+def compared(folder: Path, home: str, away: str = f"{TASK}/f1_macro") -> Transfers:
     """What each model and baseline of a chapter keeps of its score in another cohort.
 
     Args:
@@ -31,23 +31,18 @@ def transfers(folder: Path, home: str, away: str = f"{TASK}/f1_macro") -> Transf
     Returns:
         Rows that have both, in table order; over the classes that both cohorts have.
     """
+
+    def said(row: Row, metric: str) -> pd.DataFrame:
+        path = folder / "predictions" / f"{row.key}.parquet"
+        return pd.read_parquet(path, filters=[("metric", "==", metric)])
+
     rows = load_results(folder).values()
-    who = {(r.kind, r.model, r.reader): r for r in rows if home in r.scores}
-    found: Transfers = {}
-    for row in rows:
-        other = who.get((row.kind, row.model, row.reader))
-        if other and away in row.scores:
-            answers = [_saved(folder, *each) for each in ((other.key, home), (row.key, away))]
-            found[other.title] = transfer(*answers)
-    return found
+    known = {(r.kind, r.model, r.reader): r for r in rows if home in r.scores}
+    pairs = [(known.get((r.kind, r.model, r.reader)), r) for r in rows if away in r.scores]
+    return {a.title: transfer(said(a, home), said(b, away)) for a, b in pairs if a}
 
 
-def _saved(folder: Path, key: str, metric: str) -> pd.DataFrame:
-    path = folder / "predictions" / f"{key}.parquet"
-    return pd.read_parquet(path, filters=[("metric", "==", metric)])
-
-
-def transfer_table(found: Transfers) -> pd.DataFrame:
+def table(found: Transfers) -> pd.DataFrame:
     """Scores at home and abroad with their change, in percent and points: one row a measure."""
     rows = {
         (title, MEASURES[name]): {
@@ -63,11 +58,11 @@ def transfer_table(found: Transfers) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def transfer_facts(found: Transfers, model: str, images: str) -> dict[str, str]:
+def facts(found: Transfers, model: str, images: str) -> dict[str, str]:
     """The headline in a sentence, and the same without any number where nothing was given.
 
     Args:
-        found: As given by `transfers`.
+        found: As given by `compared`.
         model: Title of a row.
         images: What the images abroad are (`kind_of_images`).
     """

@@ -10,7 +10,7 @@ from fetalclip_nb.errors import ShapeError, listing
 from fetalclip_nb.stats import scores
 from fetalclip_nb.stats.answers import choices_of, named_classes
 from fetalclip_nb.stats.classification import choice_scores
-from fetalclip_nb.stats.scores import RESAMPLES, Score
+from fetalclip_nb.stats.scores import RESAMPLES, RunScores, Score
 
 
 class Transfer(NamedTuple):
@@ -41,38 +41,31 @@ def transfer(
     Raises:
         ShapeError: If no class has items in both.
     """
-    here, there = (set(table["true"].astype(str)) for table in (home, abroad))
-    shared = sorted(here & there)
+    classes = [sorted(set(table["true"].astype(str))) for table in (home, abroad)]
+    shared = [name for name in classes[0] if name in classes[1]]
     if not shared:
-        named = {"expected": listing(sorted(here)), "found": listing(sorted(there))}
-        raise ShapeError("Cohorts share no class", **named)
-    (at_home, drawn), (away, others) = (_scored(t, shared, resamples) for t in (home, abroad))
+        expected, found = map(listing, classes)
+        raise ShapeError("Cohorts share no class", expected=expected, found=found)
+    (here, at_home), (there, away) = (
+        _scored(table[table["true"].isin(shared)], resamples) for table in (home, abroad)
+    )
     # Equally large cohorts are given the same draws: another order makes them independent.
     order = np.random.default_rng(scores.SEED).permutation(resamples)
     found = {}
-    for name in at_home:
-        a, b = at_home[name], away[name]
+    for name in ("f1_macro", "accuracy_macro"):
+        a, b, apart = here[name].score, there[name].score, away[name][order] - at_home[name]
         sizes = {"n": a.n + b.n, "groups": a.groups + b.groups}
-        change = scores.interval(b.value - a.value, others[name][order] - drawn[name], **sizes)
-        found[name] = Transfer(a, b, change)
+        found[name] = Transfer(a, b, scores.interval(b.value - a.value, apart, **sizes))
     return found
 
 
 def _scored(
-    table: pd.DataFrame, classes: list[str], resamples: int
-) -> tuple[dict[str, Score], dict[str, np.ndarray]]:
-    """Scores over some classes, and what they are in each resample."""
-    table = table[table["true"].isin(classes)]
+    table: pd.DataFrame, resamples: int
+) -> tuple[dict[str, RunScores], dict[str, np.ndarray]]:
+    """Scores of one cohort, and what they are in each resample."""
     names, labels = named_classes(table)
     owner, units = scores.owners(table.loc[table["run"] == 0, "patient"].to_numpy())
-    sums = choices_of(table, names, owner, labels)
-    present = sorted(set(labels.tolist()))
-    of_sums = scores.on_sums(partial(choice_scores, classes=names, present=present), *sums)
-    whole = of_sums(np.ones((1, units), np.float32))
-    drawn = scores.resampled(of_sums, units, resamples=resamples)
-    kept = ("f1_macro", "accuracy_macro")
-    found = {
-        name: scores.interval(float(whole[name].mean()), drawn[name], n=len(labels), groups=units)
-        for name in kept
-    }
-    return found, drawn
+    statistic = partial(choice_scores, classes=names, present=sorted(set(labels.tolist())))
+    of_sums = scores.on_sums(statistic, *choices_of(table, names, owner, labels))
+    found = scores.bootstrap(of_sums, units, len(labels), resamples=resamples)
+    return found, scores.resampled(of_sums, units, resamples=resamples)

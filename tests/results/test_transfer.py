@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from fetalclip_nb.results.result_files import Row, save_row
-from fetalclip_nb.results.transfer import transfer_facts, transfer_table, transfers
+from fetalclip_nb.results.transfer import compared, facts, table
 from fetalclip_nb.stats.answers import answer_table
 from fetalclip_nb.stats.scores import Score
 
@@ -33,23 +33,23 @@ def folder(tmp_path):
 
 
 def test_each_row_is_compared_with_itself_at_home(folder):
-    found = transfers(folder, HOME)
+    found = compared(folder, HOME)
     assert list(found) == ["m", "majority class"]
     assert (found["m"]["f1_macro"].home.value, found["m"]["f1_macro"].abroad.value) == (1, 0.5)
     assert found["majority class"]["f1_macro"].change.value == 0
-    table = transfer_table(found)
-    assert table.index.tolist()[:2] == [("m", "macro F1"), ("m", "mean recall")]
-    cells = table.loc[("m", "macro F1")]
+    shown = table(found)
+    assert shown.index.tolist()[:2] == [("m", "macro F1"), ("m", "mean recall")]
+    cells = shown.loc[("m", "macro F1")]
     assert cells["at home (95 %)"] == "100.0 (50.0–100.0)"  # a resample without b: F1 0
     assert cells["patients abroad"] == "4"
     assert cells["abroad minus home (95 %)"].startswith("-50.0 (")
-    assert transfers(folder, "five_planes/f1_macro") == {}
+    assert compared(folder, "five_planes/f1_macro") == {}
 
 
 def test_the_sentence_has_numbers_where_there_are_any(folder):
-    found = transfers(folder, HOME)
-    text = transfer_facts(found, "m", "phantoms")["african_sentence"]
+    found = compared(folder, HOME)
+    text = facts(found, "m", "phantoms")["african_sentence"]
     assert text.startswith("On 4 images in the layout of the African planes (phantoms), m reached")
     assert "macro F1 of 50.0 %" in text and "abroad minus home is -50.0 (" in text
-    nothing = transfer_facts({}, "m", "")["african_sentence"]
+    nothing = facts({}, "m", "")["african_sentence"]
     assert nothing == "No African planes were given: nothing was tested abroad."

@@ -3,19 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from fetalclip_nb.data.african_planes import TASK, four_planes
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.data.fetal_planes import SIX_PLANES
-from fetalclip_nb.experiments.linear_probing.probe import (
-    MAJORITY,
-    PROBE,
-    Encoded,
-    Logits,
-    fit_probes,
-    majority_logits,
-)
+from fetalclip_nb.experiments.linear_probing.probe import PROBE, Encoded, Logits, fit_probes
 from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe
 from fetalclip_nb.tasks.items import Task, image_items
 from fetalclip_nb.tasks.splits import Split
@@ -42,7 +33,7 @@ def external_logits(
     cache_dir: Path,
     device: str = "cpu",
 ) -> Logits:
-    """What the six planes' probes of each model, and their majority class, say elsewhere.
+    """What each model's probes of six planes say elsewhere, logits of shape (H, N, 6).
 
     The probes are the chapter's own, read from its cache.
 
@@ -54,15 +45,10 @@ def external_logits(
         seed: Seed of the probes.
         cache_dir: Folder that all notebooks share.
         device: "cpu" or "cuda".
-
-    Returns:
-        Logits of shape (H, N, 6), one row a fold and run; the majority class's, one a fold.
     """
-    home, logits = tasks["six_planes"], {}
+    logits = {}
     for (model, _), encoded in external.items():
-        known = features[model, "six_planes"]
-        probes = fit_probes(known, home, recipe, seed, cache_dir, device)
+        known, task = features[model, "six_planes"], tasks["six_planes"]
+        probes = fit_probes(known, task, recipe, seed, cache_dir, device)
         logits[model, PROBE, TASK] = probes.logits(encoded.plain)
-        count = len(encoded.plain)
-    shares = majority_logits(home)[:, :1]
-    return logits | {(MAJORITY, "", TASK): np.repeat(shares, count, axis=1)}
+    return logits

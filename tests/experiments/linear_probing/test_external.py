@@ -8,7 +8,7 @@ from fetalclip_nb.data.african_planes import SUBJECT, TASK
 from fetalclip_nb.data.kinds import load_dataset
 from fetalclip_nb.experiments.linear_probing import fit, scores
 from fetalclip_nb.experiments.linear_probing.external import external_logits, external_tasks
-from fetalclip_nb.experiments.linear_probing.probe import MAJORITY, PROBE, embed, probe_logits
+from fetalclip_nb.experiments.linear_probing.probe import PROBE, embed, probe_logits
 from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe
 from fetalclip_nb.models.embed import image_embeddings
 from fetalclip_nb.phantoms.cohorts import write_african_planes
@@ -51,7 +51,7 @@ def test_probes_are_those_of_the_chapter_and_are_not_trained_again(run, monkeypa
     external, ask, model, cache = run
     monkeypatch.setattr(fit, "train_probes", None)
     logits = ask()
-    assert list(logits) == [(model.name, PROBE, TASK), (MAJORITY, "", TASK)]
+    assert list(logits) == [(model.name, PROBE, TASK)]
     assert logits[model.name, PROBE, TASK].shape == (4, 36, 6)
     # The same probe on the same picture: what it says at home comes from the same weights.
     (file,) = (cache / "probes").glob("*.npz")
@@ -61,9 +61,6 @@ def test_probes_are_those_of_the_chapter_and_are_not_trained_again(run, monkeypa
     pairs = zip(weights["weight"], weights["bias"], strict=True)
     by_hand = np.stack([vectors @ weight + bias for weight, bias in pairs])
     np.testing.assert_allclose(logits[model.name, PROBE, TASK], by_hand, rtol=1e-4, atol=1e-5)
-    assert np.ptp(logits[MAJORITY, "", TASK], axis=1).max() == 0
-    shares = np.exp(logits[MAJORITY, "", TASK][:, 0])
-    assert shares.sum(1) == pytest.approx(1, abs=1e-3)
 
 
 def test_planes_that_are_not_there_are_wrong_answers():
