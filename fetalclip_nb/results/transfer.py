@@ -47,7 +47,7 @@ def table(found: Transfers) -> pd.DataFrame:
     rows = {
         (title, MEASURES[name]): {
             "at home (95 %)": with_interval(each.home),
-            "patients": f"{each.home.groups:,}",
+            "patients at home": f"{each.home.groups:,}",
             "abroad (95 %)": with_interval(each.abroad),
             "patients abroad": f"{each.abroad.groups:,}",
             "abroad minus home (95 %)": format_difference(each.change),

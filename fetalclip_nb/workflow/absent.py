@@ -5,7 +5,7 @@ looked for, and what `fetalclip-nb embed` could not load has left a note.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import takewhile
 from pathlib import Path
 
@@ -76,12 +76,23 @@ def _note(profile: Profile, spec: str) -> Path:
     return profile.folder / "absent" / f"{slug(spec)}.txt"
 
 
-def left_out(profile: Profile, name: str, values: Mapping[str, object]) -> tuple[dict, str]:
-    """A notebook's parameters without absent models, and why it cannot run; "" if it can."""
-    values, models = dict(values), absent_models(profile)
+def left_out(
+    profile: Profile, name: str, values: Mapping[str, object], optional: Collection[str] = ()
+) -> tuple[dict, str]:
+    """A notebook's parameters without what is absent, and why it cannot run; "" if it can.
+
+    Args:
+        profile: With `Profile.leaves_out`; otherwise nothing counts as absent.
+        name: The notebook.
+        values: Its parameters.
+        optional: Those that may be empty: without their data the others of a chapter are run.
+    """
+    values, models, lost = dict(values), absent_models(profile), absent_data(profile)
     specs = parse_models(str(values.get("models", "")))
-    data = named_data(profile.notebooks[name].get("data", {})).values()
-    lacking = {key: why for key, why in absent_data(profile).items() if key in data}
+    data = named_data(profile.notebooks[name].get("data", {}))
+    values |= {key: "" for key, source in data.items() if source in lost and key in optional}
+    needed = {source for key, source in data.items() if key not in optional}
+    lacking = {key: why for key, why in lost.items() if key in needed}
     lacking |= {key: why for key, why in _files(profile, values).items() if key not in lacking}
     if all(spec in models for spec in specs):
         lacking |= {model_name(spec): models[spec] for spec in specs}

@@ -66,7 +66,7 @@ def _images(profile: Profile, name: str, parameter: str, values: Mapping[str, ob
 
 
 def _zero_shot(p: Mapping, n: Mapping, first: bool) -> Work:
-    return Work(n["data_root"], 60)
+    return Work(n["data_root"] + n.get("external_root", 0), 60)
 
 
 def _ages(p: Mapping, n: Mapping, first: bool) -> Work:
@@ -75,7 +75,8 @@ def _ages(p: Mapping, n: Mapping, first: bool) -> Work:
 
 
 def _probing(p: Mapping, n: Mapping, first: bool) -> Work:
-    return Work((n["data_root"] + n["chd_root"]) * (1 + PLANES * p["copies"]))
+    trained = (n["data_root"] + n["chd_root"]) * (1 + PLANES * p["copies"])
+    return Work(trained + n.get("external_root", 0))
 
 
 def _segmentation(p: Mapping, n: Mapping, first: bool) -> Work:

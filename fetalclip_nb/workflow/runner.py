@@ -88,7 +88,8 @@ def plan(profile: Profile, name: str) -> tuple[Path, Path, dict[str, object], di
     check_parameters(source.name, declared, values)
     require_data(name, declared, values, profile)
     target = profile.folder / "notebooks" / source.name
-    values, reason = left_out(profile, name, values)
+    optional = [key for key, entry in declared.items() if entry.default == ""]
+    values, reason = left_out(profile, name, values, optional)
     before = chapters_before(profile, name) if profile.leaves_out else []
     if before and all(plan(profile, chapter)[-1] for chapter in before):
         reason = "none of the chapters that it reads was run"

@@ -28,8 +28,12 @@ from fetalclip_nb.tasks.official_splits import official_folds, official_supports
 from fetalclip_nb.tasks.splits import Split
 from helpers import AGE_SCRIPT
 
-DRAWN = {"fetal_planes": {"patients": 60, "seed": 1}, "hc18": {"patients": 12, "seed": 2}}
-"""Phantoms whose pictures are given to everybody."""
+DRAWN = {
+    "fetal_planes": {"patients": 60, "seed": 1},
+    "hc18": {"patients": 12, "seed": 2},
+    "african_planes": {"patients": 10, "seed": 3},
+}
+"""Phantoms; pictures of the first two are given to everybody in the authors' splits."""
 
 HEADS = "training_set_pixel_size_and_HC.csv"
 

@@ -56,6 +56,16 @@ def test_a_chapter_without_data_is_left_out_and_stops_no_other(tiny):
     assert statuses == ["left out", "up to date"]
 
 
+def test_a_chapter_runs_without_data_that_it_may_lack(tiny):
+    far = notebook("print('far', [far_root])", parameters='far_root: str = ""\n' + PARAMETERS)
+    project(tiny, {"two": {"data": {"far_root": "heads"}}}, two=far)
+    leaving_out(tiny, data={"heads": HEADS}, models=["phantomclip"])
+    (outcome,) = runner.run_profile(load_profile("demo"))
+    assert outcome.status == "done"
+    shown = nbformat.read(tiny / "build/demo/notebooks/two.ipynb", 4).cells[-1].outputs[0].text
+    assert shown == "far ['']\n"
+
+
 def test_its_page_has_its_labels_its_question_and_the_reason(tiny):
     runner.run_profile(load_profile("demo"), ["one"])
     (cell,) = nbformat.read(tiny / "build/demo/notebooks/one.ipynb", 4).cells
