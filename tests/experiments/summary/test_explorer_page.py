@@ -32,6 +32,7 @@ def table(run):
     table[f"{SCORE}/value"] = values
     table["model"] = [f"model-{number:03}" for number in range(ROWS - 1)] + [NASTY]
     table["images"] = ["phantoms", "real"] * (ROWS // 2)
+    table.loc[13, "images"] = "phantoms, real"
     return table
 
 
@@ -46,6 +47,7 @@ def test_a_page_holds_every_row_as_text_and_marks_phantoms(page, table):
     html = page.explorer(table)
     assert html.count("<tbody data-name") == ROWS and NASTY not in html
     assert html.count('<strong class="phantoms">phantoms</strong>') == ROWS / 2
+    assert html.count('<strong class="phantoms">phantoms in part</strong>') == 1
     first = html[html.index('data-name="model-001"') :]
     assert f"{100 * table.loc[1, f'{SCORE}/value']:.1f}\n<small>0.0–100.0</small>" in first
     assert "weights of a" in first and "heads 2222" in first and "20 examinations" in first
@@ -66,7 +68,7 @@ def test_rows_are_sorted_and_filtered_by_keys_on_a_phone_without_network(
         names = shown.locator(".box > table > tbody:not([hidden]) > tr > th")
 
         def order():
-            return [re.sub(" phantoms$", "", text) for text in names.all_text_contents()]
+            return [re.sub(" phantoms.*", "", text) for text in names.all_text_contents()]
 
         def column(name):
             return shown.locator(".box > table > thead th", has_text=name)
@@ -91,7 +93,7 @@ def test_rows_are_sorted_and_filtered_by_keys_on_a_phone_without_network(
         assert order() == [f"model-01{number}" for number in range(10)]
         assert shown.locator("output").text_content() == f"10 of {ROWS} rows"
         shown.get_by_label("Images").select_option("real")
-        assert order() == [f"model-01{number}" for number in range(1, 10, 2)]
+        assert order() == [f"model-01{number}" for number in (1, 5, 7, 9)]
         shown.get_by_label("Name contains").fill("")
         shown.get_by_label("Images").select_option("")
         shown.get_by_label("Measure").select_option(label="zero-shot age (VPR)")

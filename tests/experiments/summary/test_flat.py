@@ -43,6 +43,14 @@ def test_the_same_run_gives_the_same_row_and_files_give_it_back(run, tmp_path):
         assert other["data"].tolist() == table["data"].tolist()
 
 
+def test_a_model_that_reads_no_text_comes_before_the_baselines(run):
+    folder = run(names=("z", "b"))
+    (folder / "01_zero_shot" / "model_b.json").unlink()
+    table = flat_table(folder).set_index("model")
+    assert [*table.index] == ["z", "b", "majority class"]
+    assert np.isnan(table.loc["b", f"{PLANES}/value"]) and table.loc["b", f"{AGE}/value"] == 0.25
+
+
 def test_one_name_of_different_weights_is_refused(run):
     folder = run()
     path = folder / "01_zero_shot" / "model_a.json"
@@ -60,6 +68,7 @@ def test_one_name_of_different_weights_is_refused(run):
         (lambda t: t.assign(speed=3), "Columns are unknown.*Found: speed"),
         (lambda t: t.assign(**{f"{AGE}/value": 93.5}), f"No fraction .* in {AGE}.*Found: a"),
         (lambda t: t.assign(**{f"{AGE}/low": np.nan}), f"No fraction .* in {AGE}"),
+        (lambda t: t.assign(**{f"{AGE}/low": 0.8, f"{AGE}/high": 0.7}), f"No fraction .* in {AGE}"),
         (lambda t: t.assign(**{f"{AGE}/value": "many"}), "cannot be read.*many"),
     ],
 )
