@@ -95,7 +95,7 @@ WATCHED = [
     "_config.yml",
     *relative(
         path
-        for pattern in ("*.md", "*.bib", "*.yml", "_ext/*.py", "_static/*")
+        for pattern in ("*.md", "*.bib", "*.yml", "_ext/*.py", "_ext/*.jinja", "_static/*")
         for path in sorted((ROOT / "book").glob(pattern))
     ),
     # The API page shows every module.

@@ -23,11 +23,13 @@ _BEYOND = (
     Column("African planes, zero-shot", "F1", *_ZERO, "african_planes/f1_macro"),
     Column("African planes, probe", "F1", *_PROBE, "african_planes/f1_macro"),
     Column("planes, 16 patients", "F1", *_FEW, "six_planes_16/f1_macro"),
+    Column("own classes, 16 patients", "F1", *_FEW, "own_classes_16/f1_macro"),
     Column("heads, 16 patients", "DSC", *_FEW, "head_16/dsc"),
     Column("maps, insertion less deletion", "area", "06_cam", "cam", "difference/all"),
     Column("maps, share on the head", "energy", "06_cam", "cam", "energy/head"),
     Column("neighbours, planes", "purity", *_NEAR, "planes/purity"),
     Column("neighbours, brain", "purity", *_NEAR, "brain/purity"),
+    Column("neighbours, own classes", "purity", *_NEAR, "own_classes/purity"),
 )
 
 MEASURES = {f"{each.experiment}/{each.metric}": each for each in (*COLUMNS, *_BEYOND)}
