@@ -60,7 +60,15 @@ from fetalclip_nb.stats.scores import Score
 from fetalclip_nb.tasks.official_splits import official_folds
 from fetalclip_nb.workflow import gate, runner
 from fetalclip_nb.workflow.parameters import declared_parameters
-from helpers import images_of, write_fass, write_focus, write_heads, write_image, write_planes
+from helpers import (
+    images_of,
+    write_african,
+    write_fass,
+    write_focus,
+    write_heads,
+    write_image,
+    write_planes,
+)
 from mutations import changed_bytes, changed_table, changed_tree
 from tiny import notebook
 
@@ -405,6 +413,12 @@ def data_set(kind: str, folder: Path, table: str, separator: str = ",") -> Reade
 def fetal_planes(folder, patch):
     write_planes(folder)
     return data_set("fetal_planes", folder, "FETAL_PLANES_DB_data.csv", ";")
+
+
+@reader(500)
+def african_planes(folder, patch):
+    write_african(folder)
+    return data_set("african_planes", folder, "African_planes_database.csv")
 
 
 @reader(500)
