@@ -7,8 +7,9 @@ from fetalclip_nb.errors import ResultError, refuse
 from fetalclip_nb.files import whole
 
 _LEGEND = """Values in percent with 95 % intervals; B - A likewise.
-paired: both answered for the same images. Patients are drawn for the interval and exchanged for
-p, which is corrected for all {tests} tests of the table (Holm); training is left as it was.
+paired: both answered for the same images. Patients (or examinations, where it says so) are drawn
+for the interval and exchanged for p (AUROC: p by the normal law); training is left as it was.
+p is corrected for all {tests} tests of the table (Holm).
 not paired: the answers of one side are not here, or are for other images; nothing is tested."""
 
 
