@@ -37,13 +37,35 @@ def load_weights(network: nn.Module, path: Path, config: Path) -> None:
             ``text_encoder`` is open_clip's ``text``.
         config: What the network was built from, for the message.
     """
+    state = _weights(read_weights(path), network.state_dict(), path.name)
+    put_weights(network, state, path, config.name)
+
+
+def read_weights(path: Path) -> dict[str, object]:
+    """All that a checkpoint holds beside what follows from its config, with names joined by dots.
+
+    Raises:
+        ModelError: It is not there, cut, or holds more than numbers.
+    """
     require_file(path, "checkpoint")
     require_not_lfs_pointer(path)
     what, whole = "Checkpoint cannot be read", "a whole .safetensors or torch file"
     fix = f"{_ALONE}; copy it again if it was cut on its way"
-    wanted = network.state_dict()
     with reading(path, what, error=ModelError, expected=whole, fix=fix):
-        state = _weights(_read(path), wanted, path.name)
+        flat = _flat(_read(path))
+        return {name: each for name, each in flat if name.split(".")[-1] not in _BESIDE}
+
+
+def put_weights(network: nn.Module, state: dict, path: Path, asked: str) -> None:
+    """Load weights into a network that they must fit exactly, or tell what does not fit.
+
+    Args:
+        network: With weights to overwrite.
+        state: Tensors by the network's names.
+        path: Where they come from, for the message.
+        asked: What asks for the network's names and shapes.
+    """
+    wanted = network.state_dict()
     missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     forms = {key: (_form(state[key]), _form(wanted[key])) for key in wanted if key in state}
     unlike = [f"{key} {found} for {form}" for key, (found, form) in forms.items() if found != form]
@@ -51,7 +73,7 @@ def load_weights(network: nn.Module, path: Path, config: Path) -> None:
         raise ModelError(
             "Config and weights do not fit",
             where=path,
-            expected=f"{len(wanted)} tensors as {config.name} asks for",
+            expected=f"{len(wanted)} tensors as {asked} asks for",
             found=f"{len(missing)} missing ({listing(missing, 3)}), {len(unexpected)} unexpected "
             f"({listing(unexpected, 3)}), {len(unlike)} of another form ({listing(unlike, 3)})",
             fix=f"pair the checkpoint with the config that it was trained with, and {_ALONE}",
@@ -82,12 +104,11 @@ def _read(path: Path) -> object:
         raise ValueError(said) from error
 
 
-def _weights(content: object, wanted: dict, file: str) -> dict[str, object]:
+def _weights(flat: dict[str, object], wanted: dict, file: str) -> dict[str, object]:
     """The part of a checkpoint that is a network's weights, by the network's own names.
 
     Averaged weights ("ema") come second; where several fit, standard error says what was read.
     """
-    flat = {name: each for name, each in _flat(content) if name.split(".")[-1] not in _BESIDE}
     if any(name.startswith("text.") for name in wanted):
         flat = {re.sub(r"(^|\.)text_encoder\.", r"\1text.", key): flat[key] for key in flat}
     first = next(iter(wanted))

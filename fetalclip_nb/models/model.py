@@ -24,14 +24,14 @@ _SHORT = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Model:
-    """An image encoder and a text encoder that share a space.
+    """An image encoder, and mostly a text encoder that shares its space.
 
     Attributes:
         name: Short name, used in tables and file names.
         source: What was loaded.
-        network: The open_clip module, in evaluation mode.
+        network: In evaluation mode: open_clip's module, or one with an image tower alone.
         preprocess: PIL image to tensor (3, S, S).
-        tokenizer: Sentences to token ids (N, context length).
+        tokenizer: Sentences to token ids (N, context length); None if it reads no text.
         fingerprint: 16 hexadecimal digits over config, preparation and weights.
         device: "cpu", "cuda", ...
         precision: "fp32", "tf32", "bf16" or "fp16".
@@ -41,7 +41,7 @@ class Model:
     source: str
     network: nn.Module
     preprocess: Callable[[Image.Image], torch.Tensor]
-    tokenizer: Callable[[list[str]], torch.Tensor]
+    tokenizer: Callable[[list[str]], torch.Tensor] | None
     fingerprint: str
     device: str
     precision: str
@@ -60,8 +60,15 @@ class Model:
         sentence where the text tower is causal (see `trimmed_text`).
 
         Raises:
+            ModelError: The model is an image encoder alone.
             ParameterError: Sentences are longer than the text tower reads.
         """
+        if not self.reads_text:
+            raise ModelError(
+                "Model reads no text",
+                where=self.name,
+                fix="leave it to chapters without sentences, or choose a model with a text tower",
+            )
         tokens = self.tokenizer(list(sentences))
         padding = self.tokenizer([""])[0, -2]  # the last one may stand for the class
         self._require_whole([sentences[row] for row in (tokens[:, -2] != padding).nonzero()[:, 0]])
@@ -92,6 +99,16 @@ class Model:
                 found=f"what follows {' '.join(words[-8:])!r} would be cut",
                 fix="shorten them, or take a model that reads more",
             )
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether it has a text tower."""
+        return self.tokenizer is not None
+
+    @property
+    def image_side(self) -> int:
+        """Pixels along a side of the images that its network is given."""
+        return int(self.preprocess(Image.new("RGB", (8, 8))).shape[-1])
 
     @property
     def parameters(self) -> int:
@@ -151,7 +168,11 @@ def load_model(spec: str, *, device: str = "auto", precision: str = "auto") -> M
             - ``fetalclip-untrained`` or ``CONFIG.json-untrained``: a config's untrained twin;
             - ``ARCHITECTURE/PRETRAINED``, any pair that open_clip knows;
             - ``hf-hub:ORGANISATION/NAME`` or ``local-dir:FOLDER``;
-            - ``CONFIG.json+CHECKPOINT`` (.pt, .pth, .bin or .safetensors).
+            - ``CONFIG.json+CHECKPOINT`` (.pt, .pth, .bin or .safetensors);
+            - without text: ``timm:NAME``, ``timm:NAME-untrained``, ``timm:NAME+CHECKPOINT``,
+              ``hf:NAME`` (a vision model of transformers), ``local-dir:FOLDER`` with a
+              ``config.json`` of either, or with one checkpoint of DINOv2, DINOv3, MAE or USFM, and
+              ``FILE.py:NAME`` or ``MODULE:NAME``, a function of yours (see `models.functions`).
 
             Any of them may be preceded by ``NAME=`` to choose the name in tables. A config states
             mean and standard deviation of the pixels as ``preprocess_cfg``.
@@ -179,9 +200,14 @@ def _require_answers(model: Model) -> None:
     refuse(wrong, "Weights are not finite (NaN, infinity)", where=model.source, **details)
     with reading(model.source, "Model encodes no image or no sentence", **details):
         image = model.preprocess(Image.new("L", (64, 64), 128))[None]
-        made = {"image": model.encode_images(image), "sentence": model.encode_text(["a head"])}
+        made = {"image": model.encode_images(image)}
+        if model.reads_text:
+            made["sentence"] = model.encode_text(["a head"])
     lost = [kind for kind, vector in made.items() if not 0 < np.linalg.norm(vector) < np.inf]
     refuse(lost, "Model gives vectors without direction", where=model.source, **details)
+    if not model.reads_text and not np.allclose(model.encode_images(image), made["image"], 1e-2):
+        what = "Model answers the same picture differently"
+        raise ModelError(what, where=model.source, fix="switch off what it draws at random")
 
 
 def pick_device(device: str) -> str:
@@ -224,7 +250,8 @@ def _fingerprint(network: nn.Module, preprocess: object, tokenizer: object, conf
     # Weights alone do not tell: activation, heads and pooling have no tensor of their own.
     words = f"{type(tokenizer).__name__} {getattr(tokenizer, 'context_length', '')}"
     settings = json.dumps(config, sort_keys=True, default=str)
-    digest = hashlib.sha256("\0".join([repr(preprocess), words, settings]).encode())
+    prepared = re.sub(r" at 0x[0-9a-f]+", "", repr(preprocess))  # where a function lies in memory
+    digest = hashlib.sha256("\0".join([prepared, words, settings]).encode())
     for key, tensor in sorted(network.state_dict().items()):
         digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())

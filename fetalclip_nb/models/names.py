@@ -13,6 +13,8 @@ UNTRAINED = "-untrained"
 
 IN_FOLDER = "local-dir:"
 
+_FUNCTION = re.compile(r"[^:]*\.py:[A-Za-z_]\w*|[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
 FETALCLIP = ("FetalCLIP_config.json", "FetalCLIP_weights.pt")
 
 CONFIG = "open_clip_config.json"
@@ -70,7 +72,7 @@ def model_name(spec: str) -> str:
     ('ours', 'vit-b-32-laion2b', 'b')
     """
     name, source = split_spec(spec)
-    weights = parts(source)[1] if "+" in source else None
+    weights = parts(source)[1] if "+" in source and door(source) in ("", "timm") else None
     return name or slug(PureWindowsPath(weights).stem if weights else source.split(":")[-1])
 
 
@@ -84,6 +86,8 @@ def parts(source: str) -> tuple[Path | None, Path | None]:
     base = source.removesuffix(UNTRAINED)
     if source != base and (base in NAMES or base.lower().endswith(".json")):
         return parts(base)[0], None
+    if kind := door(source):
+        return None, _image_file(kind, source)
     own = models_folder() / source / CONFIG
     if source in ("clip", "biomedclip") and own.is_file():
         return parts(f"{IN_FOLDER}{own.parent}")
@@ -93,7 +97,9 @@ def parts(source: str) -> tuple[Path | None, Path | None]:
         )
         return own if own.is_file() else known, own.with_name(_PUBLISHED[source])
     if source == "phantomclip" or source.startswith(IN_FOLDER):
-        folder = SHIPPED if source == "phantomclip" else resolve(source.removeprefix(IN_FOLDER))
+        folder = SHIPPED if source == "phantomclip" else folder_of(source)
+        if source.endswith(UNTRAINED) and not source.endswith(folder.name):
+            return folder / CONFIG, None
         weights = [folder / name for name in _WEIGHTS]
         return folder / CONFIG, next(filter(Path.is_file, weights), weights[0])
     cuts = [found.end() for found in re.finditer(r"\.json\+", source, re.IGNORECASE)]
@@ -103,20 +109,60 @@ def parts(source: str) -> tuple[Path | None, Path | None]:
     return (resolve(source) if source.lower().endswith(".json") else None), None
 
 
+def door(source: str) -> str:
+    """Through which door an encoder without text comes, or "" for models with text.
+
+    >>> [door(each) for each in ("timm:resnet18", "hf:a/b", "my.py:Encoder", "hf-hub:a/b", "clip")]
+    ['timm', 'hf', 'function', '', '']
+    """
+    if source.startswith(("timm:", "hf:")):
+        return source.partition(":")[0]
+    if source.startswith(IN_FOLDER):
+        folder = folder_of(source)
+        return "folder" if folder.is_dir() and not (folder / CONFIG).is_file() else ""
+    return "function" if _FUNCTION.fullmatch(source) else ""
+
+
+def folder_of(source: str) -> Path:
+    """The folder of ``local-dir:FOLDER`` or of its untrained twin."""
+    named = source.removeprefix(IN_FOLDER)
+    folder = resolve(named)
+    return folder if folder.is_dir() else resolve(named.removesuffix(UNTRAINED))
+
+
+def _image_file(kind: str, source: str) -> Path | None:
+    """The file, if a file is named, that an encoder without text is made of."""
+    place, _, last = source.rpartition(":")
+    if kind == "timm":
+        return resolve(last.partition("+")[2]) if "+" in last else None
+    if kind == "function":
+        path = place if place.endswith(".py") else f"{place.replace('.', '/')}.py"
+        found = resolve(path)
+        return found if found.is_file() or path == place else None
+    files = _beside(folder_of(source)) if kind == "folder" else []
+    return next((path for path in files if path.name == "config.json"), next(iter(files), None))
+
+
+def _beside(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("[!.]*") if path.is_file())
+
+
 def model_files(spec: str) -> list[Path]:
     """Config and weights behind a model, there or not, and what else its folder holds.
 
-    None for models that open_clip fetches.
+    None for models that open_clip, timm or transformers fetch, and for functions of packages.
     """
-    named = {path for path in parts(split_spec(spec)[1]) if path}
+    source = split_spec(spec)[1]
+    named = {path for path in parts(source) if path}
     beside = [path for each in named if each.name == CONFIG for path in each.parent.glob("*")]
     own = {each.parent for each in named if each.parent.parent == models_folder()}
+    beside += _beside(folder_of(source)) if door(source) == "folder" else []
     beside += [path for folder in own for path in folder.glob("[!.]*/*")]  # a text tower's
     return sorted(named.union(filter(Path.is_file, beside)))
 
 
 def _is_there(source: str) -> bool:
     with contextlib.suppress(OSError, ValueError):  # a text that can be no path
-        config, weights = parts(source)
-        return bool(config) and config.is_file() and (weights or config).is_file()
+        named = list(filter(None, parts(source)))
+        return bool(named) and all(map(Path.is_file, named))
     return False

@@ -19,7 +19,8 @@ from torch import nn
 from fetalclip_nb.downloads.registry import file_hash, registered
 from fetalclip_nb.errors import ModelError, listing, reading, refuse
 from fetalclip_nb.models.checkpoints import load_weights, require_file
-from fetalclip_nb.models.names import CONFIG, FETALCLIP, IN_FOLDER, NAMES, UNTRAINED, parts
+from fetalclip_nb.models.encoders import image_only
+from fetalclip_nb.models.names import CONFIG, FETALCLIP, IN_FOLDER, NAMES, UNTRAINED, door, parts
 
 _UNTRAINED_SEED = 0
 
@@ -36,12 +37,14 @@ _PAIRS = {
     "biomedclip": "hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
 }
 
-Parts = tuple[nn.Module, Callable, Callable, dict]
-"""Network, PIL image to tensor, sentences to token ids, settings that the network is built with."""
+Parts = tuple[nn.Module, Callable, Callable | None, dict]
+"""Network, PIL image to tensor, sentences to token ids (None: it reads none), its settings."""
 
 
 def create(source: str) -> Parts:
     """A network with its weights and all of `Parts`, from a `load_model` source without NAME=."""
+    if door(source):
+        return image_only(source)
     config, weights = parts(source)
     if config and (weights or source.endswith(UNTRAINED)):
         beside = weights or parts(source.removesuffix(UNTRAINED))[1] or config
@@ -165,7 +168,8 @@ def _require_pair(source: str) -> str:
             "Unknown model",
             found=source,
             expected=f"{', '.join(NAMES)}, NAME-untrained, "
-            "ARCHITECTURE/PRETRAINED, hf-hub:..., local-dir:..., or CONFIG.json+CHECKPOINT",
+            "ARCHITECTURE/PRETRAINED, hf-hub:..., local-dir:..., CONFIG.json+CHECKPOINT, "
+            "timm:NAME, hf:NAME, or FILE.py:FUNCTION",
             fix="open_clip.list_pretrained() names all pairs",
         )
     tags = open_clip.list_pretrained_tags_by_model(name)

@@ -1,11 +1,15 @@
-"""The plain vision transformer in an image encoder, and a copy of it that does less work."""
+"""The blocks of an image encoder that maps are made of, and a copy of it that does less work."""
 
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from open_clip.modified_resnet import ModifiedResNet
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from timm.models.convnext import ConvNeXt
+from timm.models.resnet import ResNet
 from torch import nn
 from torch.nn import functional
 
@@ -15,15 +19,16 @@ from fetalclip_nb.models.model import Model
 
 @dataclass(frozen=True)
 class Tower:
-    """Blocks that all have one token a patch, on a square grid.
+    """Blocks that all have one token a patch, on a square grid, or the stages of convolutions.
 
     Attributes:
         name: The model's name.
-        blocks: The blocks, the shallowest first.
+        blocks: The blocks or stages, the shallowest first.
         prefix: Tokens before those of the patches: class and registers.
-        grid: Patches along a side of the image.
+        grid: Patches along a side of the image, or places after the last stage.
         width: Numbers a token.
         batch_first: Whether tokens come as (N, T, width) or as (T, N, width).
+        tokens: Whether blocks give tokens; stages give maps (N, width, grid, grid).
     """
 
     name: str
@@ -32,9 +37,12 @@ class Tower:
     grid: int
     width: int
     batch_first: bool = True
+    tokens: bool = True
 
     def maps(self, tokens: torch.Tensor) -> torch.Tensor:
         """A block's tokens of the patches alone, where these are: (N, width, grid, grid)."""
+        if not self.tokens:
+            return tokens.float()
         if not self.batch_first:
             tokens = tokens.transpose(0, 1)
         patches = tokens[:, self.prefix :].float().transpose(1, 2)
@@ -42,7 +50,11 @@ class Tower:
 
 
 def vision_tower(model: Model) -> Tower:
-    """The vision transformer of a model: open_clip's own or a trunk of timm's, of a square grid."""
+    """The blocks of a model's image tower, on a square grid.
+
+    Vision transformers are open_clip's own or a trunk of timm's; of networks of convolutions alone
+    (ResNet of both, ConvNeXt) these are the stages, as in the first paper on GradCAM.
+    """
     visual = getattr(model.network, "visual", None)
     trunk = getattr(visual, "trunk", visual)
     if isinstance(visual, VisionTransformer):
@@ -51,12 +63,27 @@ def vision_tower(model: Model) -> Tower:
     elif all(hasattr(trunk, name) for name in ("blocks", "num_prefix_tokens", "embed_dim")):
         grid = getattr(getattr(trunk, "patch_embed", None), "grid_size", (0, 1))
         parts = (trunk.blocks, trunk.num_prefix_tokens, grid, trunk.embed_dim)
+    elif isinstance(trunk, ResNet | ConvNeXt | ModifiedResNet):
+        return _stages(model, trunk)
     else:
         raise _unusable(model, type(trunk).__name__)
     blocks, prefix, (height, width), *others = parts
     if height != width:
         raise _unusable(model, f"a grid of {height} x {width}")
     return Tower(model.name, blocks, prefix, height, *others)
+
+
+def _stages(model: Model, trunk: nn.Module) -> Tower:
+    """A network of convolutions, whose last stage is seen at a black image."""
+    named = ("layer1", "layer2", "layer3", "layer4")
+    stages = trunk.stages if isinstance(trunk, ConvNeXt) else [getattr(trunk, n) for n in named]
+    seen = []
+    hook = stages[-1].register_forward_hook(lambda *given: seen.append(given[-1].shape))
+    side = np.broadcast_to(model.network.visual.image_size, 2)
+    with torch.inference_mode(), model.autocast():
+        trunk(torch.zeros(1, 3, *side.tolist(), device=model.device))
+    hook.remove()
+    return Tower(model.name, stages, 0, seen[0][-1], seen[0][1], tokens=False)
 
 
 def _unusable(model: Model, found: str) -> ModelError:
@@ -66,7 +93,8 @@ def _unusable(model: Model, found: str) -> ModelError:
         expected="open_clip's VisionTransformer, or a timm trunk with blocks, num_prefix_tokens "
         "and a square grid of patches",
         found=found,
-        fix="maps need a ViT (phantomclip, fetalclip, clip, ...): leave this model out",
+        fix="maps need a ViT (phantomclip, fetalclip, clip, ...), a ResNet or a ConvNeXt: "
+        "leave this model out",
     )
 
 

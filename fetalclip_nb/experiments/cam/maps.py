@@ -140,8 +140,13 @@ def _mapped(maker: object, pixels: torch.Tensor, targets: Sequence[int]) -> np.n
 
 
 def input_norm(tower: Tower) -> nn.Module:
-    """The norm through which tokens enter the last block: ln_1 in open_clip, norm1 in timm."""
+    """The norm through which tokens enter the last block: ln_1 in open_clip, norm1 in timm.
+
+    Of convolutions it is the last stage, whose maps GradCAM was made for.
+    """
     last = tower.blocks[-1]
+    if not tower.tokens:
+        return last
     for name in ("ln_1", "norm1"):
         if hasattr(last, name):
             return getattr(last, name)
