@@ -58,7 +58,9 @@ def probe(spec: str, profile: Profile, seconds: float = 10) -> Rates:
     batch, width = (64 if on_gpu else 4), 0
     pixels = torch.stack([model.preprocess(Image.new("L", (224, 224), 128))] * batch)
     images = _a_second(lambda: model.encode_images(pixels), seconds / 2)
-    sentences = _a_second(lambda: model.encode_text([SENTENCE] * 4 * batch), seconds / 2)
+    sentences = float("inf")  # those of an image encoder alone take no time
+    if model.reads_text:
+        sentences = _a_second(lambda: model.encode_text([SENTENCE] * 4 * batch), seconds / 2)
     with contextlib.suppress(ModelError, ParameterError):
         width = BlockEncoder(model).width
     memory = torch.cuda.max_memory_allocated() if on_gpu else 4 * model.parameters

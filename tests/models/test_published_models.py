@@ -14,7 +14,7 @@ from fetalclip_nb.models.blocks import BlockEncoder
 from fetalclip_nb.models.model import load_model, trimmed_text
 from fetalclip_nb.models.sources import published_as
 from fetalclip_nb.models.tower import vision_tower
-from published_models import BERT, CONFIG, IMAGENET, NAMES, OPENAI, write, write_bert
+from published_models import BERT, CONFIG, IMAGE_ONLY, IMAGENET, NAMES, OPENAI, write, write_bert
 
 SENTENCES = ["Fetal head at 20 weeks.", "femur"]
 FACTS = {  # embedding, pixels, tokens, normalisation, patches along a side
@@ -110,6 +110,15 @@ def test_what_is_published_is_told_from_what_stands_in_its_place(here, tmp_path,
         (folder / file).touch()
     assert [asked(name) for name in NAMES] == ["", *NAMES[1:]]
     assert [asked(f"{name}-untrained") for name in NAMES] == [""] * 5
+
+
+@pytest.mark.parametrize("name", IMAGE_ONLY)
+def test_two_without_text_are_miniatures_of_their_publishers_files(name, tmp_path):
+    model = load_model(f"local-dir:{write(name, tmp_path, depth=7)}", device="cpu")
+    assert (model.image_side, model.reads_text) == (224, False)
+    assert model.encode_images(torch.zeros(2, 3, 224, 224)).shape == (2, 64)
+    assert BlockEncoder(model, "even").blocks == (1, 3, 5, 7)
+    assert vision_tower(model).grid == 224 // IMAGE_ONLY[name]
 
 
 def test_untrained_twins_have_the_shape_of_the_trained():

@@ -7,6 +7,8 @@ mobilefetalclip]``) and they are shown under these names: where a folder of a mo
 
 Image towers keep patches of the publisher's size on a square grid, and are narrow. Those of timm
 have the depth that their name fixes: BiomedCLIP gets timm's smallest, MobileFetalCLIP its own.
+
+"dinov2" and "usfm" are image encoders alone: a profile names them ``local-dir:FOLDER/dinov2``.
 """
 
 import json
@@ -19,7 +21,9 @@ from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from safetensors.torch import save_file
 
 from fetalclip_nb.models import sources
+from layouts import write_layout
 
+IMAGE_ONLY = {"dinov2": 14, "usfm": 16}  # pixels a patch
 NAMES = ("fetalclip", "clip", "biomedclip", "unimed-clip", "mobilefetalclip")
 BERT = "BiomedNLP-BiomedBERT-base-uncased-abstract"
 CONFIG = "open_clip_config.json"
@@ -28,10 +32,10 @@ IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
 def write(name: str, folder: Path, *, depth: int = 6, width: int = 64, side: int = 0) -> Path:
-    """Write one of the five; its folder.
+    """Write one of the five, or of `IMAGE_ONLY`; its folder.
 
     Args:
-        name: One of `NAMES`.
+        name: One of `NAMES` or `IMAGE_ONLY`.
         folder: Where models lie ($FETALCLIP_NB_MODELS, build/models).
         depth: Blocks of both towers, at least 6 for the features of four blocks.
         width: Numbers a token, a multiple of 64.
@@ -40,6 +44,11 @@ def write(name: str, folder: Path, *, depth: int = 6, width: int = 64, side: int
     """
     place = folder / name
     place.mkdir(parents=True, exist_ok=True)
+    if name in IMAGE_ONLY:
+        side = (side or 224) // IMAGE_ONLY[name] * IMAGE_ONLY[name]
+        sizes = {"embed_dim": width, "depth": depth, "num_heads": width // 64, "img_size": side}
+        write_layout(name, place / "weights.pth", **sizes)
+        return place
     config = _config(name, depth, width)
     config["vision_cfg"]["image_size"] = side or config["vision_cfg"]["image_size"]
     if "hf_model_name" in config["text_cfg"]:
