@@ -5,12 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from fetalclip_nb.data.african_planes import TASK
-from fetalclip_nb.results.formats import (
-    format_difference,
-    format_interval,
-    format_value,
-    with_interval,
-)
+from fetalclip_nb.results.formats import format_difference, with_interval
 from fetalclip_nb.results.result_files import Row, load_results
 from fetalclip_nb.stats.transfer import Transfer, transfer
 
@@ -68,12 +63,11 @@ def facts(found: Transfers, model: str, images: str) -> dict[str, str]:
     """
     if model not in found:
         return {"african_sentence": "No African planes were given: nothing was tested abroad."}
-    there = found[model]["f1_macro"]
+    home, abroad, change = found[model]["f1_macro"]
     text = (
-        f"On {there.abroad.n:,} images in the layout of the African planes ({images}), {model} "
-        f"reached a macro F1 of {format_value(there.abroad)} ({format_interval(there.abroad)}) "
-        f"over the planes that home has, too. At home, on the same planes, it is "
-        f"{format_value(there.home)} ({format_interval(there.home)}): "
-        f"abroad minus home is {format_difference(there.change)} points, patients of both drawn."
+        f"On {abroad.n:,} images in the layout of the African planes ({images}), {model} reached a "
+        f"macro F1 of {with_interval(abroad, ' to ')} % over the planes that home has, too. On the "
+        f"same planes at home it is {with_interval(home, ' to ')} %: abroad minus home is "
+        f"{format_difference(change)} points, patients of both drawn."
     )
     return {"african_sentence": text}
