@@ -5,7 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "african_planes": ["four_planes"],
+        "african_planes": ["african_task"],
         "dataset": ["Dataset", "kind_of_images", "unprompted_sentence"],
         "fetal_planes": [
             "BRAIN_SUBPLANES",

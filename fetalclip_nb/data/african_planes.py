@@ -1,5 +1,6 @@
 """African planes: 450 images of four planes from five countries (Zenodo 10.5281/zenodo.7540448)."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from fetalclip_nb.data.dataset import (
     require_root,
 )
 from fetalclip_nb.data.fetal_planes import PLANES, labelled
-from fetalclip_nb.errors import refuse
+from fetalclip_nb.errors import ParameterError, refuse
 
 TABLE = "African_planes_database.csv"
 
@@ -81,6 +82,21 @@ def _patients(names: pd.Series, raw: pd.DataFrame, where: Path) -> pd.Series:
     return parts[0]
 
 
-def four_planes(dataset: Dataset) -> Dataset:
-    """All images, with a ``label`` column of four planes; the thorax is "heart", as at home."""
-    return labelled(dataset, "plane", FOUR_PLANES)
+def african_task(
+    dataset: Dataset, tasks: Collection[str], home: str = "five_planes"
+) -> dict[str, Dataset]:
+    """All images, with a ``label`` column of four planes; the thorax is "heart", as at home.
+
+    Args:
+        dataset: As read by `read_african_planes`.
+        tasks: What the chapter is about.
+        home: The one whose planes these are.
+
+    Raises:
+        ParameterError: If the chapter is about own classes.
+    """
+    fix = 'leave external_root empty ("") beside own classes'
+    what = "African planes are compared with planes at home, and this run has none"
+    lacking = [] if home in tasks else [home]
+    refuse(lacking, what, error=ParameterError, where="external_root", fix=fix)
+    return {TASK: labelled(dataset, "plane", FOUR_PLANES)}

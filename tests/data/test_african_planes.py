@@ -2,9 +2,9 @@
 
 import pytest
 
-from fetalclip_nb.data.african_planes import TABLE, four_planes, read_african_planes
+from fetalclip_nb.data.african_planes import TABLE, african_task, read_african_planes
 from fetalclip_nb.data.kinds import kind_of, load_dataset
-from fetalclip_nb.errors import DataError
+from fetalclip_nb.errors import DataError, ParameterError
 from helpers import write_african
 
 
@@ -17,7 +17,12 @@ def test_a_number_is_another_patient_in_each_centre(tmp_path):
     assert data.table["centre"].tolist()[2:4] == ["Egypt", "Ghana"]
     assert data.paths[3] == tmp_path / "Ghana" / "patient002_GHA_plane2.png"
     assert data.name == "african_planes" and not data.synthetic
-    assert four_planes(data).table["label"].equals(data.table["plane"])
+    (images,) = african_task(data, ["five_planes"]).values()
+    assert images.table["label"].equals(data.table["plane"])
+    with pytest.raises(
+        ParameterError, match="this run has none.*external_root.*Found: five_planes"
+    ):
+        african_task(data, ["own_classes"])
 
 
 def test_semicolons_padding_and_endings_change_nothing(tmp_path):
@@ -55,4 +60,4 @@ def test_contradictions_are_refused(tmp_path, row, message):
 def test_a_set_without_a_plane_is_no_task(tmp_path):
     data = read_african_planes(write_african(tmp_path, [GOOD]))
     with pytest.raises(DataError, match="lacks images of classes.*: abdomen, femur, heart"):
-        four_planes(data)
+        african_task(data, ["five_planes"])

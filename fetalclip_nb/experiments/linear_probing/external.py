@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from fetalclip_nb.data.african_planes import TASK, four_planes
+from fetalclip_nb.data.african_planes import TASK, african_task
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.data.fetal_planes import SIX_PLANES
 from fetalclip_nb.experiments.linear_probing.probe import PROBE, Encoded, Logits, fit_probes
@@ -12,14 +12,15 @@ from fetalclip_nb.tasks.items import Task, image_items
 from fetalclip_nb.tasks.splits import Split
 
 
-def external_tasks(images: Dataset) -> dict[str, Task]:
+def external_tasks(images: Dataset, tasks: Mapping[str, Task]) -> dict[str, Task]:
     """All images of another cohort as tested items, among the six planes that probes know.
 
     Args:
-        images: With the column plane; four planes have images, "other" and "cervix" none.
+        images: The African planes; "other" and "cervix" have none.
+        tasks: The chapter's, with "six_planes".
     """
     everybody = tuple(sorted(set(images.table["patient"])))
-    items = image_items(TASK, four_planes(images), SIX_PLANES)
+    items = image_items(TASK, african_task(images, tasks, "six_planes")[TASK], SIX_PLANES)
     return {TASK: Task(images, items, {TASK: Split("external", everybody, ())})}
 
 
