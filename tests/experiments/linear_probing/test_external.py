@@ -30,10 +30,9 @@ def run(tmp_path_factory, tiny_model, few_planes):
     shared = {"cache_dir": folder / "cache", "seed": 1}
     features = embed([tiny_model], tasks, copies=1, **shared)
     probe_logits(features, tasks, {"six_planes": RECIPE}, **shared)
-    away = embed([tiny_model], external, copies=0, preparation=RECIPE.preparation, **shared)
 
     def ask():
-        return external_logits(features, tasks, RECIPE, away, **shared)
+        return external_logits([tiny_model], external, features, tasks, RECIPE, **shared)
 
     return external, ask, tiny_model, folder / "cache"
 
