@@ -11,7 +11,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from timm.models import load_state_dict, model_entrypoint
 from torch import nn
 
-from fetalclip_nb.errors import ModelError, reading
+from fetalclip_nb.errors import ModelError, reading, refuse
 from fetalclip_nb.models import functions, layouts
 from fetalclip_nb.models.checkpoints import put_weights, require_file
 from fetalclip_nb.models.names import IN_FOLDER, UNTRAINED, door, folder_of, parts
@@ -161,36 +161,31 @@ def _filtered(state: dict, trunk: nn.Module) -> dict:
 def _from_hub(place: str, source: str, *, untrained: bool) -> Made:
     fix = f"{_FIX}; it needs the extra `hf` (transformers)"
     with reading(source, "Model cannot be loaded", error=ModelError, fix=fix):
-        from transformers import AutoConfig, AutoImageProcessor, AutoModel
+        from transformers import AutoConfig, AutoImageProcessor, AutoModel, logging
 
-        config, info = AutoConfig.from_pretrained(place), {"missing_keys": ()}
-        _require_repeatable(config.model_type, source)
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()  # of weights that are missing it is told below
+        lost = []
         if untrained:
-            trunk = AutoModel.from_config(config)
+            trunk = AutoModel.from_config(AutoConfig.from_pretrained(place))
         else:
             trunk, info = AutoModel.from_pretrained(place, output_loading_info=True)
+            lost = sorted(info["missing_keys"])
         given = AutoImageProcessor.from_pretrained(place)
+        size = given.crop_size if getattr(given, "do_center_crop", False) else given.size
+        side = size.get("height") or size.get("shortest_edge")
+    hides = [trunk.config.model_type] if "mae" in trunk.config.model_type else []
+    what = f"Patches are hidden at random; take its publisher's checkpoint as {IN_FOLDER}FOLDER"
+    refuse(hides, what, error=ModelError, where=source)
     trunk = getattr(trunk, "vision_model", trunk)  # of a model of two towers
-    missing = sorted(name for name in info["missing_keys"] if "pooler" not in name)
-    if missing:
-        found = ", ".join(missing[:3])
-        raise ModelError("Checkpoint lacks weights", where=source, found=found, fix=_FIX)
-    size = given.crop_size if getattr(given, "do_center_crop", False) else given.size
-    side = size.get("height") or size.get("shortest_edge")
-    pooled = untrained or not any("pooler" in name for name in info["missing_keys"])
-    tower = HubTower(trunk, side, pooler=pooled and getattr(trunk, "pooler", 1) is not None)
-    settings = {"hf": trunk.config.model_type, "pool": tower.pooling, **trunk.config.to_diff_dict()}
-    settings.pop("_name_or_path", None)
-    return _made(tower, side, settings, mean=given.image_mean, std=given.image_std)
-
-
-def _require_repeatable(kind: str, source: str) -> None:
-    if kind == "vit_mae":
-        raise ModelError(
-            "transformers' MAE hides patches at random",
-            where=source,
-            fix=f"take its publisher's checkpoint, in a folder of its own: {IN_FOLDER}FOLDER",
-        )
+    pooler = getattr(trunk, "pooler", trunk) and not any("pooler" in name for name in lost)
+    lost = [name for name in lost if "pooler" not in name]
+    refuse(lost, "Checkpoint lacks weights", error=ModelError, where=source, fix=fix)
+    tower = HubTower(trunk, side, pooler=bool(pooler))
+    settings = {**trunk.config.to_diff_dict(), "pool": tower.pooling}
+    settings = {key: settings[key] for key in settings.keys() - {"transformers_version"}}
+    means = (given.image_mean, given.image_std) if given.do_normalize else ((0,) * 3, (1,) * 3)
+    return _made(tower, side, settings, mean=means[0], std=means[1])
 
 
 def _made(

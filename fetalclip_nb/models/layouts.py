@@ -196,7 +196,10 @@ def _biased(state: State) -> Built:
         "use_fc_norm": "fc_norm.weight" in state,
         "global_pool": "avg",
     }
-    return beit.Beit(**settings), beit.checkpoint_filter_fn, side, settings
+    network = beit.Beit(**settings)
+    if not {"norm.weight", "fc_norm.weight"} & state.keys():  # as its trunk is trained
+        network.norm = nn.Identity()
+    return network, beit.checkpoint_filter_fn, side, settings
 
 
 _BUILT: dict[str, Callable[[State], Built]] = {

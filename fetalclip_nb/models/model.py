@@ -205,9 +205,13 @@ def _require_answers(model: Model) -> None:
             made["sentence"] = model.encode_text(["a head"])
     lost = [kind for kind, vector in made.items() if not 0 < np.linalg.norm(vector) < np.inf]
     refuse(lost, "Model gives vectors without direction", where=model.source, **details)
-    if not model.reads_text and not np.allclose(model.encode_images(image), made["image"], 1e-2):
-        what = "Model answers the same picture differently"
-        raise ModelError(what, where=model.source, fix="switch off what it draws at random")
+    if not model.reads_text:  # and may not be made for single images
+        first = model.encode_images(torch.cat([image, torch.ones_like(image)]))[0]
+        allowed = 1e-3 if model.precision == "fp32" else 0.05
+        if np.linalg.norm(first - made["image"]) > allowed * np.linalg.norm(first):
+            what = "Model gives another answer to the same picture in another batch"
+            fix = "switch off what it draws at random, and normalise each picture on its own"
+            raise ModelError(what, where=model.source, fix=fix)
 
 
 def pick_device(device: str) -> str:

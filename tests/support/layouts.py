@@ -18,6 +18,11 @@ NETWORKS = {  # timm's name of it, and what is smaller
     "dinov3, gated": ("vit_small_plus_patch16_dinov3", {"num_heads": 2, "global_pool": "token"}),
     "mae": ("vit_base_patch16_224", {"num_heads": 2, "img_size": 64}),
     "usfm": ("beit_base_patch16_224", {"num_heads": 4, "img_size": 64}),
+    "usfm, shared": (
+        "beit_base_patch16_224",
+        {"num_heads": 2, "img_size": 64, "use_fc_norm": False, "use_rel_pos_bias": False}
+        | {"use_shared_rel_pos_bias": True},
+    ),
 }
 
 
@@ -26,6 +31,8 @@ def write_layout(name: str, path: Path, **smaller: object) -> nn.Module:
     architecture, own = NETWORKS[name]
     torch.manual_seed(sorted(NETWORKS).index(name))
     network = timm.create_model(architecture, **{**SMALL, **own, **smaller}).eval()
+    if name == "usfm, shared":
+        network.norm = nn.Identity()
     with torch.no_grad():
         for weights in network.parameters():
             weights.normal_(std=0.1)
@@ -75,7 +82,8 @@ def _mae(state: dict, network: nn.Module) -> dict:
 
 
 def _usfm(state: dict, network: nn.Module) -> dict:
-    index = network.blocks[0].attn.relative_position_index
+    biased = network.rel_pos_bias or network.blocks[0].attn
+    index = biased.relative_position_index
     indices = {
         f"blocks.{n}.attn.relative_position_index": index for n in range(len(network.blocks))
     }
