@@ -55,8 +55,9 @@ def test_every_import_of_the_package_is_required(repository, pyproject):
         "umap": "umap-learn",
     }
     project = pyproject["project"]
-    # DICOM files are read where its extra is installed; the error says so elsewhere.
-    required = bounds([*project["dependencies"], *project["optional-dependencies"]["dicom"]])
+    # DICOM and models of transformers are read where their extra is installed; errors say so.
+    extras = [entry for name in ("dicom", "hf") for entry in project["optional-dependencies"][name]]
+    required = bounds([*project["dependencies"], *extras])
     pattern = re.compile(r"^\s*(?:from|import) (\w+)", re.MULTILINE)
     for path in (repository / "fetalclip_nb").rglob("*.py"):
         for module in set(pattern.findall(code_of(path))):

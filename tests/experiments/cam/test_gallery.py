@@ -62,13 +62,13 @@ def test_another_class_is_the_likeliest_of_the_others(gallery):
 
 
 def test_another_model_without_maps_is_named_and_the_headline_is_refused(gallery, tmp_path, capsys):
-    vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 32, "head_width": 16}
-    path = write_config(tmp_path / "resnet.json", vision_cfg=vision)
-    resnet = load_model(f"stages={path}-untrained", device="cpu")
+    vision = {"timm_model_name": "test_efficientnet", "image_size": 32}
+    path = write_config(tmp_path / "stages.json", vision_cfg=vision)
+    stages = load_model(f"stages={path}-untrained", device="cpu")
     tiny = gallery.models["tiny"]
     asked = (gallery.chosen, ("gradcam",))
     options = {"cache_dir": tmp_path, "batch_size": None}
-    assert list(galleries.make_maps([tiny, resnet], *asked, **options).models) == ["tiny"]
+    assert list(galleries.make_maps([tiny, stages], *asked, **options).models) == ["tiny"]
     assert "No maps of stages. Image tower is no plain" in capsys.readouterr().out
     with pytest.raises(ModelError, match="no plain vision transformer.*stages"):
-        galleries.make_maps([resnet, tiny], *asked, **options)
+        galleries.make_maps([stages, tiny], *asked, **options)

@@ -153,9 +153,38 @@ def test_trunks_of_timm(method):
     assert found.maps.max() > 0.9
 
 
-def test_a_tower_without_patches_is_refused(tmp_path):
-    vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 32, "head_width": 16}
+def test_gradcam_of_convolutions_is_its_formula():
+    """Of the mean over places, every place of a channel has the same gradient."""
+    model = load_model("timm:test_resnet-untrained", device="cpu")
+    pixels = torch.randn(1, 3, 160, 160, generator=torch.Generator().manual_seed(0))
+    classes = similarity.normalise(np.random.default_rng(0).normal(size=(3, 96)))
+    last = model.network.visual.trunk.forward_features(pixels)[0].detach()
+    mean = last.mean((1, 2)).requires_grad_()
+    logits = 100 * nn.functional.normalize(mean, dim=0) @ torch.tensor(classes).float().T
+    (logits[1] - logits[[0, 2]].logsumexp(0)).backward()
+    coarse = (mean.grad[:, None, None] * last).sum(0).clamp(min=0)
+    large = nn.functional.interpolate(
+        coarse[None, None], size=(160, 160), mode="bilinear", align_corners=False
+    )[0, 0].numpy()
+    large = (large - large.min()) / (large.max() - large.min())
+    found = maps.cam_maps(model, pixels, classes, [1], method="gradcam").maps[0]
+    np.testing.assert_allclose(found, large, atol=1e-3)
+    assert found.std() > 0.05
+
+
+def test_open_clips_resnet_gives_maps(tmp_path):
+    vision = {"image_size": 64, "layers": [1, 1, 1, 1], "width": 32, "head_width": 16}
     path = write_config(tmp_path / "resnet.json", vision_cfg=vision)
+    model = load_model(f"{path}-untrained", device="cpu")
+    classes = similarity.normalise(np.eye(2, TINY_CONFIG["embed_dim"]))
+    found = maps.cam_maps(model, torch.randn(1, 3, 64, 64), classes, [0], method="gradcam")
+    assert found.maps.shape == (1, 64, 64)
+    assert tower.vision_tower(model).grid == 2
+
+
+def test_a_tower_without_patches_is_refused(tmp_path):
+    vision = {"timm_model_name": "test_efficientnet", "image_size": 32}
+    path = write_config(tmp_path / "stages.json", vision_cfg=vision)
     model = load_model(f"{path}-untrained", device="cpu")
     classes = similarity.normalise(np.ones((2, TINY_CONFIG["embed_dim"])))
     with pytest.raises(ModelError, match="plain vision transformer"):
