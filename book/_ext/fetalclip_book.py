@@ -22,10 +22,14 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.util import logging
 from sphinx.util.fileutil import copy_asset
+from told import asked, told
 
-from fetalclip_nb.profiles import Profile, load_profile
+from fetalclip_nb.profiles import DEMO, Profile, load_profile
 from fetalclip_nb.results.result_files import RECORD, record_of
 from fetalclip_nb.results.tables import difference_table
+from fetalclip_nb.workflow.absent import names_in
+from fetalclip_nb.workflow.build import notebook_pages
+from fetalclip_nb.workflow.dependencies import read_notebook
 from fetalclip_nb.workflow.gate import MARK
 
 MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2")
@@ -37,6 +41,8 @@ COMPARED = (
     "04_segmentation",
     "05_few_data",
 )
+# Texts that the demo lacks; a name of another text that it lacks is mistyped.
+OPTIONAL = re.compile(r"own_|african_planes")
 _LOG = logging.getLogger(__name__)
 
 
@@ -46,6 +52,7 @@ def setup(app: Sphinx) -> dict:
     app.add_config_value("book_profile", profile, "env", types=[str])
     app.connect("config-inited", configure)
     app.connect("source-read", read_executed)
+    app.connect("source-read", tell)
     app.connect("source-read", fill_differences)
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("build-finished", copy_mathjax)
@@ -57,6 +64,18 @@ def configure(app: Sphinx, config: Config) -> None:
     options = config.html_theme_options
     profile = load_profile(config.book_profile)
     config.executed_notebooks = Path(app.srcdir, "build", profile.name, "notebooks")
+    config.has_all_texts = profile.name == DEMO
+    config.book_texts, config.absent_chapters = {}, {}
+    for name in notebook_pages(Path(app.srcdir, "book", "_toc.yml")):
+        executed = config.executed_notebooks / f"{name}.ipynb"
+        if name not in profile.notebooks:
+            names = names_in(read_notebook(Path(app.srcdir, "notebooks", executed.name)))
+            config.absent_chapters[name] = names.pop("")
+            config.absent_chapters |= {f"#{label}": text for label, text in names.items()}
+        elif executed.is_file():
+            made = json.loads(executed.read_text("utf-8"))
+            if "left_out" not in made["metadata"].get(MARK, {}):
+                config.book_texts[name] = record_of(made)
     note = demo_note(profile)
     if note:
         options["announcement"] = note
@@ -99,12 +118,33 @@ def read_executed(app: Sphinx, docname: str, source: list[str]) -> None:
     executed = app.config.executed_notebooks / f"{PurePosixPath(docname).name}.ipynb"
     app.env.note_dependency(str(executed))
     if executed.is_file():
-        asked = re.compile(rf"{re.escape(executed.name)}::(.+?):s`")
         pages = (path.read_text("utf-8") for path in Path(app.srcdir, "book").glob("*.md"))
-        source[0] = glued(executed.read_text("utf-8"), asked.findall("".join(pages)))
+        keys = [key for page in pages for name, key in asked(page) if name == executed.stem]
+        source[0] = glued(executed.read_text("utf-8"), keys)
     else:
         shown = executed.relative_to(app.srcdir)
         _LOG.warning("no executed notebook %s; run it first", shown, location=docname)
+
+
+def tell(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Leave out what this run has no number for, and links to chapters that it does not have."""
+    texts, absent = app.config.book_texts, app.config.absent_chapters
+
+    def find(name: str, key: str) -> str | None:
+        name = name or PurePosixPath(docname).name
+        return None if name in absent else texts[name].get(key) if name in texts else ""
+
+    notebook = json.loads(source[0]) if app.env.doc2path(docname).endswith(".ipynb") else {}
+    cells = [cell for cell in notebook.get("cells", ()) if cell["cell_type"] == "markdown"]
+    parts = ["".join(cell["source"]) for cell in cells] if notebook else source
+    for name, key in [each for part in parts for each in asked(part)]:
+        known = find(name, key) is not None or name in absent or OPTIONAL.search(key)
+        if app.config.has_all_texts and not known:
+            _LOG.warning("no text %s in this run: is its name right?", key, location=docname)
+    parts = [told(part, find, absent) for part in parts]
+    for cell, part in zip(cells, parts, strict=False):
+        cell["source"] = part
+    source[0] = json.dumps(notebook) if notebook else parts[0]
 
 
 def fill_differences(app: Sphinx, docname: str, source: list[str]) -> None:
@@ -114,7 +154,7 @@ def fill_differences(app: Sphinx, docname: str, source: list[str]) -> None:
     results = app.config.executed_notebooks.parent / "results"
     for path in results.glob("*/*.json"):
         app.env.note_dependency(str(path))
-    table = difference_table(results, COMPARED)
+    table = difference_table(results, [n for n in COMPARED if n not in app.config.absent_chapters])
     if table.empty:
         text = "No chapter has been run with this profile."
     else:

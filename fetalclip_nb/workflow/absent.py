@@ -117,6 +117,16 @@ def _files(profile: Profile, values: Mapping[str, object]) -> dict[str, str]:
     }
 
 
+def names_in(source: NotebookNode) -> dict[str, str]:
+    """How a chapter ("") and what has a label in it read where no link can lead to them."""
+    texts = "\n".join(cell.source for cell in source.cells if cell.cell_type == "markdown")
+    title = re.search(r"^# (.*)$", texts, re.M)[1]
+    figures = [cell.metadata.get("mystnb", {}).get("figure", {}) for cell in source.cells]
+    headings = re.findall(r"^\(([\w-]+)\)=\n+#+ (.*)$", texts, re.M)
+    names = {label: f"*{heading}*" for label, heading in [("", title), *headings]}
+    return names | {f["name"]: f"a figure of *{title}*" for f in figures if "name" in f}
+
+
 def page(source: NotebookNode, reason: str) -> NotebookNode:
     """A chapter that was not run: its title with all its labels, the reason, and its question."""
     texts = [cell.source for cell in source.cells if cell.cell_type == "markdown"]

@@ -5,13 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import yaml
 from filelock import FileLock
 
-from fetalclip_nb.errors import NotebookError
+from fetalclip_nb.errors import NotebookError, ProfileError, listing
+from fetalclip_nb.files import write_text
 from fetalclip_nb.paths import project_root
 from fetalclip_nb.profiles import Profile
 from fetalclip_nb.workflow.gate import check_notebooks
@@ -22,10 +23,10 @@ def build_book(profile: Profile) -> Path:
 
     Raises:
         NotebookError: A notebook may not be published, or the build gave warnings.
+        ProfileError: The profile has no chapter of the book.
     """
     root = project_root()
-    names = notebook_pages(root / "book" / "_toc.yml")
-    check_notebooks(names, repository=root, built=profile.folder)
+    check_notebooks(book_chapters(profile), repository=root, built=profile.folder)
     output = profile.folder / "book"
     output.mkdir(parents=True, exist_ok=True)
     with FileLock(output / ".lock"):
@@ -33,6 +34,32 @@ def build_book(profile: Profile) -> Path:
         shutil.rmtree(output / "_build", ignore_errors=True)
         _run_jupyter_book(root, output, profile)
     return output / "_build" / "html" / "index.html"
+
+
+def book_chapters(profile: Profile) -> list[str]:
+    """Chapters of a profile's book: those of the table of contents that the profile runs."""
+    pages = notebook_pages(project_root() / "book" / "_toc.yml")
+    chapters = [name for name in pages if name in profile.notebooks]
+    if not chapters:
+        raise ProfileError(
+            "Profile has no chapter of the book",
+            where=f"{profile.path}, notebooks",
+            expected=f"one of {listing(pages)}, or several",
+            found=listing(profile.notebooks) or "nothing",
+        )
+    return chapters
+
+
+def contents(entry: object, absent: Iterable[str]) -> object:
+    """An entry of the table of contents without absent notebooks; None where none is left."""
+    if isinstance(entry, list):
+        return [kept for part in entry if (kept := contents(part, absent))]
+    if not isinstance(entry, dict):
+        return entry
+    if entry.get("file") in [f"notebooks/{name}" for name in absent]:
+        return None
+    kept = {key: value for key, part in entry.items() if (value := contents(part, absent))}
+    return None if "chapters" in entry.keys() - kept.keys() else kept
 
 
 def notebook_pages(toc: Path) -> list[str]:
@@ -54,9 +81,13 @@ def _files(entry: object) -> Iterator[str]:
 def _run_jupyter_book(root: Path, output: Path, profile: Profile) -> None:
     if importlib.util.find_spec("jupyter_book") is None:
         raise NotebookError("Jupyter Book is not installed", fix="pip install -e '.[book]'")
+    toc, given = output / "_toc.yml", root / "book" / "_toc.yml"
+    absent = {*notebook_pages(given)} - {*profile.notebooks}
+    kept = contents(yaml.safe_load(given.read_text("utf-8")), absent)
+    write_text(toc, yaml.safe_dump(kept, sort_keys=False))
     program = "from jupyter_book.cli.main import main; main()"
     command = [sys.executable, "-c", program, "build", "."]
-    command += ["--toc", "book/_toc.yml", "--config", "_config.yml", "--path-output", str(output)]
+    command += ["--toc", str(toc), "--config", "_config.yml", "--path-output", str(output)]
     command += ["-W", "-n", "--keep-going"]
     environment = os.environ | {"FETALCLIP_NB_PROFILE": str(profile.path)}
     run = subprocess.run(command, cwd=root, env=environment, check=False)
