@@ -212,7 +212,7 @@ def require_map(model: Model, method: str) -> None:
     """Refuse a map by a method of `picture` that a model cannot give, before anything is computed.
 
     Raises:
-        ModelError: If the image tower is no plain vision transformer; it names what is possible.
+        ModelError: If `vision_tower` knows no maps of the image tower; it names what is possible.
     """
     if method == "none":
         return

@@ -17,7 +17,7 @@ from timm.layers import LayerNorm, SwiGLUPacked
 from timm.models import beit, eva, vision_transformer
 from torch import nn
 
-from fetalclip_nb.errors import ModelError, listing, refuse
+from fetalclip_nb.errors import ModelError, listing, reading, refuse
 from fetalclip_nb.models.checkpoints import put_weights, read_weights
 
 PIXELS = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
@@ -59,10 +59,13 @@ def create(folder: Path, *, untrained: bool = False) -> tuple[nn.Module, int, di
         )
     state = _tower(read_weights(files[0]), files[0])
     name = _recognised(state)
-    network, convert, side, settings = _BUILT[name](state)
+    fix = f"give the publisher's own file; this one has names of {name} and other shapes"
+    with reading(files[0], "Checkpoint is in no layout that is known", error=ModelError, fix=fix):
+        network, convert, side, settings = _BUILT[name](state)
+        kept = {key: each for key, each in state.items() if not _TRAINING.match(key)}
+        kept = convert(kept, network)
     if not untrained:
-        state = {key: each for key, each in state.items() if not _TRAINING.match(key)}
-        put_weights(network, convert(state, network), files[0], f"the layout of {name}")
+        put_weights(network, kept, files[0], f"the layout of {name}")
     return network, side, {"layout": name, **settings}
 
 

@@ -172,6 +172,27 @@ def test_what_a_layout_lacks_or_has_beside_is_named(name, tmp_path):
         load_model(f"local-dir:{tmp_path}", device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("name", "key", "shape", "message"),
+    [
+        ("mae", "pos_embed", None, "KeyError 'pos_embed'"),
+        ("dinov3", "rope_embed.periods", (7,), "layout"),
+        ("dinov2", "patch_embed.proj.weight", (128, 3), "not enough values"),
+    ],
+)
+def test_other_shapes_than_a_layout_has_are_one_error(name, key, shape, message, tmp_path):
+    path = tmp_path / "weights.pth"
+    write_layout(name, path, depth=1)
+    content = torch.load(path)
+    state = content.get("model", content)
+    state.pop(key)
+    if shape:
+        state[key] = torch.ones(shape)
+    torch.save(content, path)
+    with pytest.raises(ModelError, match=message):
+        load_model(f"local-dir:{tmp_path}", device="cpu")
+
+
 def test_a_training_checkpoint_with_split_blocks_is_read_at_its_teacher(tmp_path, capsys):
     path = tmp_path / "weights.pth"
     network = write_layout("dinov2", path, depth=2)

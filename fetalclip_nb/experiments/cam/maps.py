@@ -53,10 +53,11 @@ def cam_maps(
     """Map each image for one class.
 
     As published, maps are made of the tokens that enter the attention of the last block (its
-    input norm), without class and register tokens, on the grid of the patches.
+    input norm), without class and register tokens, on the grid of the patches. Of convolutions,
+    which the paper does not map, they are made of what the last stage gives.
 
     Args:
-        model: Its image tower is a plain vision transformer.
+        model: Its image tower is a plain vision transformer, or of convolutions alone.
         pixels: Preprocessed images, float32 of shape (N, 3, S, S).
         class_vectors: Unit-norm rows, float32 of shape (C, D).
         targets: Number of the class that each image is mapped for, N of them.
