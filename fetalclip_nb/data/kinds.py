@@ -86,6 +86,9 @@ KINDS = {
     ),
 }
 
+CLASSIFIED = ("fetal_planes", "manifest")
+"""Kinds whose images have a label each, which models can be asked for and taught."""
+
 
 def load_dataset(kind: str, root: Path | str) -> Dataset:
     """Read a data set of one of the `KINDS` from its folder (a manifest: the CSV or its folder).

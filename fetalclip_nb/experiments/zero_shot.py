@@ -1,12 +1,12 @@
-"""Chapter 1: planes from sentences, and what is known of images beside their answers."""
+"""Chapter 1: classes from sentences, and what is known of images beside their answers."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from fetalclip_nb.data.dataset import Dataset
-from fetalclip_nb.data.fetal_planes import brain_subplanes, five_planes
+from fetalclip_nb.data.dataset import Dataset, kind_of_images
 from fetalclip_nb.data.released import released_predictions
 from fetalclip_nb.models.embed import image_embeddings, text_encoder
 from fetalclip_nb.models.model import Model
@@ -14,15 +14,22 @@ from fetalclip_nb.models.similarity import class_embeddings, normalise, zero_sho
 from fetalclip_nb.stats import classification, patients
 from fetalclip_nb.stats.classification import Predictions
 from fetalclip_nb.stats.scores import Score
+from fetalclip_nb.tasks.classes import class_names, own_facts
 
 MAJORITY = "majority class"
 
-TASKS = {"five_planes": five_planes, "brain_subplanes": brain_subplanes}
+JOINED = "eight_classes"
+"""The paper's mean over the classes of both of its tasks."""
 
 
-def plane_tasks(planes: Dataset) -> dict[str, Dataset]:
-    """Images of the two tasks: five planes, three brain sub-planes."""
-    return {task: images_of(planes) for task, images_of in TASKS.items()}
+def compared(tasks: Mapping[str, Dataset]) -> list[str]:
+    """Tasks that have a table: all, and `JOINED` where there are two."""
+    return [*tasks, JOINED] if len(tasks) > 1 else [*tasks]
+
+
+def shown_classes(tasks: Mapping[str, Dataset]) -> list[str]:
+    """Classes that have images, task by task."""
+    return [name for task, images in tasks.items() for name in class_names(task, images)]
 
 
 def counts(tasks: Mapping[str, Dataset]) -> pd.DataFrame:
@@ -41,7 +48,7 @@ def examples(tasks: Mapping[str, Dataset], most: int) -> pd.DataFrame:
 
 def predictions(
     models: Iterable[Model],
-    planes: Dataset,
+    images: Dataset,
     tasks: Mapping[str, Dataset],
     prompts: Mapping[str, Mapping[str, Sequence[str]]],
     *,
@@ -52,7 +59,7 @@ def predictions(
 
     Args:
         models: One after the other; each is used and let go.
-        planes: All images; they are embedded once, for every chapter.
+        images: All images; they are embedded once, for every chapter.
         tasks: Images of each task.
         prompts: Task to class to sentences.
         cache_dir: Folder of embeddings.
@@ -60,44 +67,44 @@ def predictions(
 
     Returns:
         Ranked classes by model and task; the last model is `MAJORITY`.
-
-    Raises:
-        DataError: If a label has no sentences.
     """
     answers: dict[str, dict[str, Predictions]] = {}
     for model in models:
         answers[model.name] = {}
         encode = text_encoder(model, cache_dir)
         classes = {task: class_embeddings(encode, prompts[task]) for task in tasks}
-        embedded = image_embeddings(model, planes, cache_dir=cache_dir, batch_size=batch_size)
-        for task, images in tasks.items():
-            logits = zero_shot_logits(normalise(embedded.of(images)), classes[task])
-            patients = images.table["patient"].to_numpy()
+        embedded = image_embeddings(model, images, cache_dir=cache_dir, batch_size=batch_size)
+        for task, part in tasks.items():
+            logits = zero_shot_logits(normalise(embedded.of(part)), classes[task])
+            owners = part.table["patient"].to_numpy()
             answers[model.name][task] = classification.predict(
-                logits, images.table["label"], tuple(prompts[task]), patients
+                logits, part.table["label"], tuple(prompts[task]), owners
             )
     first = next(iter(answers.values()))
     return answers | {MAJORITY: {task: classification.majority(first[task]) for task in tasks}}
 
 
-def plane_scores(answers: Mapping[str, Predictions]) -> dict[str, dict[str, Score]]:
-    """All scores of one model: those of each task, and the paper's mean over eight classes."""
+def task_scores(answers: Mapping[str, Predictions]) -> dict[str, dict[str, Score]]:
+    """All scores of one model: those of each task, and of two tasks the mean over all classes."""
     scores = {}
     for task, ranked in answers.items():
         scores |= classification.task_scores(ranked, task)
-    both = classification.joined(*answers.values())
-    return scores | classification.task_scores(both, "eight_classes", ["f1_macro"])
+    if len(answers) > 1:
+        both = classification.joined(*answers.values())
+        scores |= classification.task_scores(both, JOINED, ["f1_macro"])
+    return scores
 
 
-def plane_answers(
+def task_answers(
     answers: Mapping[str, Predictions], tasks: Mapping[str, Dataset]
 ) -> dict[str, pd.DataFrame]:
-    """What one model answered for each image, by the scores of `plane_scores` that are compared."""
+    """What one model answered for each image, by the scores of `task_scores` that are compared."""
     found = {}
     for task, ranked in answers.items():
         table = classification.as_table(ranked, tasks[task].table["id"])
         found[f"{task}/f1_macro"] = table.assign(run=0)
-    return found | {"eight_classes/f1_macro": pd.concat(found.values(), ignore_index=True)}
+    both = {f"{JOINED}/f1_macro": pd.concat(found.values(), ignore_index=True)}
+    return found | (both if len(found) > 1 else {})
 
 
 def confident_mistakes(
@@ -114,20 +121,46 @@ def confident_mistakes(
 
 
 def by_machine_and_operator(answers: Predictions, table: pd.DataFrame) -> dict[str, Score]:
-    """Share of right answers of each machine and each operator, patients resampled."""
-    groups = classification.subgroup_accuracy(answers, table["machine"].to_numpy())
-    operators = "operator " + table["operator"].to_numpy()
-    return groups | classification.subgroup_accuracy(answers, operators)
+    """Share of right answers of each machine and each operator, patients resampled.
+
+    Where the table names none, or none of five patients, the share of all images alone.
+    """
+    groups = {"all images": np.full(len(table), "all images")}
+    for column, word in (("machine", ""), ("operator", "operator ")):
+        if column in table:
+            groups[column] = word + table[column].to_numpy(str).astype(object)
+    found = {c: classification.subgroup_accuracy(answers, g) for c, g in groups.items()}
+    named = {name: score for c in [*groups][1:] for name, score in found[c].items()}
+    return named or found["all images"]
 
 
-def likeness(answers: Predictions) -> float:
-    """Intraclass correlation of the right answers within a patient, as of `patients.likeness`."""
-    return patients.likeness(answers.right, answers.patients)
+def facts(
+    answers: Mapping[str, Predictions], tasks: Mapping[str, Dataset], images: Dataset, unlike: str
+) -> dict[str, object]:
+    """What the prose says of this run.
+
+    Args:
+        answers: The headline model's, by task.
+        tasks: Images of each task.
+        images: The whole data set.
+        unlike: How the run leaves the paper's protocol.
+    """
+    alike = {t: f"{patients.likeness(a.right, a.patients):.2f}" for t, a in answers.items()}
+    first = next(iter(answers.values()))
+    return {
+        "images_are": kind_of_images(images),
+        "images": len(images),
+        "patients": images.table["patient"].nunique(),
+        **{f"likeness_{task}": text for task, text in alike.items()},
+        "classes": len(first.classes),
+        **own_facts(tasks),
+        "unlike_paper": unlike,
+    }
 
 
 def released_planes(folder: Path) -> dict[str, Predictions]:
     """FetalCLIP's first choices of both plane tasks, from the authors' files without patients."""
-    released = {task: released_predictions(folder, task) for task in TASKS}
+    released = {t: released_predictions(folder, t) for t in ("five_planes", "brain_subplanes")}
     return {
         task: Predictions(found.classes, found.labels, found.predictions[:, None], None)
         for task, found in released.items()

@@ -41,7 +41,7 @@ def comparison_table(
     Args:
         results: As given by `load_results`.
         metric: Name of the score.
-        task: Name of the published number; None where the paper has none.
+        task: Name of the published number, if the paper has it.
         deviation: How this run leaves the paper's protocol ("our sentences"); shown in place
             of a difference, except for the authors' own released outputs.
 
@@ -50,7 +50,7 @@ def comparison_table(
         with two decimals, as the paper gives them. Image intervals have a column where any are
         known.
     """
-    known = published()[task] if task else {}
+    known = published().get(task or "", {})
     names = {title: published_name(row) for title, row in results.items()}
     unknown = {title: row for title, row in results.items() if not (names[title] or row.reader)}
     claimed = [title for title, row in unknown.items() if slug(row.model) in known]
@@ -68,11 +68,12 @@ def comparison_table(
     for title, (found, p) in _tested(results, metric).items():
         row = next(row for row in rows if row["model"] == title)
         row |= {_TO_FIRST: format_difference(found, 2), _PROBABILITY: format_probability(p)}
-    table = pd.DataFrame(rows).fillna("").set_index("model").rename_axis(None)
+    table = pd.DataFrame(rows).fillna("").set_index("model")
+    table = table.rename_axis(index=None, columns=readable(metric.partition("/")[0]))
     if set(table[_IMAGE_INTERVAL]) <= {_UNKNOWN, ""}:
         table = table.drop(columns=_IMAGE_INTERVAL)
     table = table.rename(columns={_INTERVAL: _INTERVAL.replace("patients", units_of(results))})
-    return table if task else table.drop(columns=["published", "difference"])
+    return table if known else table.drop(columns=["published", "difference"])
 
 
 def units_of(results: Mapping[str, Row]) -> str:

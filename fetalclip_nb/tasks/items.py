@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from fetalclip_nb.data.dataset import Dataset, require_known
-from fetalclip_nb.data.fetal_planes import BRAIN_SUBPLANES, SIX_PLANES, brain_subplanes, six_planes
 from fetalclip_nb.errors import DataError, ParameterError, refuse
+from fetalclip_nb.tasks.classes import class_names, taught_tasks
 from fetalclip_nb.tasks.splits import Split, named, require_range, rows_of
 
 CHD_CLASSES = ("normal", "CHD")
@@ -118,12 +118,10 @@ class Task:
         return dict(zip(self.splits, parts, strict=True))
 
 
-def plane_items(planes: Dataset) -> dict[str, Items]:
-    """The paper's two tasks on FETAL_PLANES_DB: six planes, and three sub-planes of the brain."""
-    return {
-        "six_planes": image_items("six_planes", six_planes(planes), SIX_PLANES),
-        "brain_subplanes": image_items("brain_subplanes", brain_subplanes(planes), BRAIN_SUBPLANES),
-    }
+def class_items(images: Dataset) -> dict[str, Items]:
+    """Items of all that probes are taught on a data set, as of `taught_tasks`."""
+    tasks = taught_tasks(images)
+    return {name: image_items(name, part, class_names(name, part)) for name, part in tasks.items()}
 
 
 def image_items(name: str, images: Dataset, classes: Sequence[str]) -> Items:

@@ -15,9 +15,9 @@ import pandas as pd
 import torch
 
 from fetalclip_nb.data.dataset import Dataset
-from fetalclip_nb.data.kinds import load_dataset
+from fetalclip_nb.data.kinds import CLASSIFIED, KINDS, kind_of, load_dataset
 from fetalclip_nb.data.sources import data_folder
-from fetalclip_nb.errors import ParameterError, refuse
+from fetalclip_nb.errors import DataError, ParameterError, listing, refuse
 from fetalclip_nb.files import lock, own_name, slug
 from fetalclip_nb.memory import remember_in
 from fetalclip_nb.models.model import Model, load_model, pick_device, pick_precision
@@ -62,6 +62,7 @@ class Session:
     _dataset: Dataset | None = None
     _saved: int = 0
     _first: dict[str, pd.DataFrame] = field(default_factory=dict)
+    _unfit: dict[str, str] = field(default_factory=dict)
 
     @property
     def model_names(self) -> list[str]:
@@ -80,6 +81,25 @@ class Session:
         self._dataset = self._dataset or loaded
         return loaded
 
+    def classified(self) -> Dataset:
+        """Load the notebook's data set of labelled images: FETAL_PLANES_DB, or any manifest.
+
+        Raises:
+            DataError: The folder holds something else.
+        """
+        root = data_folder(self.parameters["data_root"], demo="fetal_planes")
+        kind = kind_of(root)
+        if root.exists() and kind not in CLASSIFIED:
+            raise DataError(
+                "No data set of labelled images",
+                where=root,
+                expected=listing(f"{KINDS[each].layout[0]} ({each})" for each in CLASSIFIED),
+                found=kind or "a folder of an unknown layout",
+                fix="name such a folder as data_root; your own images need a manifest.csv with "
+                "the columns image, label and patient",
+            )
+        return self.dataset(kind or "fetal_planes")
+
     def folder_of(self, name: str) -> Path:
         """Folder that the parameter NAME_root names; phantoms of this name for the word "demo".
 
@@ -92,9 +112,23 @@ class Session:
         """The first model; it stays in memory once it is asked for."""
         return self._load(self.models[0])
 
-    def load_models(self) -> Iterator[Model]:
-        """Load the models one after the other: two at most are in memory, at a change."""
-        yield from map(self._load, self.models)
+    def load_models(self, *, text: bool = False) -> Iterator[Model]:
+        """Load the models one after the other: two at most are in memory, at a change.
+
+        Args:
+            text: Only those that read sentences; of others a line says why they are not here.
+        """
+        for model in map(self._load, self.models):
+            if model.reads_text or not text:
+                yield model
+            else:
+                self.leave_out(model.name, "it reads no sentences")
+
+    def leave_out(self, model: str, reason: str) -> None:
+        """Say once why a model has no row in this chapter; the summary says it, too."""
+        if model not in self._unfit:
+            print(f"Left out: {model}, because {reason}")
+        self._unfit[model] = reason
 
     def _load(self, spec: str) -> Model:
         model = load_model(spec, device=self.device, precision=self.precision)
@@ -179,7 +213,7 @@ class Session:
 
     def finish(self, facts: Mapping[str, object]) -> None:
         """Save the facts and leave every text that the prose may name in the notebook."""
-        facts = {**facts, "device": _device_name(self.device)}
+        facts = {**facts, "device": _device_name(self.device), "unfit": self._unfit}
         result_files.write_json(self.folder / "facts.json", facts)
         texts = result_files.render_glue(self.folder)
         result_files.write_json(self.folder / "glue.json", texts)

@@ -20,6 +20,7 @@ from fetalclip_nb.experiments.zero_shot import released_planes
 from fetalclip_nb.models.embed import prepared_embedding
 from fetalclip_nb.models.similarity import class_embeddings, normalise
 from fetalclip_nb.stats import classification
+from fetalclip_nb.tasks.classes import asked_tasks, class_names, own_facts, taught_tasks
 
 REST = (
     ": unless a class of another name means the same, every answer for such an image is wrong, "
@@ -116,7 +117,7 @@ def test_scoring_follows_the_files(shared_data, tmp_path, planes):
 
 @pytest.fixture(scope="module")
 def tasks(few_planes):
-    return zero_shot.plane_tasks(few_planes)
+    return asked_tasks(few_planes)
 
 
 @pytest.fixture(scope="module")
@@ -145,14 +146,14 @@ def test_each_model_and_the_majority_answer_both_tasks(answers, tasks, tiny_mode
     floor = answers[zero_shot.MAJORITY]["five_planes"]
     labels = tasks["five_planes"].table["label"]
     assert {floor.classes[i] for i in floor.ranked[:, 0]} == {labels.mode()[0]}
-    said = zero_shot.plane_answers(answers["tiny"], tasks)
+    said = zero_shot.task_answers(answers["tiny"], tasks)
     assert list(said["five_planes/f1_macro"]["true"]) == list(labels)
     both = said["eight_classes/f1_macro"]
     assert len(both) == sum(map(len, tasks.values())) and set(both["run"]) == {0}
 
 
 def test_eight_classes_are_those_of_both_tasks(answers):
-    found = zero_shot.plane_scores(answers["tiny"])
+    found = zero_shot.task_scores(answers["tiny"])
     each = [units["patient"].value for name, units in found.items() if "/f1/" in name]
     assert found["eight_classes/f1_macro"]["patient"].value == pytest.approx(np.mean(each))
 
@@ -172,3 +173,11 @@ def test_images_are_counted_and_shown_by_class_and_machine(answers, tasks, monke
     assert shown == [*machines.index[machines >= 2]] and len(shown) < len(machines)
     rows = (table["machine"] == shown[0]).to_numpy()
     assert rates[shown[0]].value == pytest.approx(planes.right[rows].mean())
+
+
+def test_planes_keep_their_published_tasks_and_order(few_planes):
+    assert [*asked_tasks(few_planes)] == ["five_planes", "brain_subplanes"]
+    assert [*taught_tasks(few_planes)] == ["six_planes", "brain_subplanes"]
+    planes = taught_tasks(few_planes)["six_planes"]
+    assert class_names("six_planes", planes)[:2] == ("other", "abdomen")
+    assert own_facts(asked_tasks(few_planes)) == {}

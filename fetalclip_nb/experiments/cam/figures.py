@@ -14,6 +14,8 @@ from fetalclip_nb.results.figures import COLOURS, STYLES, WIDTH, colours, struct
 from fetalclip_nb.results.formats import readable
 from fetalclip_nb.stats.scores import Score
 
+_COLUMNS = 8
+
 _AXES = {
     "deletion": ("most important pixels removed (%)", "deletion: low is good"),
     "insertion": ("most important pixels shown (%)", "insertion: high is good"),
@@ -72,9 +74,10 @@ def one_of_each(
         shown: Images and answers.
         kinds: Kind of map to maps of these images, as `trial.all_kinds` gives them; of several
             maps of each image the first is shown.
-        names: Classes.
+        names: Classes; the first eight are shown.
         weight: See `overlays.overlay`.
     """
+    names = names[:_COLUMNS]
     numbers = [shown.rows_of(name)[0] for name in names]
     first = next(iter(kinds))
     jet = "the same in the published colours"

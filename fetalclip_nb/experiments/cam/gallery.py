@@ -10,10 +10,10 @@ import pandas as pd
 
 from fetalclip_nb.data.images import read_square
 from fetalclip_nb.errors import ModelError
-from fetalclip_nb.experiments.cam.images import PLANES, Chosen, other_targets
+from fetalclip_nb.experiments.cam.images import Chosen, other_targets
 from fetalclip_nb.experiments.cam.maps import Cams, class_maps, input_norm
 from fetalclip_nb.experiments.cam.overlays import Shown, grey_square
-from fetalclip_nb.models.embed import text_encoder
+from fetalclip_nb.models.embed import image_embeddings, text_encoder
 from fetalclip_nb.models.model import Model
 from fetalclip_nb.models.similarity import class_embeddings
 from fetalclip_nb.models.tower import vision_tower
@@ -26,6 +26,7 @@ class Gallery:
     Attributes:
         chosen: The images.
         models: Name to model, the headline model first.
+        classes: (Model, task) to the C classes between which it chooses.
         vectors: (Model, task) to class vectors, float32 of shape (C, D).
         methods: The method that is tested, then those for comparison.
         cams: (Model, task, method) to maps and probabilities.
@@ -34,6 +35,7 @@ class Gallery:
 
     chosen: Chosen
     models: dict[str, Model]
+    classes: dict[tuple[str, str], tuple[str, ...]]
     vectors: dict[tuple[str, str], np.ndarray]
     methods: tuple[str, ...]
     cams: dict[tuple[str, str, str], Cams]
@@ -45,6 +47,16 @@ class Gallery:
         return next(iter(self.models))
 
     @property
+    def main(self) -> str:
+        """The task whose maps are put to the test."""
+        return self.chosen.main
+
+    def targets(self, task: str, model: str = "") -> list[int]:
+        """Class number of each image of a task, its own class, as a model counts them."""
+        classes = self.classes[model or self.headline, task]
+        return [classes.index(label) for label in self.chosen.labels(task)]
+
+    @property
     def others(self) -> list[str]:
         """Names of the other models."""
         return list(self.models)[1:]
@@ -52,7 +64,7 @@ class Gallery:
     @property
     def side(self) -> int:
         """Side of the headline model's maps in pixels."""
-        return self.of(PLANES).maps.shape[-1]
+        return self.of(self.main).maps.shape[-1]
 
     def of(self, task: str, model: str = "", method: str = "") -> Cams:
         """Maps of a task; by the headline model and the tested method where none is named."""
@@ -60,10 +72,10 @@ class Gallery:
 
     def named_rightly(self) -> pd.DataFrame:
         """Share of the images of each task that the headline model names rightly, in percent."""
-        shares = {
-            task: f"{100 * np.mean(self.of(task).probabilities.argmax(1) == targets):.0f}"
-            for task, targets in self.chosen.targets.items()
-        }
+        shares = {}
+        for task in self.chosen.images:
+            right = self.of(task).probabilities.argmax(1) == self.targets(task)
+            shares[task] = f"{100 * np.mean(right):.0f}"
         return pd.DataFrame(shares, index=[f"images that {self.headline} names rightly (%)"])
 
 
@@ -75,7 +87,7 @@ def make_maps(
     cache_dir: Path,
     batch_size: int | None,
 ) -> Gallery:
-    """Map each image for its own class; further methods map the planes alone.
+    """Map each image for its own class; further methods map the first task alone.
 
     Args:
         models: The headline model first. All stay in memory; of the others, one whose tower gives
@@ -90,15 +102,44 @@ def make_maps(
     """
     mapped = partial(class_maps, cache_dir=cache_dir, batch_size=batch_size)
     loaded = {model.name: model for model in _mappable(models)}
-    vectors, cams = {}, {}
+    gallery = Gallery(chosen, loaded, {}, {}, tuple(methods), {}, mapped)
     for name, model in loaded.items():
-        encode = text_encoder(model, cache_dir)
         for task, images in chosen.images.items():
-            vectors[name, task] = class_embeddings(encode, chosen.prompts[task])
-            asked = (model, images, vectors[name, task], chosen.targets[task])
-            for method in methods if task == PLANES else methods[:1]:
-                cams[name, task, method] = mapped(*asked, method=method)
-    return Gallery(chosen, loaded, vectors, tuple(methods), cams, mapped)
+            classes, vectors = class_vectors(model, chosen, task, cache_dir)
+            gallery.classes[name, task], gallery.vectors[name, task] = classes, vectors
+            asked = (model, images, vectors, gallery.targets(task, name))
+            for method in methods if task == chosen.main else methods[:1]:
+                gallery.cams[name, task, method] = mapped(*asked, method=method)
+    return gallery
+
+
+def class_vectors(
+    model: Model, chosen: Chosen, task: str, cache_dir: Path
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """Classes between which a model chooses, and their unit vectors, float32 of shape (C, D).
+
+    Those of sentences; for a model that reads none, or where there are none, the mean of the
+    images of each class, of patients whose images are not mapped wherever there are others.
+    """
+    if model.reads_text and task in chosen.prompts:
+        prompts = chosen.prompts[task]
+        return tuple(prompts), class_embeddings(text_encoder(model, cache_dir), prompts)
+    embedded, table = (
+        image_embeddings(model, chosen.source, cache_dir=cache_dir),
+        chosen.every[task].table,
+    )
+    others = table[~table["patient"].isin(chosen.images[task].table["patient"])]
+    named = {
+        **dict(iter(table.groupby("label")["id"])),
+        **dict(iter(others.groupby("label")["id"])),
+    }
+    rows = {name: row for row, name in enumerate(embedded.ids)}
+    classes = chosen.classes(task)
+    vectors = class_embeddings(
+        lambda ids: embedded.vectors[[rows[name] for name in ids]],
+        {name: named[name].tolist() for name in classes},
+    )
+    return classes, vectors
 
 
 def _mappable(models: Iterable[Model]) -> Iterator[Model]:
@@ -120,8 +161,8 @@ def shown(gallery: Gallery) -> dict[str, Shown]:
             np.stack([grey_square(read_square(path), gallery.side) for path in images.paths]),
             gallery.of(task).maps,
             gallery.of(task).probabilities,
-            list(gallery.chosen.prompts[task]),
-            gallery.chosen.targets[task],
+            list(gallery.classes[gallery.headline, task]),
+            gallery.targets(task),
             images.table["id"].tolist(),
         )
         for task, images in gallery.chosen.images.items()
@@ -129,16 +170,16 @@ def shown(gallery: Gallery) -> dict[str, Shown]:
 
 
 def another_class(gallery: Gallery) -> np.ndarray:
-    """The headline maps of the planes once more, for the most probable of the other classes.
+    """The headline maps of the first task again, for the most probable of the other classes.
 
     Returns:
         float32 of shape (N, S, S).
     """
-    name = gallery.headline
+    name, task = gallery.headline, gallery.main
     return gallery.mapped(
         gallery.models[name],
-        gallery.chosen.images[PLANES],
-        gallery.vectors[name, PLANES],
-        other_targets(gallery.of(PLANES).probabilities, gallery.chosen.targets[PLANES]),
+        gallery.chosen.images[task],
+        gallery.vectors[name, task],
+        other_targets(gallery.of(task).probabilities, gallery.targets(task)),
         method=gallery.methods[0],
     ).maps

@@ -1,6 +1,6 @@
 """Which images are mapped, and for which class."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,21 +8,13 @@ import pandas as pd
 import torch
 
 from fetalclip_nb.data.dataset import Dataset
-from fetalclip_nb.data.fetal_planes import (
-    BRAIN_SUBPLANES,
-    FIVE_PLANES,
-    brain_subplanes,
-    five_planes,
-)
 from fetalclip_nb.errors import ParameterError, refuse
 from fetalclip_nb.models.embed import PreparedImages
 from fetalclip_nb.models.model import Model
+from fetalclip_nb.tasks.classes import asked_tasks, class_names, task_sentences
 
 CHOICES = ("published", "ours")
 """The first images of each class in the table, or drawn ones of different patients."""
-
-PLANES = "five_planes"
-"""The task whose maps are put to the test."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +22,26 @@ class Chosen:
     """A few images of each class.
 
     Attributes:
-        images: Task ("five_planes", "brain_subplanes") to images.
-        prompts: Task to the sentences of its classes, which may be more than have images.
-        targets: Task to the class number of each image: its own class.
+        source: The whole data set.
+        every: Task ("five_planes", "brain_subplanes", "own_classes") to all its images.
+        images: Task to the chosen ones.
+        prompts: Task to the sentences of its classes, which may be more than have images; a task
+            without sentences is for models that read none.
     """
 
+    source: Dataset
+    every: dict[str, Dataset]
     images: dict[str, Dataset]
     prompts: dict[str, dict[str, list[str]]]
-    targets: dict[str, list[int]]
+
+    @property
+    def main(self) -> str:
+        """The first task, whose maps are put to the test."""
+        return next(iter(self.images))
+
+    def classes(self, task: str) -> tuple[str, ...]:
+        """Classes of a task that have images, in the order of tables."""
+        return class_names(task, self.every[task])
 
     def labels(self, task: str) -> np.ndarray:
         """Class name of each image of a task, shape (N,)."""
@@ -50,58 +54,37 @@ class Chosen:
 
 
 def choose(
-    planes: Dataset,
-    prompts: Mapping[str, dict[str, list[str]]],
-    per_class: int,
-    seed: int,
-    choice: str = "published",
+    source: Dataset, prompts: Sequence[str], per_class: int, seed: int, choice: str = "published"
 ) -> Chosen:
-    """Choose images of five planes and of three brain sub-planes.
+    """Choose images of each class of each task that sentences are asked (`asked_tasks`).
 
     Args:
-        planes: FETAL_PLANES_DB, or anything like it.
-        prompts: Task to the sentences of its classes.
+        source: FETAL_PLANES_DB, or a manifest of any classes.
+        prompts: Names or files of the sentences, for one task after the other; empty for none.
         per_class: Images of each class.
         seed: Seed of a draw.
         choice: One of `CHOICES`.
 
     Raises:
-        DataError: Classes that have images and no sentences.
-        ParameterError: Nothing to draw, a class without an image, or an unknown choice.
+        ParameterError: Nothing to draw, a class without an image or without sentences, or an
+            unknown choice.
     """
     if choice not in CHOICES:
         known = " or ".join(CHOICES)
         raise ParameterError("Unknown choice", where="choice", expected=known, found=choice)
     drawn = seed if choice == "ours" else None
-    every = {
-        PLANES: (five_planes(planes), FIVE_PLANES),
-        "brain_subplanes": (brain_subplanes(planes), BRAIN_SUBPLANES),
+    every = asked_tasks(source)
+    images = {
+        task: some_per_class(part, class_names(task, part), per_class, drawn)
+        for task, part in every.items()
     }
-    images = {task: some_per_class(*of_task, per_class, drawn) for task, of_task in every.items()}
-    targets = {
-        task: class_numbers(prompts[task], chosen.table["label"].tolist())
-        for task, chosen in images.items()
-    }
-    return Chosen(images, dict(prompts), targets)
+    return Chosen(source, every, images, task_sentences(every, *prompts))
 
 
 def pixels_of(model: Model, dataset: Dataset) -> torch.Tensor:
     """Preprocessed images of a (small) data set, float32 of shape (N, 3, S, S)."""
     pictures = PreparedImages(dataset, model.preprocess)
     return torch.stack([pictures[row] for row in range(len(pictures))])
-
-
-def class_numbers(prompts: Mapping[str, object], labels: Sequence[str]) -> list[int]:
-    """Number of each label among the classes of a prompt set.
-
-    >>> class_numbers({"brain": [], "femur": []}, ["femur", "femur", "brain"])
-    [1, 1, 0]
-    """
-    absent = [label for label in dict.fromkeys(labels) if label not in prompts]
-    fix = "add sentences for these classes"
-    refuse(absent, "Prompts lack classes that images have", where="prompts", fix=fix)
-    names = list(prompts)
-    return [names.index(label) for label in labels]
 
 
 def other_targets(probabilities: np.ndarray, targets: Sequence[int]) -> list[int]:

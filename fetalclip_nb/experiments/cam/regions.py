@@ -9,7 +9,7 @@ from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.data.mask_files import padded_mask, reduced_mask
 from fetalclip_nb.experiments.cam.controls import at_side, centre_map, random_maps
 from fetalclip_nb.experiments.cam.gallery import Gallery
-from fetalclip_nb.experiments.cam.images import PLANES, some_per_class
+from fetalclip_nb.experiments.cam.images import some_per_class
 from fetalclip_nb.experiments.cam.scores import Units
 from fetalclip_nb.models.tower import vision_tower
 from fetalclip_nb.stats.patients import patient_means
@@ -42,6 +42,8 @@ def judge_regions(
 ) -> Outlined:
     """Map outlined images for the class that each task is about, and look inside.
 
+    Tasks whose class the models do not choose from (own classes) are left out.
+
     Args:
         gallery: Models and their class vectors.
         tasks: Images and masks; may be none.
@@ -50,12 +52,14 @@ def judge_regions(
     """
     side, scores, made = gallery.side, {}, 0
     grid = vision_tower(gallery.models[gallery.headline]).grid
+    known = {name: gallery.classes[name, gallery.main] for name in gallery.models}
+    tasks = {t: o for t, o in tasks.items() if all(TASK_CLASS[t] in c for c in known.values())}
     for task, outlined in tasks.items():
         images, rows = some_images(outlined, count, seed)
-        asked = list(gallery.chosen.prompts[PLANES]).index(TASK_CLASS[task])
         maps = {}
         for name, model in gallery.models.items():
-            vectors, targets = gallery.vectors[name, PLANES], [asked] * len(images)
+            vectors = gallery.vectors[name, gallery.main]
+            targets = [known[name].index(TASK_CLASS[task])] * len(images)
             cams = gallery.mapped(model, images, vectors, targets, method=gallery.methods[0])
             maps[name] = at_side(cams.maps, side)
             made += len(images)

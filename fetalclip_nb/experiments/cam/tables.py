@@ -7,9 +7,7 @@ import pandas as pd
 from scipy.special import softmax
 
 from fetalclip_nb.data.dataset import Dataset, kind_of_images
-from fetalclip_nb.data.fetal_planes import FIVE_PLANES
 from fetalclip_nb.experiments.cam.gallery import Gallery
-from fetalclip_nb.experiments.cam.images import PLANES
 from fetalclip_nb.experiments.cam.maps import TITLES
 from fetalclip_nb.experiments.cam.overlays import WEIGHT
 from fetalclip_nb.experiments.cam.regions import Outlined
@@ -29,6 +27,7 @@ from fetalclip_nb.results.result_files import Row
 from fetalclip_nb.results.tables import plain_table
 from fetalclip_nb.stats.differences import LEVEL, holm
 from fetalclip_nb.stats.scores import Score
+from fetalclip_nb.tasks.classes import own_facts
 
 ENOUGH = 20
 """Patients below which no bootstrap interval stands beside a claim."""
@@ -151,7 +150,6 @@ def facts(
     trial: Trial,
     results: Mapping[str, Row],
     outlined: Outlined,
-    planes: Dataset,
     *,
     per_class: int,
     choice: str,
@@ -165,7 +163,6 @@ def facts(
         trial: Deletion and insertion.
         results: The rows that were saved of it.
         outlined: What lies inside structures.
-        planes: The data set of planes.
         per_class: Images of each class.
         choice: How they were chosen.
         weight: Of the map in an overlay.
@@ -177,17 +174,20 @@ def facts(
     }
     inside = {task: outlined.scores[first, task] for task in outlined.tasks}
     another = len(trial.patients)  # the headline maps once more, for another class
-    black = zero_shot_logits(black_embedding(gallery.models[first]), gallery.vectors[first, PLANES])
+    black = zero_shot_logits(
+        black_embedding(gallery.models[first]), gallery.vectors[first, gallery.main]
+    )
     return {
         "method": TITLES[method],
-        "classes": len(FIVE_PLANES),
-        "images_are": kind_of_images(planes),
+        "classes": len(gallery.chosen.classes(gallery.main)),
+        "images_are": kind_of_images(gallery.chosen.source),
         "maps": sum(len(cams.maps) for cams in gallery.cams.values()) + another + outlined.made,
         "ceiling": 1 - 1 / steps,
         "paired_sentence": claim_text(claims(results, trial)),
         "black_sentence": claim_text(claims(results, trial, "black/difference")),
         "region_sentence": region_text(inside, origins),
-        "black_text": black_text(softmax(black[0]), list(gallery.chosen.prompts[PLANES])),
+        "black_text": black_text(softmax(black[0]), gallery.classes[first, gallery.main]),
+        **own_facts(gallery.chosen.every),
         "twin_sentence": twin_text(gallery.others),
         "deviation_sentence": deviation_text(method, per_class, choice, weight),
     }

@@ -9,7 +9,7 @@ import numpy as np
 from fetalclip_nb.experiments.cam.controls import at_side, centre_map, random_maps
 from fetalclip_nb.experiments.cam.faithfulness import backgrounds, faithfulness_curves
 from fetalclip_nb.experiments.cam.gallery import Gallery
-from fetalclip_nb.experiments.cam.images import PLANES, pixels_of
+from fetalclip_nb.experiments.cam.images import pixels_of
 from fetalclip_nb.experiments.cam.maps import TITLES
 from fetalclip_nb.experiments.cam.probabilities import scorer
 from fetalclip_nb.experiments.cam.scores import (
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Trial:
-    """Every kind of map of the planes, judged by the headline model.
+    """Every kind of map of the first task, judged by the headline model.
 
     Attributes:
         kinds: Title to maps: the headline's first, then its further methods, the other models'
@@ -73,11 +73,11 @@ def all_kinds(gallery: Gallery, *, draws: int, seed: int) -> dict[str, np.ndarra
         seed: Seed of the random maps.
     """
     first, side = gallery.headline, gallery.side
-    kinds = {first: gallery.of(PLANES).maps}
+    kinds = {first: gallery.of(gallery.main).maps}
     for title, method in zip(_rivals(gallery), gallery.methods[1:], strict=True):
-        kinds[title] = gallery.of(PLANES, method=method).maps
+        kinds[title] = gallery.of(gallery.main, method=method).maps
     for name in gallery.others:
-        kinds[f"maps of {name}"] = at_side(gallery.of(PLANES, name).maps, side)
+        kinds[f"maps of {name}"] = at_side(gallery.of(gallery.main, name).maps, side)
     n, grid = len(kinds[first]), vision_tower(gallery.models[first]).grid
     noise = [random_maps(n, side, grid, seed + i) for i in range(draws)]
     return kinds | {"random map": np.stack(noise), "centre map": centre_map(side)}
@@ -100,14 +100,14 @@ def put_to_test(
         steps: Equal parts of the pixels.
         seed: Seed of the order of equal pixels.
     """
-    first, images = gallery.headline, gallery.chosen.images[PLANES]
-    units = gallery.chosen.labels(PLANES), images.table["patient"].to_numpy()
+    first, images = gallery.headline, gallery.chosen.images[gallery.main]
+    units = gallery.chosen.labels(gallery.main), images.table["patient"].to_numpy()
     options = {"steps": steps, "seed": seed}
     curves = _judged(gallery, first, kinds, ("deletion", "insertion", "black"), **options)
     area = {kind: areas(of["insertion"], of["deletion"]) for kind, of in curves.items()}
     black = {kind: areas(of["insertion"], of["black"]) for kind, of in curves.items()}
     for name in gallery.others:
-        own = {name: gallery.of(PLANES, name).maps}
+        own = {name: gallery.of(gallery.main, name).maps}
         of = _judged(gallery, name, own, ("deletion", "insertion"), **options)[name]
         area[name] = areas(of["insertion"], of["deletion"])
     scores, blacks = (
@@ -131,10 +131,10 @@ def _judged(
     modes: Sequence[str],
     **options: int,
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Curves of some kinds of maps of the planes, by one model's own probabilities."""
-    model, targets = gallery.models[judge], np.array(gallery.chosen.targets[PLANES])
-    score = scorer(model, gallery.vectors[judge, PLANES])
-    pixels = pixels_of(model, gallery.chosen.images[PLANES])
+    """Curves of some kinds of maps of the first task, by one model's own probabilities."""
+    model, targets = gallery.models[judge], np.array(gallery.targets(gallery.main, judge))
+    score = scorer(model, gallery.vectors[judge, gallery.main])
+    pixels = pixels_of(model, gallery.chosen.images[gallery.main])
     every = backgrounds(pixels, model.preprocess)
     grounds = {mode: every[mode] for mode in modes}
     return {

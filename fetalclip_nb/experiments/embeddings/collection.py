@@ -9,19 +9,22 @@ import numpy as np
 import pandas as pd
 
 from fetalclip_nb.data.dataset import Dataset
-from fetalclip_nb.data.fetal_planes import brain_subplanes, six_planes
 from fetalclip_nb.data.hc18 import counted
 from fetalclip_nb.experiments.embeddings.export import export_embeddings
 from fetalclip_nb.files import slug
 from fetalclip_nb.growth import gestational_age
 from fetalclip_nb.models.embed import image_embeddings
 from fetalclip_nb.models.model import Model
+from fetalclip_nb.tasks.classes import taught_tasks
 
 INPUT_SIDE = 224
 """Side in pixels of the picture in which the size of a head is stated."""
 
+_PARTS = {"six_planes": "planes", "brain_subplanes": "brain"}
+
 Vectors = dict[tuple[str, str], np.ndarray]
-"""(Model, part) to un-normalised embeddings (N, D); parts are "planes", "brain", "heads"."""
+"""(Model, part) to un-normalised embeddings (N, D); parts are "planes", "brain", "heads", or
+"own_classes" in place of the first two."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Collection:
     """Images of the chapter.
 
     Attributes:
-        whole: The data set of planes, as read.
+        whole: The data set of planes, or of own classes, as read.
         heads: All heads, as read; None where none were given.
     """
 
@@ -38,28 +41,41 @@ class Collection:
 
     @cached_property
     def images(self) -> dict[str, Dataset]:
-        """Images of the parts "planes" (with "other") and "brain" (the named sub-planes)."""
-        return {"planes": six_planes(self.whole), "brain": brain_subplanes(self.whole)}
+        """Images of the parts "planes" (with "other") and "brain" (the named sub-planes), or of own
+        classes; the main part comes first.
+        """
+        return {_PARTS.get(task, task): part for task, part in taught_tasks(self.whole).items()}
+
+    @property
+    def main(self) -> str:
+        """The part with all images."""
+        return next(iter(self.images))
+
+    @property
+    def finest(self) -> str:
+        """The part that is hardest to tell apart: "brain", or that of own classes."""
+        return [*self.images][-1]
 
     @property
     def planes(self) -> pd.DataFrame:
-        """One row an image of any plane."""
-        return self.images["planes"].table
+        """One row an image of any plane, or own class."""
+        return self.images[self.main].table
 
     @property
-    def brains(self) -> pd.DataFrame:
-        """One row an image of a named brain sub-plane."""
-        return self.images["brain"].table
+    def fine(self) -> pd.DataFrame:
+        """One row an image of the finest part."""
+        return self.images[self.finest].table
 
     @property
     def beside(self) -> list[str]:
         """What else may tell images apart: machine, operator, where there is more than one."""
-        return [name for name in ("machine", "operator") if self.planes[name].nunique() > 1]
+        known = [name for name in ("machine", "operator") if name in self.planes]
+        return [name for name in known if self.planes[name].nunique() > 1]
 
     @property
     def known(self) -> dict[str, pd.Series]:
-        """Plane, machine and operator of each image, for the colours of a map."""
-        return {"plane": self.planes["label"], **self.planes[self.beside]}
+        """Class, machine and operator of each image, for the colours of a map."""
+        return {"class": self.planes["label"], **self.planes[self.beside]}
 
     @property
     def counted(self) -> np.ndarray:

@@ -40,9 +40,9 @@ class Maps:
             if of == part
         }
 
-    def of(self, model: str) -> dict[str, np.ndarray]:
-        """Both maps of all planes by one model, by title."""
-        key = model, "planes"
+    def of(self, model: str, part: str) -> dict[str, np.ndarray]:
+        """Both maps of a part by one model, by title."""
+        key = model, part
         return {"UMAP": self.umap[key], "principal components": self.pca[key][0]}
 
 

@@ -21,7 +21,7 @@ Scores = dict[str, dict[str, Score]]
 def label_scores(
     vectors: Vectors, collection: Collection, *, k: int, metric: str, seed: int
 ) -> Scores:
-    """How planes and brain sub-planes lie together; machines and operators within planes.
+    """How images of a class lie together; those of a machine or operator within classes.
 
     Args:
         vectors: Embeddings of each model.
@@ -30,9 +30,9 @@ def label_scores(
         metric: "euclidean" or "cosine".
         seed: Seed of k-means and of the permutations.
     """
-    planes = collection.planes
-    labellings = {"planes": ("planes", "label", None), "brain": ("brain", "label", None)}
-    labellings |= {name: ("planes", name, planes["label"]) for name in collection.beside}
+    planes = collection.planes["label"]
+    labellings = {part: (part, "label", None) for part in collection.images}
+    labellings |= {name: (collection.main, name, planes) for name in collection.beside}
     scores: Scores = {}
     for model in dict.fromkeys(model for model, _ in vectors):
         scores[model] = {}
@@ -69,7 +69,8 @@ def map_scores(
     scores: Scores = {}
     for title, (points, distance) in spaces.items():
         measured = cluster_scores(points, labels, patients, k=k, metric=distance, seed=seed)
-        scores[title] = {f"planes/{name}": score for name, score in measured.items()}
+        named = {f"{collection.main}/{name}": score for name, score in measured.items()}
+        scores[title] = named
     return scores
 
 
@@ -99,17 +100,19 @@ def head_scores(vectors: Vectors, collection: Collection, *, k: int, metric: str
 def plane_answers(
     vectors: np.ndarray, model: Model, prompts: Mapping[str, Sequence[str]], cache_dir: Path
 ) -> pd.DataFrame:
-    """Zero-shot answers for images that are embedded.
+    """Zero-shot answers for images that are embedded; empty texts where nothing can be asked.
 
     Args:
         vectors: Their embeddings by the model, shape (N, D).
-        model: Reads the sentences.
-        prompts: Sentences of each class.
+        model: Reads the sentences, if it reads any.
+        prompts: Sentences of each class; may be none.
         cache_dir: Folder of embeddings.
 
     Returns:
         Columns prediction and confidence (a text in percent), N rows.
     """
+    if not (prompts and model.reads_text):
+        return pd.DataFrame({"prediction": [""] * len(vectors), "confidence": ""})
     texts = class_embeddings(text_encoder(model, cache_dir), prompts)
     chances = softmax(zero_shot_logits(normalise(vectors), texts), axis=-1)
     confidence = [f"{chance:.0%}" for chance in chances.max(1)]

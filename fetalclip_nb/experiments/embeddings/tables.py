@@ -14,10 +14,12 @@ from fetalclip_nb.results.formats import (
     format_number,
     format_range,
     format_value,
+    readable,
     with_interval,
 )
 from fetalclip_nb.results.tables import plain_table
 from fetalclip_nb.stats.scores import Score
+from fetalclip_nb.tasks.classes import own_facts
 
 COLUMNS = {
     "purity": "purity (%)",
@@ -105,7 +107,7 @@ def untrained_sentence(models: Sequence[str]) -> str:
     )
 
 
-def separation_sentence(scores: Mapping[str, Score], name: str) -> str:
+def separation_sentence(scores: Mapping[str, Score], name: str, main: str = "planes") -> str:
     """Whether neighbours share the plane more than, say, the machine, in words.
 
     Intervals decide between plane and machine. Whether the machine is told at all is decided
@@ -115,6 +117,7 @@ def separation_sentence(scores: Mapping[str, Score], name: str) -> str:
         scores: Scores of one model named LABELLING/SCORE: planes/excess, the excess of the
             other labelling within planes, and its permutations.
         name: The other labelling, which is no anatomy ("machine").
+        main: The labelling by anatomy, or by own classes.
 
     >>> values = {"planes/excess": 0.8, "machine/purity": 0.5, "machine/excess_within": 0.05}
     >>> values["machine/excess_within/permuted"] = 0.0
@@ -124,23 +127,25 @@ def separation_sentence(scores: Mapping[str, Score], name: str) -> str:
     >>> separation_sentence(scores, "operator")
     'All images have the same operator.'
     """
-    verdict = _verdict(scores, name)
+    verdict = _verdict(scores, name, main)
     said = verdict.format(name).capitalize()
     if verdict == _SAME:
         return f"{said}."
     if f"{name}/excess_within" not in scores:
-        return f"{said}: no plane has images of more than one {name} and of more than one patient."
-    keys = ("planes/excess", f"{name}/excess_within", f"{name}/excess_within/permuted")
+        return f"{said}: no class has images of more than one {name} and of more than one patient."
+    keys = (f"{main}/excess", f"{name}/excess_within", f"{name}/excess_within/permuted")
     anatomy, other, permuted = (scores[key] for key in keys)
     return (
         f"{said}: the excess over chance is {_with_interval(anatomy)} "
-        f"for planes and, among images of one plane, {_with_interval(other)} for the {name}, "
-        f"{'' if _told(other, permuted) else 'not shown to be '}more than by chance (where "
+        f"for {readable(main)} and, among images of one of them, {_with_interval(other)} for the "
+        f"{name}, {'' if _told(other, permuted) else 'not shown to be '}more than by chance (where "
         f"patients exchange their {name}, 95 % of the excesses are {format_interval(permuted)})."
     )
 
 
-def separation_summary(scores: Mapping[str, Score], names: Sequence[str]) -> str:
+def separation_summary(
+    scores: Mapping[str, Score], names: Sequence[str], main: str = "planes"
+) -> str:
     """The verdicts of `separation_sentence` for several labellings, in one sentence.
 
     >>> separation_summary({"planes/excess": Score(0.8, 0.7, 0.9, 0.8, 9, 9)}, ["operator"])
@@ -148,7 +153,7 @@ def separation_summary(scores: Mapping[str, Score], names: Sequence[str]) -> str
     """
     alike: dict[str, list[str]] = {}
     for name in names:
-        alike.setdefault(_verdict(scores, name), []).append(name)
+        alike.setdefault(_verdict(scores, name, main), []).append(name)
     parts = [
         verdict.format((" and the same " if verdict == _SAME else " and the ").join(of))
         for verdict, of in alike.items()
@@ -161,10 +166,10 @@ _MORE, _LESS = (f"anatomy is separated {word} than the {{}}" for word in ("more"
 _OPEN = "whether anatomy or the {} is separated more cannot be told"
 
 
-def _verdict(scores: Mapping[str, Score], name: str) -> str:
+def _verdict(scores: Mapping[str, Score], name: str, main: str) -> str:
     if f"{name}/purity" not in scores:
         return _SAME
-    anatomy, other = scores["planes/excess"], scores.get(f"{name}/excess_within")
+    anatomy, other = scores[f"{main}/excess"], scores.get(f"{name}/excess_within")
     if other is None:
         return _OPEN
     if anatomy.low > other.high:
@@ -206,8 +211,11 @@ def _with_interval(score: Score) -> str:
 
 
 def by_machine(planes: pd.DataFrame) -> pd.DataFrame:
-    """Images of each plane by machine, with sums."""
-    return pd.crosstab(planes["label"], planes["machine"], margins=True, margins_name="all")
+    """Images of each class by machine, where machines are named, with sums."""
+    machine = planes["machine"] if "machine" in planes else np.full(len(planes), "not named")
+    return pd.crosstab(
+        planes["label"], machine, colnames=["machine"], margins=True, margins_name="all"
+    )
 
 
 def gap_table(heads: Mapping[str, Mapping[str, Score]]) -> pd.DataFrame:
@@ -249,14 +257,19 @@ def atlas_points(
 ) -> pd.DataFrame:
     """What the atlas shows of each image: its place (N, 2), zero-shot answer, label and machine."""
     table = pd.DataFrame(points, columns=["x", "y"]).join(predictions)
-    return table.join(planes[["id", "label", "machine", "operator"]].reset_index(drop=True))
+    return table.join(_known(planes, "id", "label").reset_index(drop=True))
+
+
+def _known(planes: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """Some columns, and machine and operator, empty where the data set does not name them."""
+    return planes.reindex(columns=[*columns, "machine", "operator"], fill_value="")
 
 
 def map_table(
     planes: pd.DataFrame, umap: np.ndarray, pca: np.ndarray, answers: Sequence
 ) -> pd.DataFrame:
     """One row an image: what is known, its places on both maps, the zero-shot answer."""
-    known = planes[["id", "label", "patient", "machine", "operator"]]
+    known = _known(planes, "id", "label", "patient")
     places = dict(zip(("umap_x", "umap_y", "pca_x", "pca_y"), (*umap.T, *pca.T), strict=True))
     return known.assign(**places, prediction=list(answers))
 
@@ -283,9 +296,10 @@ def facts(
         classes: Classes that have sentences.
     """
     model, own = next(iter(scores.items()))
-    others = others_sentence(scores, "planes")
+    main, fine = collection.main, collection.finest
+    others = others_sentence(scores, main)
     note = PHANTOMS if collection.whole.synthetic else ""
-    apart = separation_summary(own, ["machine", "operator"])
+    apart = separation_summary(own, ["machine", "operator"], main)
     near = "No heads were given."
     if heads:
         near = gap_sentence(heads[model], model, kind_of_images(collection.heads))
@@ -296,13 +310,16 @@ def facts(
         "images": len(collection.whole),
         "images_are": kind_of_images(collection.whole),
         "patients": collection.whole.table["patient"].nunique(),
-        "machines_sentence": separation_sentence(own, "machine"),
-        "operators_sentence": separation_sentence(own, "operator"),
+        "machines_sentence": separation_sentence(own, "machine", main),
+        "operators_sentence": separation_sentence(own, "operator", main),
         "beside_sentence": f"{apart} {note}".strip(),
-        "unprompted_sentence": unprompted_sentence(collection.planes, list(classes)),
+        "unprompted_sentence": unprompted_sentence(collection.planes, classes)
+        if classes
+        else "No sentences were asked in this run.",
         "others_sentence": others,
         "others_explained": f"{others} {untrained_sentence(list(scores)[1:])}".strip(),
-        "others_brain": others_sentence(scores, "brain"),
+        "others_fine": others_sentence(scores, fine),
         "heads_sentence": near,
-        "map_silhouette": f"{maps['UMAP']['planes/silhouette'].value:.2f}",
+        **own_facts(collection.images),
+        "map_silhouette": f"{maps['UMAP'][f'{main}/silhouette'].value:.2f}",
     }

@@ -7,7 +7,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=["figures", "tables"],
     submod_attrs={
         "curves": [
-            "load_sentences",
             "patients_needed",
             "plane_answers",
             "save_scores",

@@ -8,8 +8,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from fetalclip_nb.data.dataset import Dataset
-from fetalclip_nb.data.prompts import load_prompts
-from fetalclip_nb.errors import ParameterError, listing
+from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.experiments.few_data.crossing import Crossing, crossing
 from fetalclip_nb.models import similarity
 from fetalclip_nb.models.embed import text_encoder
@@ -20,6 +19,7 @@ from fetalclip_nb.stats.answers import Answers, answer_table
 from fetalclip_nb.stats.runs import resampled_f1, run_scores
 from fetalclip_nb.stats.scores import RunScores
 from fetalclip_nb.tasks.choice import choose_supports
+from fetalclip_nb.tasks.classes import REST
 from fetalclip_nb.tasks.items import Items, Task
 
 Logits = Mapping[tuple[str, str, str], np.ndarray]
@@ -43,9 +43,6 @@ class Features(Protocol):
 
 
 ZERO_SHOT = "zero-shot"
-
-REST = "other"
-"""Class that takes the probability of all sentences which describe none of the task's classes."""
 
 
 def support_sizes(text: str) -> list[int]:
@@ -74,7 +71,7 @@ def support_tasks(
     choice: str,
     released_root: Path,
     *,
-    sizes: Mapping[str, str],
+    sizes: Sequence[str],
     sets: int,
     seed: int,
 ) -> dict[str, Task]:
@@ -85,42 +82,19 @@ def support_tasks(
         dataset: Theirs.
         choice: "auto", "official" or "own" support sets (`tasks.choice.choose_supports`).
         released_root: Folder of the authors' split files; it need not be there.
-        sizes: Name to numbers of training patients, as `support_sizes` reads them.
+        sizes: For one task after the other, numbers of training patients, as `support_sizes`
+            reads them.
         sets: Own sets of each size.
         seed: Seed of own sets.
     """
     tasks = {}
-    for name, asked in items.items():
-        numbers = support_sizes(sizes[name])
+    for (name, asked), text in zip(items.items(), sizes, strict=False):
+        numbers = support_sizes(text)
         supports = choose_supports(
             choice, asked, dataset, released_root, sizes=numbers, seed=seed, sets=sets
         )
         tasks[name] = Task(dataset, asked, supports)
     return tasks
-
-
-def load_sentences(tasks: Mapping[str, Task], **prompts: str) -> dict[str, dict[str, list[str]]]:
-    """Sentences of each class, by task; a task with a class without any is refused.
-
-    The class "other" needs none where the prompts have further classes.
-
-    Args:
-        tasks: Name to task.
-        **prompts: Name of a task to the name or file of its prompts (`load_prompts`).
-    """
-    sentences = {name: load_prompts(text) for name, text in prompts.items()}
-    for name, task in tasks.items():
-        prompts, classes = sentences[name], task.items.classes
-        rest = prompts.keys() - classes
-        missing = [c for c in classes if c not in prompts and not (c == REST and rest)]
-        if missing:
-            raise ParameterError(
-                "Classes without sentences",
-                expected=listing(classes),
-                found=f"no {listing(missing)}",
-                fix="add sentences of these classes to the prompts",
-            )
-    return sentences
 
 
 def class_logits(
@@ -164,13 +138,14 @@ def zero_shot_logits(
         models: Encoders, one after the other.
         features: Model and task to features of the items.
         tasks: Name to task.
-        sentences: Task to sentences of its classes.
+        sentences: Task to sentences of its classes; a task without any is not asked.
         cache_dir: Folder that all notebooks share.
     """
     logits = {}
     for model in models:
         encode = text_encoder(model, cache_dir)
-        for name, task in tasks.items():
+        for name in sentences:
+            task = tasks[name]
             tested = features[model.name, name].plain[task.tested]
             logits[model.name, ZERO_SHOT, name] = class_logits(
                 tested, encode, sentences[name], task.items.classes
@@ -204,7 +179,8 @@ def score_zero_shot(spoken: Logits, tasks: Mapping[str, Task]) -> ZeroShot:
 def patients_needed(logits: Logits, spoken: Logits, tasks: Mapping[str, Task]) -> Needed:
     """From how many training patients on probes beat zero-shot, by macro F1.
 
-    Untrained models are left out: their sentences say nothing, so that nothing is beaten.
+    Untrained models are left out: their sentences say nothing, so that nothing is beaten. So are
+    models without sentences.
 
     Args:
         logits: Of the probes.
@@ -213,7 +189,7 @@ def patients_needed(logits: Logits, spoken: Logits, tasks: Mapping[str, Task]) -
     """
     needed = {}
     for (model, _, name), values in logits.items():
-        if not model.endswith(UNTRAINED):
+        if not model.endswith(UNTRAINED) and (model, ZERO_SHOT, name) in spoken:
             task = tasks[name]
             labels, patients, _ = task.truth
             replicates = [

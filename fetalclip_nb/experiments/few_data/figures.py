@@ -9,21 +9,29 @@ from matplotlib.figure import Figure
 
 from fetalclip_nb.experiments.few_data.curves import Curves, ZeroShot
 from fetalclip_nb.results.figures import MARKERS, WIDTH, colours, run_distribution
+from fetalclip_nb.results.formats import readable
 from fetalclip_nb.stats.scores import FEWEST_SETS, RunScores, Score
 
-TITLES = {"six_planes": "six planes", "brain_subplanes": "brain sub-planes"}
 
+def class_curves(curves: Curves, zero_shot: ZeroShot) -> Figure:
+    """Macro F1 of each model's probes by number of training patients, beside its zero-shot.
 
-def plane_curves(curves: Curves, zero_shot: ZeroShot, task: str) -> Figure:
-    """Macro F1 of each model's probes by number of training patients, beside its zero-shot."""
-    points = {
-        model: {n: scores["f1_macro"] for n, scores in found.items()}
-        for (model, name), found in curves.items()
-        if name == task
-    }
-    levels = {m: found["f1_macro"].score for (m, name), found in zero_shot.items() if name == task}
-    label = f"macro F1, {TITLES[task]} (%)"
-    return score_curves(points, levels, ylabel=label, baseline=", zero-shot")
+    One panel a task, the last one, the finest, above.
+    """
+    tasks = [*dict.fromkeys(name for _, name in curves)][::-1]
+    figure, axes = plt.subplots(len(tasks), 1, figsize=(WIDTH, 4.2 * len(tasks)), squeeze=False)
+    for axis, task in zip(axes[:, 0], tasks, strict=True):
+        points = {
+            model: {n: scores["f1_macro"] for n, scores in found.items()}
+            for (model, name), found in curves.items()
+            if name == task
+        }
+        of_task = {model: found for (model, name), found in zero_shot.items() if name == task}
+        levels = {model: found["f1_macro"].score for model, found in of_task.items()}
+        label = f"macro F1, {readable(task)} (%)"
+        score_curves(axis, points, levels, ylabel=label, baseline=", zero-shot")
+    figure.tight_layout()
+    return figure
 
 
 def head_curves(curves: Curves, mean_mask: Score) -> Figure:
@@ -32,25 +40,30 @@ def head_curves(curves: Curves, mean_mask: Score) -> Figure:
         model: {n: scores["dsc"] for n, scores in found.items()}
         for (model, _), found in curves.items()
     }
-    return score_curves(points, {"mean mask": mean_mask}, ylabel="pooled DSC, heads (%)")
+    figure, axis = plt.subplots(figsize=(WIDTH, 4.2))
+    score_curves(axis, points, {"mean mask": mean_mask}, ylabel="pooled DSC, heads (%)")
+    figure.tight_layout()
+    return figure
 
 
 def spread(curves: Curves, task: str, model: str) -> Figure:
     """Macro F1 of every probe of a model, one row a number of training patients."""
     rows = {f"{n} patients": found["f1_macro"].values for n, found in curves[model, task].items()}
-    return run_distribution(rows, xlabel=f"macro F1, {TITLES[task]} (%)")
+    return run_distribution(rows, xlabel=f"macro F1, {readable(task)} (%)")
 
 
 def score_curves(
+    axis: plt.Axes,
     curves: Mapping[str, Mapping[int, RunScores]],
     levels: Mapping[str, Score],
     *,
     ylabel: str,
     baseline: str = "",
-) -> Figure:
-    """Score over the number of training patients, with what needs none as a dashed line.
+) -> None:
+    """Draw scores over the number of training patients, with what needs none as a dashed line.
 
     Args:
+        axis: Where to.
         curves: Model to number of patients to score, from 0 to 1; where fewer than five sets were
             drawn, a point a set stands in place of the interval.
         levels: Model to score without training; a model of the curves keeps its colour, and
@@ -58,7 +71,6 @@ def score_curves(
         ylabel: Name of the vertical axis, with its unit (%).
         baseline: What is appended to the models' names for the dashed lines.
     """
-    figure, axis = plt.subplots(figsize=(WIDTH, 4.2))
     names = list(dict.fromkeys([*curves, *levels]))
     colour_of = dict(zip(names, colours(), strict=False))
     for (name, points), marker in zip(curves.items(), cycle(MARKERS), strict=False):
@@ -83,5 +95,3 @@ def score_curves(
     axis.set_xlim(right=sizes[-1] * 2 ** (0.25 + 0.12 * len(levels)))
     axis.set(xlabel="training patients (as many again for validation)", ylabel=ylabel)
     axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=8)
-    figure.tight_layout()
-    return figure

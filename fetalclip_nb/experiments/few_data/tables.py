@@ -9,6 +9,7 @@ from fetalclip_nb.experiments.few_data.curves import Curves, Needed, ZeroShot
 from fetalclip_nb.results import protocol
 from fetalclip_nb.results.formats import format_number, with_interval
 from fetalclip_nb.stats.scores import FEWEST_SETS, RunScores
+from fetalclip_nb.tasks.classes import own_facts
 from fetalclip_nb.tasks.items import Task
 
 
@@ -24,16 +25,18 @@ def size_table(curves: Curves, zero_shot: ZeroShot) -> pd.DataFrame:
     rows, sizes = {}, {n for points in curves.values() for n in points}
     for name in dict.fromkeys(name for _, name in curves):
         for model in [model for model, task in curves if task == name]:
+            spoken = zero_shot.get((model, name))
             rows[name.replace("_", " "), model] = _texts(curves[model, name], "f1_macro") | {
-                "zero-shot": with_interval(zero_shot[model, name]["f1_macro"].score)
+                "zero-shot": with_interval(spoken["f1_macro"].score) if spoken else "not asked"
             }
     table = pd.DataFrame.from_dict(rows, orient="index").fillna("")
     return table[[*(f"{n} patients" for n in sorted(sizes)), "zero-shot"]]
 
 
 def largest(tasks: Mapping[str, Task]) -> str:
-    """Name of the score of brain sub-planes after training on the largest sets."""
-    return f"brain_subplanes_{max(tasks['brain_subplanes'].splits)}/f1_macro"
+    """Name of the score of the last task, the finest, after training on the largest sets."""
+    name, task = list(tasks.items())[-1]
+    return f"{name}_{max(task.splits)}/f1_macro"
 
 
 def head_table(curves: Curves) -> pd.DataFrame:
@@ -83,10 +86,10 @@ def facts(
     settings: Mapping[str, int],
     model: str,
 ) -> dict[str, object]:
-    """What the prose says of planes.
+    """What the prose says of classes of images.
 
     Args:
-        tasks: The two tasks on planes.
+        tasks: Those on classes of images.
         curves: As given by `score_curves`.
         needed: As given by `patients_needed`.
         settings: The recipe's, as they are compared with the paper's.
@@ -94,18 +97,20 @@ def facts(
     """
     splits = [task.split for task in tasks.values()]
     unlike = protocol.deviation(splits, settings, protocol.FEW_DATA)
-    texts = protocol.split_facts(tasks["six_planes"].split)
+    first = next(iter(tasks.values()))
+    texts = protocol.split_facts(first.split)
     for name, task in tasks.items():
         points = curves[model, name]
         asked = needed.get((name, model))
         texts |= {
             f"largest_{name}": max(points),
             f"largest_f1_{name}": f"{score_text(points[max(points)]['f1_macro'])} %",
-            f"needed_{name}": asked.text if asked else "not asked of an untrained model",
+            f"needed_{name}": asked.text if asked else "not asked (no trained sentences)",
             f"probes_{name}": sum(len(found["f1_macro"].values) for found in points.values()),
             "images_are": kind_of_images(task.dataset),
         }
-    return texts | {"unlike_paper": unlike or "nothing"}
+    own = own_facts({name: task.dataset for name, task in tasks.items()})
+    return texts | own | {"unlike_paper": unlike or "nothing"}
 
 
 def head_facts(heads: Task | None, curves: Curves, unlike: str, model: str) -> dict[str, str]:

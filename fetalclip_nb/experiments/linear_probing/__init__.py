@@ -9,9 +9,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "external": ["external_logits", "external_tasks"],
         "probe": [
             "baseline_logits",
+            "class_tasks",
             "clip_task",
             "embed",
-            "plane_tasks",
             "probe_logits",
             "rival_logits",
             "twin_logits",

@@ -9,47 +9,48 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fetalclip_nb.data.augmentation import Augmentation, augmented
-from fetalclip_nb.data.dataset import Dataset
-from fetalclip_nb.data.fetal_planes import BRAIN_SUBPLANES, SIX_PLANES
 from fetalclip_nb.data.images import read_square
 from fetalclip_nb.experiments.linear_probing.probe import MAJORITY, PIXELS, PROBE, Logits
-from fetalclip_nb.experiments.linear_probing.scores import Scores, probes_of, readers_of, title
+from fetalclip_nb.experiments.linear_probing.scores import Scores, readers_of, title
 from fetalclip_nb.results import figures
 from fetalclip_nb.results.figures import MARKERS, STYLES, WIDTH, colours
+from fetalclip_nb.results.formats import readable
 from fetalclip_nb.stats import calibration, ranking
 from fetalclip_nb.stats.classification import Predictions
 from fetalclip_nb.stats.classification import mistakes as worst_mistakes
 from fetalclip_nb.tasks.items import Task
 
 
-def augmented_copies(planes: Dataset, *, seed: int, copies: int = 4) -> Figure:
-    """An image of each of two planes as it is, with some of its augmented copies beside it."""
-    example = planes.table.groupby("plane").head(1).iloc[:2]
+def augmented_copies(task: Task, *, seed: int, copies: int = 4) -> Figure:
+    """An image of each of two classes as it is, with some of its augmented copies beside it."""
+    example = task.items.table.groupby("label").head(1).iloc[:2]
     squares, titles = [], []
     for name, path in zip(example["id"], example["path"], strict=True):
-        square, changes = read_square(planes.root / path), Augmentation(seed=seed)
+        square, changes = read_square(task.dataset.root / path), Augmentation(seed=seed)
         squares += [square, *(augmented(square, changes, name=name, copy=i) for i in range(copies))]
         titles += ["as it is", *(f"copy {i}" for i in range(copies))]
     return figures.image_grid(squares, titles, columns=copies + 1, size=1.6)
 
 
 def class_bars(scores: Scores) -> Figure:
-    """F1 of each of six planes and three sub-planes, one colour for each model's probe."""
-    bars: dict[str, dict] = {model: {} for model in probes_of(scores, "six_planes")}
-    for task, classes in (("six_planes", SIX_PLANES), ("brain_subplanes", BRAIN_SUBPLANES)):
-        for model, found in probes_of(scores, task).items():
-            bars[model] |= {name: found[f"f1/{name}"].score for name in classes}
+    """F1 of each class of images, task by task, one colour for each model's probe."""
+    bars: dict[str, dict] = {}
+    for (model, reader, task), found in scores.items():
+        if reader == PROBE and task != "chd":
+            f1 = {name.partition("/"): each.score for name, each in found.items()}
+            named = {name: score for (kind, _, name), score in f1.items() if kind == "f1"}
+            bars.setdefault(model, {}).update(named)
     return figures.score_bars(bars, label="F1 (%)")
 
 
-def spread(scores: Scores) -> Figure:
-    """Macro F1 on brain sub-planes of every probe and of every fit of a rival."""
+def spread(scores: Scores, task: str) -> Figure:
+    """Macro F1 on a task of every probe and of every fit of a rival."""
     rows = {
         title(*reader): found["f1_macro"].values
-        for reader, found in readers_of(scores, "brain_subplanes").items()
+        for reader, found in readers_of(scores, task).items()
         if reader[0] != MAJORITY
     }
-    return figures.run_distribution(rows, xlabel="macro F1, brain sub-planes (%)")
+    return figures.run_distribution(rows, xlabel=f"macro F1, {readable(task)} (%)")
 
 
 def reliability_diagram(logits: Mapping[str, np.ndarray], labels: np.ndarray) -> Figure:

@@ -18,9 +18,9 @@ from fetalclip_nb.tasks.items import (
     CHD_CLASSES,
     Items,
     Task,
+    class_items,
     clip_features,
     clip_items,
-    plane_items,
 )
 from fetalclip_nb.tasks.splits import fit_seed, rows_of
 
@@ -37,22 +37,22 @@ Logits = dict[tuple[str, str, str], np.ndarray]
 """Model, reader and task to what H probes or fits say of the N tested items, (H, N, C)."""
 
 
-def plane_tasks(
-    planes: Dataset, choice: str, released_root: Path, *, folds: int, seed: int
+def class_tasks(
+    images: Dataset, choice: str, released_root: Path, *, folds: int, seed: int
 ) -> dict[str, Task]:
-    """Six planes and three brain sub-planes, with folds: name to task.
+    """All that probes are taught on a data set, with folds: name to task, the coarse one first.
 
     Args:
-        planes: FETAL_PLANES_DB, or what has its layout.
+        images: FETAL_PLANES_DB, or a manifest of any classes.
         choice: "auto", "official" or "own" splits (`tasks.choice.choose_folds`).
         released_root: Folder of the authors' split files; it need not be there.
         folds: Number of own folds.
         seed: Seed of own folds.
     """
     tasks = {}
-    for name, items in plane_items(planes).items():
-        split = choose_folds(choice, items, planes, released_root, seed=seed, folds=folds)
-        tasks[name] = Task(planes, items, {name: split})
+    for name, items in class_items(images).items():
+        split = choose_folds(choice, items, images, released_root, seed=seed, folds=folds)
+        tasks[name] = Task(images, items, {name: split})
     return tasks
 
 

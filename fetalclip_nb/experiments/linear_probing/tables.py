@@ -20,6 +20,7 @@ from fetalclip_nb.results.formats import (
 from fetalclip_nb.results.published import published_facts
 from fetalclip_nb.results.result_files import Row
 from fetalclip_nb.stats.classification import Predictions, as_table
+from fetalclip_nb.tasks.classes import own_facts
 from fetalclip_nb.tasks.items import CHD_CLASSES, Task
 
 _TITLES = {
@@ -122,7 +123,7 @@ def facts(
         recipe: How probes were trained.
         model: The headline model.
     """
-    planes = tasks["six_planes"]
+    name, first = next(iter(tasks.items()))
     hearts = "No clips of hearts were given, so heart disease was not measured."
     if "chd" in tasks:
         area = scores[model, PROBE, "chd"]["auroc"].score
@@ -135,10 +136,11 @@ def facts(
             hearts += " page says of hearts does not concern these labels."
     return {
         **published_facts("linear_probe"),
-        **protocol.split_facts(planes.split),
+        **protocol.split_facts(first.split),
         "chd_sentence": hearts,
-        "probes": len(scores[model, PROBE, "six_planes"]["f1_macro"].values),
+        "probes": len(scores[model, PROBE, name]["f1_macro"].values),
         "thumbnail": PIXELS.side,
         "unlike_paper": unlike_paper(tasks, recipe) or "nothing",
-        "images_are": kind_of_images(planes.dataset),
+        "images_are": kind_of_images(first.dataset),
+        **own_facts({name: first.dataset}),
     }

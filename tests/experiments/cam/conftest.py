@@ -3,7 +3,6 @@
 import pytest
 
 from fetalclip_nb.data.fetal_planes import read_fetal_planes
-from fetalclip_nb.data.prompts import load_prompts
 from fetalclip_nb.experiments.cam import gallery as galleries
 from fetalclip_nb.experiments.cam import trial as trials
 from fetalclip_nb.experiments.cam.images import choose
@@ -29,13 +28,7 @@ def planes(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def prompts():
-    """Sentences of each task."""
-    return {"five_planes": load_prompts("planes"), "brain_subplanes": load_prompts("brain")}
-
-
-@pytest.fixture(scope="session")
-def gallery(planes, prompts, tmp_path_factory):
+def gallery(planes, tmp_path_factory):
     """Maps of two images of each class."""
     folder = tmp_path_factory.mktemp("gallery")
     models = []
@@ -43,7 +36,7 @@ def gallery(planes, prompts, tmp_path_factory):
         vision = {"image_size": side, "layers": 2, "width": 16, "head_width": 8, "patch_size": 8}
         path = write_config(folder / f"{side}.json", vision_cfg=vision)
         models.append(load_model(f"{name}={path}-untrained", device="cpu"))
-    chosen = choose(planes, prompts, 2, seed=0)
+    chosen = choose(planes, ("planes", "brain"), 2, seed=0)
     return galleries.make_maps(models, chosen, METHODS, cache_dir=folder, batch_size=None)
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -6,7 +8,9 @@ from fetalclip_nb.errors import ModelError
 from fetalclip_nb.experiments.cam import gallery as galleries
 from fetalclip_nb.experiments.cam.images import other_targets, pixels_of
 from fetalclip_nb.experiments.cam.maps import cam_maps
+from fetalclip_nb.models.embed import image_embeddings
 from fetalclip_nb.models.model import load_model
+from fetalclip_nb.models.similarity import normalise
 from helpers import write_config
 
 
@@ -21,7 +25,7 @@ def test_each_image_is_mapped_for_its_own_class(gallery):
     tested = [(name, task, "scorecam") for name in gallery.models for task in gallery.chosen.images]
     assert gallery.cams.keys() == {*tested, *compared}
     for (name, task, method), cams in gallery.cams.items():
-        alone = by_hand(gallery, name, task, gallery.chosen.targets[task], method)
+        alone = by_hand(gallery, name, task, gallery.targets(task, name), method)
         np.testing.assert_allclose(cams.maps, alone.maps, atol=1e-4)
         np.testing.assert_allclose(cams.probabilities, alone.probabilities, atol=1e-5)
         assert gallery.of(task, name, method) is cams and cams.maps.std() > 0.05
@@ -32,7 +36,7 @@ def test_each_image_is_mapped_for_its_own_class(gallery):
 def test_the_share_of_right_names(gallery):
     table = gallery.named_rightly()
     for task, labels in table.items():
-        classes = list(gallery.chosen.prompts[task])
+        classes = gallery.classes[gallery.headline, task]
         named = [classes[i] for i in gallery.of(task).probabilities.argmax(1)]
         right = [a == b for a, b in zip(named, gallery.chosen.labels(task), strict=True)]
         assert labels.tolist() == [f"{100 * sum(right) / len(right):.0f}"]
@@ -54,11 +58,26 @@ def test_what_is_shown_are_the_headlines_maps_and_answers(gallery):
 
 def test_another_class_is_the_likeliest_of_the_others(gallery):
     own = gallery.of("five_planes")
-    targets = other_targets(own.probabilities, gallery.chosen.targets["five_planes"])
+    targets = other_targets(own.probabilities, gallery.targets("five_planes"))
     expected = by_hand(gallery, "tiny", "five_planes", targets, "scorecam").maps
     found = galleries.another_class(gallery)
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert (found != own.maps).any()
+
+
+def test_an_encoder_without_text_chooses_between_means_of_other_patients_images(gallery, tmp_path):
+    chosen = gallery.chosen
+    tiny_encoder = replace(gallery.models["tiny"], tokenizer=None)
+    classes, vectors = galleries.class_vectors(tiny_encoder, chosen, "brain_subplanes", tmp_path)
+    assert classes == chosen.classes("brain_subplanes")
+    embedded = image_embeddings(tiny_encoder, chosen.source, cache_dir=tmp_path)
+    table = chosen.every["brain_subplanes"]
+    mapped = set(chosen.images["brain_subplanes"].table["patient"])
+    for name, vector in zip(classes, vectors, strict=True):
+        rows = (table.table["label"] == name).to_numpy()
+        others = rows & ~table.table["patient"].isin(mapped).to_numpy()
+        expected = normalise(embedded.of(table.where(others))).mean(0)
+        assert vector == pytest.approx(expected / np.linalg.norm(expected), abs=1e-6)
 
 
 def test_another_model_without_maps_is_named_and_the_headline_is_refused(gallery, tmp_path, capsys):

@@ -118,7 +118,7 @@ def test_maps_of_all_models_and_of_none_are_judged_by_the_same_outlines(gallery,
     found = regions.judge_regions(gallery, {"abdomen": trunks}, count=3, seed=1)
     images, rows = regions.some_images(trunks, 3, 1)
     masks, patients = regions.region_masks(trunks, rows, 32), images.table["patient"].to_numpy()
-    asked = list(gallery.chosen.prompts["five_planes"]).index("abdomen")
+    asked = gallery.classes["tiny", "five_planes"].index("abdomen")
     maps = {"random map": controls.random_maps(3, 32, 4, 1), "centre map": controls.centre_map(32)}
     for name, model in gallery.models.items():
         vectors = gallery.vectors[name, "five_planes"]

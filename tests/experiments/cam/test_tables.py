@@ -29,7 +29,7 @@ def test_facts_are_those_of_the_run(gallery, trial, outlined, planes):
         )
         for kind in trial.answers
     }
-    found = tables.facts(gallery, trial, rows, outlined, planes, **options)
+    found = tables.facts(gallery, trial, rows, outlined, **options)
     # Ten planes by two methods and six sub-planes of two models; another class; outlines.
     assert found["maps"] == 2 * (2 * 10 + 6) + 10 + 2 * 3
     assert (found["method"], found["classes"], found["ceiling"]) == ("ScoreCAM", 5, 0.75)
@@ -41,7 +41,7 @@ def test_facts_are_those_of_the_run(gallery, trial, outlined, planes):
     assert found["paired_sentence"] != found["black_sentence"]
     assert "against the centre map" in found["paired_sentence"]
     none = regions.judge_regions(gallery, {}, count=3, seed=0)
-    without = tables.facts(gallery, trial, rows, none, planes, **options)
+    without = tables.facts(gallery, trial, rows, none, **options)
     assert without["region_sentence"] == "No outlined structures were given."
     assert without["maps"] == found["maps"] - 6
 

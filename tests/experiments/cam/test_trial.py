@@ -13,7 +13,7 @@ def areas_by_hand(gallery, judge, maps, ground):
     pixels = pixels_of(model, gallery.chosen.images[task])
     every = faithfulness.backgrounds(pixels, model.preprocess)
     grounds = {"deletion": every[ground], "insertion": every["insertion"]}
-    score, targets = scorer(model, gallery.vectors[judge, task]), gallery.chosen.targets[task]
+    score, targets = scorer(model, gallery.vectors[judge, task]), gallery.targets(task, judge)
     curves = faithfulness.faithfulness_curves(score, pixels, maps, targets, grounds, steps=4)
     return scores.areas(**curves)
 

@@ -95,8 +95,8 @@ def test_maps_are_given_by_model_and_part(tmp_path, monkeypatch):
     assert (maps.umaps("planes")["b"] == flat[:, :2] + 1).all()
     assert list(maps.pcas("planes")) == [f"{model}\nPCA, 100 and 0 %" for model in "ab"]
     assert [points.shape for points in maps.pcas("planes").values()] == [(6, 2)] * 2
-    assert (maps.of("b")["UMAP"] == flat[:, :2] + 1).all()
-    assert (maps.of("b")["principal components"] == maps.pca["b", "planes"][0]).all()
+    assert (maps.of("b", "planes")["UMAP"] == flat[:, :2] + 1).all()
+    assert (maps.of("b", "planes")["principal components"] == maps.pca["b", "planes"][0]).all()
 
 
 def test_wrong_input_is_refused():

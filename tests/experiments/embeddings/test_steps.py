@@ -45,8 +45,8 @@ def of_heads(vectors, images):
 
 def test_a_collection_knows_its_parts(images):
     assert images.beside == ["machine", "operator"]
-    assert list(images.known) == ["plane", "machine", "operator"]
-    assert len(images.planes) == 56 and len(images.brains) == 13
+    assert list(images.known) == ["class", "machine", "operator"]
+    assert len(images.planes) == 56 and len(images.fine) == 13
     assert tables.by_machine(images.planes).loc["all", "all"] == 56
     heads = images.head_table
     assert images.counted.sum() == len(heads) == 9
@@ -63,7 +63,7 @@ def test_every_part_is_embedded_and_written(vectors, images, folder):
     assert {key: len(rows) for key, rows in vectors.items()} == expected
     export = load_export(folder / "embeddings-tiny-brain.npz")
     assert (export.vectors == vectors["tiny", "brain"]).all()
-    assert export.table["id"].tolist() == images.brains["id"].tolist()
+    assert export.table["id"].tolist() == images.fine["id"].tolist()
     assert len(tables.file_sizes(folder)) == 8
 
 

@@ -85,7 +85,7 @@ def test_intervals_compare_and_permutations_tell_chance(anatomy, machine, highes
 def test_what_was_not_measured_is_not_decided():
     scores = {"planes/excess": score(0.9), "machine/purity": score(0.5)}
     found = tables.separation_sentence(scores, "machine")
-    assert "cannot be told: no plane has images of more than one machine" in found
+    assert "cannot be told: no class has images of more than one machine" in found
     found = tables.separation_sentence(scores, "operator")
     assert found == "All images have the same operator."
 

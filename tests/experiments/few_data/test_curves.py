@@ -1,6 +1,5 @@
 """Few-data training by hand-made vectors, and runs that were cut short."""
 
-import json
 import re
 import subprocess
 import sys
@@ -16,11 +15,7 @@ from fetalclip_nb.errors import ParameterError
 from fetalclip_nb.experiments.few_data import curves as few_data
 from fetalclip_nb.experiments.few_data import tables
 from fetalclip_nb.experiments.few_data.crossing import crossing
-from fetalclip_nb.experiments.few_data.curves import (
-    class_logits,
-    load_sentences,
-    support_sizes,
-)
+from fetalclip_nb.experiments.few_data.curves import class_logits, support_sizes
 from fetalclip_nb.experiments.linear_probing import fit
 from fetalclip_nb.experiments.linear_probing.probe import Encoded, fit_probes
 from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe
@@ -99,23 +94,6 @@ def test_other_with_sentences_of_its_own_takes_no_others():
     own = SENTENCES | {"other": ["third"]}
     logits = class_logits(images, words, own, ["other", "b"])[0]
     assert np.array_equal(logits[:, 0], logits[:, 1])
-
-
-def test_sentences_are_read_task_by_task_and_checked(tmp_path):
-    file = tmp_path / "prompts.json"
-
-    def loaded(prompts, *classes):
-        file.write_text(json.dumps(prompts))
-        items = image_items("letters", images_of(["p"] * len(classes), classes), classes)
-        return load_sentences({"letters": task_of(items, {})}, letters=file)["letters"]
-
-    assert loaded(SENTENCES, "a", "b", "other") == SENTENCES
-    own = SENTENCES | {"other": ["third"]}
-    assert loaded(own, *"abcd", "other") == own
-    with pytest.raises(ParameterError, match="Expected: a, e. Found: no e.*add sentences"):
-        loaded(SENTENCES, "a", "e")
-    with pytest.raises(ParameterError, match="Found: no e, other"):
-        loaded(SENTENCES, *"abcde", "other")
 
 
 # Sizes and curves
@@ -218,7 +196,7 @@ def test_zero_shot_speaks_of_the_items_that_support_sets_leave(tiny_model, tmp_p
     data = images_of([f"p{i % 20:02d}" for i in range(80)], labels)
     items = image_items("planes", data, ("abdomen", "femur"))
     tasks = few_data.support_tasks(
-        {"planes": items}, data, "own", tmp_path, sizes={"planes": "2, 4"}, sets=3, seed=0
+        {"planes": items}, data, "own", tmp_path, sizes=("2, 4",), sets=3, seed=0
     )
     sides = tables.support_table(tasks)
     assert sides.index.tolist() == [("planes", 2), ("planes", 4)]

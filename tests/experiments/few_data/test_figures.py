@@ -1,12 +1,12 @@
 """Curves show the numbers they are given."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from fetalclip_nb.experiments.few_data.figures import (
-    TITLES,
+    class_curves,
     head_curves,
-    plane_curves,
     score_curves,
     spread,
 )
@@ -26,7 +26,8 @@ def drawn(value, low, high, sets=5):
 
 def test_few_sets_are_points_and_no_band():
     found = RunScores(np.array([0.0, 0.2, 0.3, 0.5]), score(0.25, 0.2, 0.3), sets=2)
-    axis = score_curves({"a": {2: found}}, {}, ylabel="").axes[0]
+    _, axis = plt.subplots()
+    score_curves(axis, {"a": {2: found}}, {}, ylabel="")
     assert not axis.collections
     assert axis.lines[0].get_ydata() == pytest.approx([10, 40])
 
@@ -37,7 +38,8 @@ def test_curves_draw_zero_shot_in_the_models_colour():
         "b": {2: drawn(0.1, 0, 0.2)},
     }
     level = {"b": score(0.5, 0.4, 0.55)}
-    axis = score_curves(curves, level, ylabel="macro F1 (%)", baseline=", zero-shot").axes[0]
+    _, axis = plt.subplots()
+    score_curves(axis, curves, level, ylabel="macro F1 (%)", baseline=", zero-shot")
     assert line_of(axis, "a").get_xdata() == pytest.approx([2, 8])
     assert line_of(axis, "a").get_ydata() == pytest.approx([30, 60])
     level = line_of(axis, "b, zero-shot")
@@ -53,9 +55,11 @@ def test_curves_draw_zero_shot_in_the_models_colour():
 def test_no_model_is_left_out_however_many_there_are():
     runs = RunScores(np.array([0.2, 0.4]), score(0.3, 0.2, 0.4))
     names = [f"m{i}" for i in range(25)]
-    curves = {(name, task): {2: {"f1_macro": runs}} for name in names for task in TITLES}
+    tasks = "six_planes", "brain_subplanes"
+    curves = {(name, task): {2: {"f1_macro": runs}} for name in names for task in tasks}
     zero_shot = {key: {"f1_macro": runs} for key in curves}
-    axis = plane_curves(curves, zero_shot, "six_planes").axes[0]
+    above, axis = class_curves(curves, zero_shot).axes
+    assert "brain subplanes" in above.get_ylabel() and "six planes" in axis.get_ylabel()
     assert legend_of(axis) == [*names, *(f"{name}, zero-shot" for name in names)]
     rows = spread(curves, "six_planes", "m3").axes[0]
     assert [text.get_text() for text in rows.get_yticklabels()] == ["2 patients"]
