@@ -5,7 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "classes": ["asked_tasks", "task_sentences", "taught_tasks"],
+        "classes": ["asked_tasks", "task_sentences", "taught_sentences", "taught_tasks"],
         "items": [
             "CHD_CLASSES",
             "Task",

@@ -91,6 +91,11 @@ def task_sentences(tasks: Mapping[str, Dataset], *sources: str) -> dict[str, dic
     return sentences
 
 
+def taught_sentences(images: Dataset, *sources: str) -> dict[str, dict[str, list[str]]]:
+    """`task_sentences` of all that probes are taught on a data set."""
+    return task_sentences(taught_tasks(images), *sources)
+
+
 def _require_sentences(
     prompts: Mapping[str, Sequence[str]], classes: Sequence[str], source: str
 ) -> None:

@@ -333,7 +333,7 @@ def test_embeddings_say_what_cannot_be_told_and_cosines_stay_cosines(executed, a
     given = {"data_root": str(folder), "hc18_root": "", "models": "phantomclip"}
     texts, outputs = again("07_embeddings", **given, distance="cosine")
 
-    assert "cannot be told: no plane has images of more" in texts["facts/machines_sentence"]
+    assert "cannot be told: no class has images of more" in texts["facts/machines_sentence"]
     assert texts["facts/operators_sentence"] == "All images have the same operator."
     assert texts["facts/beside_sentence"] == (
         "Whether anatomy or the machine is separated more cannot be told; all images have the same "
