@@ -12,7 +12,7 @@ from fetalclip_nb.experiments.linear_probing.probe import PROBE, embed, probe_lo
 from fetalclip_nb.experiments.linear_probing.recipe import ProbeRecipe
 from fetalclip_nb.models.embed import image_embeddings
 from fetalclip_nb.phantoms.cohorts import write_african_planes
-from fetalclip_nb.tasks.items import Task, plane_items
+from fetalclip_nb.tasks.items import Task, class_items
 from fetalclip_nb.tasks.own_splits import own_folds
 from helpers import images_of
 
@@ -24,7 +24,7 @@ def run(tmp_path_factory, tiny_model, few_planes):
     """Probes of a tiny model, the African phantoms, and what the first say of the second."""
     folder = tmp_path_factory.mktemp("external")
     write_african_planes(folder / "african", patients=10, seed=2, workers=1)
-    items = plane_items(few_planes)["six_planes"]
+    items = class_items(few_planes)["six_planes"]
     tasks = {"six_planes": Task(few_planes, items, {"s": own_folds(items.table, seed=0, folds=2)})}
     external = external_tasks(load_dataset("african_planes", folder / "african"), tasks)
     shared = {"cache_dir": folder / "cache", "seed": 1}
