@@ -126,7 +126,7 @@ def by_machine_and_operator(answers: Predictions, table: pd.DataFrame) -> dict[s
     Where the table names none, or none of five patients, the share of all images alone.
     """
     groups = {"all images": np.full(len(table), "all images")}
-    for column, word in (("machine", ""), ("operator", "operator ")):
+    for column, word in (("machine", ""), ("operator", "operator "), ("centre", "")):
         if column in table:
             groups[column] = word + table[column].to_numpy(str).astype(object)
     found = {c: classification.subgroup_accuracy(answers, g) for c, g in groups.items()}

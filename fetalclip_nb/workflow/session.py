@@ -73,7 +73,7 @@ class Session:
         """Load a data set of the notebook; the first one is what its results are about.
 
         Args:
-            kind: "fetal_planes", "hc18", "manifest", "fass" or "focus".
+            kind: A key of `data.kinds.KINDS`.
             name: Its folder is the notebook's parameter NAME_root.
         """
         root = data_folder(self.parameters[f"{name}_root"], demo=kind if name == "data" else name)

@@ -37,15 +37,16 @@ class Column:
 
     @property
     def published(self) -> dict[str, Published]:
-        """Published scores by model."""
-        return published()[f"{self.experiment}/{self.metric}"]
+        """Published scores by model; none for what is no column of the paper's."""
+        return published().get(f"{self.experiment}/{self.metric}", {})
 
 
-_PROBE, _OUTLINES = ("03_linear_probing", "linear_probe"), ("04_segmentation", "segmentation")
+_ASKED, _PROBE = ("01_zero_shot", "zero_shot"), ("03_linear_probing", "linear_probe")
+_OUTLINES = ("04_segmentation", "segmentation")
 
 COLUMNS = (
-    Column("zero-shot planes", "F1", "01_zero_shot", "zero_shot", "five_planes/f1_macro"),
-    Column("zero-shot brain", "F1", "01_zero_shot", "zero_shot", "brain_subplanes/f1_macro"),
+    Column("zero-shot planes", "F1", *_ASKED, "five_planes/f1_macro"),
+    Column("zero-shot brain", "F1", *_ASKED, "brain_subplanes/f1_macro"),
     Column("zero-shot age", "VPR", "02_gestational_age", "gestational_age", "vpr"),
     Column("probe planes", "F1", *_PROBE, "six_planes/f1_macro"),
     Column("probe brain", "F1", *_PROBE, "brain_subplanes/f1_macro"),
@@ -54,6 +55,19 @@ COLUMNS = (
     Column("outlines abdomen", "DSC", *_OUTLINES, "abdomen/dsc", private=True),
     Column("outlines four-chamber", "DSC", *_OUTLINES, "four_chamber/dsc", private=True),
 )
+"""The paper's."""
+
+OWN = (
+    Column("zero-shot own classes", "F1", *_ASKED, "own_classes/f1_macro"),
+    Column("probe own classes", "F1", *_PROBE, "own_classes/f1_macro"),
+)
+
+BEYOND = (
+    *OWN,
+    Column("zero-shot African planes", "F1", *_ASKED, "african_planes/f1_macro"),
+    Column("probe African planes", "F1", *_PROBE, "african_planes/f1_macro"),
+)
+"""Columns that the paper has not, shown where there is a score."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +76,28 @@ class Chapters:
 
     Attributes:
         folder: Holds a folder of result files for each chapter that was run.
+        asked: Names of the chapters that were asked for.
         rows: Chapter to its rows by title.
         facts: Chapter to its facts.
         left_out: Chapter to the reason why it was not run; "models": the same of models.
     """
 
     folder: Path
+    asked: tuple[str, ...]
     rows: Mapping[str, Mapping[str, Row]]
     facts: Mapping[str, Mapping[str, object]]
     left_out: Mapping
+
+    @property
+    def columns(self) -> list[Column]:
+        """The paper's columns of these chapters, and what was measured beyond them.
+
+        A chapter with own classes has these in place of the paper's.
+        """
+        beyond = [column for column in BEYOND if self.measured(column)]
+        own = {column.chapter for column in beyond if column in OWN}
+        kept = [c for c in COLUMNS if c.chapter in self.asked and c.chapter not in own]
+        return [*kept, *(c for c in COLUMNS if c.chapter in own and self.measured(c)), *beyond]
 
     def measured(self, column: Column) -> dict[str, Row]:
         """A column's models by name, then the authors' released outputs by title."""
@@ -110,13 +137,14 @@ def read_chapters(results: Path, chapters: str) -> Chapters:
     Raises:
         ResultError: None of them has results, or a file is damaged.
     """
-    there = [name for name in map(str.strip, chapters.split(",")) if (results / name).is_dir()]
+    asked = tuple(map(str.strip, chapters.split(",")))
+    there = [name for name in asked if (results / name).is_dir()]
     if not there:
         what = "No chapter has results"
         raise ResultError(what, where=results, expected=chapters, fix="run chapters first")
     rows = {name: load_results(results / name) for name in there}
     facts = {name: load_facts(results / name) for name in there}
-    return Chapters(results, rows, facts, left_out(results))
+    return Chapters(results, asked, rows, facts, left_out(results))
 
 
 def all_cells(chapters: Chapters, models: Sequence[str]) -> list[Cell]:
@@ -130,7 +158,7 @@ def all_cells(chapters: Chapters, models: Sequence[str]) -> list[Cell]:
         Cells, column by column.
     """
     models = [*dict.fromkeys([*models, *chapters.left_out["models"]])]
-    measured = {column: chapters.measured(column) for column in COLUMNS}
+    measured = {column: chapters.measured(column) for column in chapters.columns}
     ran = {title: row for rows in measured.values() for title, row in rows.items()}
     known = dict.fromkeys(models, "")
     known |= {title: published_name(row) for title, row in ran.items() if row.kind == "model"}
@@ -142,7 +170,9 @@ def all_cells(chapters: Chapters, models: Sequence[str]) -> list[Cell]:
     for column, rows in measured.items():
         released = {t: published_name(row) for t, row in rows.items() if row.kind == "released"}
         unlike = str(chapters.facts.get(column.chapter, {}).get("unlike_paper", ""))
-        for name, source in (known | released).items():
+        # The paper's models have no place in columns that it has not.
+        shown = known if column.published else {name: known[name] for name in models}
+        for name, source in (shown | released).items():
             row, entry = rows.get(name), column.published.get(source)
             if row:
                 score = row.score(column.metric)
@@ -155,7 +185,9 @@ def all_cells(chapters: Chapters, models: Sequence[str]) -> list[Cell]:
 
 def _absent(model: str, column: Column, chapters: Chapters, ours: bool) -> tuple[str, str]:
     """Why a cell is empty."""
+    unfit = chapters.facts.get(column.chapter, {}).get("unfit", {})
     left_out = chapters.left_out.get(column.chapter) or chapters.left_out["models"].get(model)
+    left_out = left_out or unfit.get(model)
     if left_out:
         return "not run", left_out
     if column.private:

@@ -6,7 +6,7 @@ from itertools import combinations
 
 import pandas as pd
 
-from fetalclip_nb.experiments.summary.cells import COLUMNS, Chapters, Column
+from fetalclip_nb.experiments.summary.cells import Chapters, Column
 from fetalclip_nb.results.formats import Sentence
 from fetalclip_nb.results.result_files import Row
 from fetalclip_nb.stats.answers import between
@@ -37,7 +37,7 @@ def compare_models(chapters: Chapters) -> list[Comparison]:
             as it is; others are made of the saved answers (predictions/KEY.parquet).
     """
     found = []
-    for column in COLUMNS:
+    for column in chapters.columns:
         measured = chapters.measured(column)
         models = [row for row in measured.values() if row.kind == "model"]
         for other, row in combinations(models, 2):

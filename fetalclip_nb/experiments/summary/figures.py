@@ -8,7 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from fetalclip_nb.experiments.summary.cells import COLUMNS, PAPER, Cell
+from fetalclip_nb.experiments.summary.cells import PAPER, Cell
 from fetalclip_nb.results.figures import NARROW
 
 _BESIDE = 8
@@ -21,14 +21,17 @@ def heat_map(cells: Sequence[Cell]) -> Figure:
     Args:
         cells: As given by `all_cells`.
     """
-    tasks = [column.name for column in COLUMNS]
+    columns = dict.fromkeys(cell.column for cell in cells)
+    tasks = [column.name for column in columns]
     ours = pd.DataFrame(index=tasks, dtype=float)
     for cell in cells:
         if cell.row and cell.row.kind == "model":
             ours.loc[cell.column.name, cell.model] = 100 * cell.score.value
-    theirs = pd.DataFrame(
-        {model: {c.name: 100 * c.published[model].value for c in COLUMNS} for model in PAPER}
-    )
+    known = {
+        model: {c.name: 100 * c.published[model].value for c in columns if c.published}
+        for model in PAPER
+    }
+    theirs = pd.DataFrame({m: values for m, values in known.items() if values}, index=tasks)
     drawn = {cell.row.synthetic for cell in cells if cell.row and cell.row.kind == "model"}
     images = {1: ", phantoms" * all(drawn), 2: ", phantoms in part"}.get(len(drawn), "")
     panels = {f"this run{images}": ours, "published": theirs}

@@ -9,19 +9,20 @@ from pathlib import Path
 import pandas as pd
 
 from fetalclip_nb.errors import ResultError, reading, refuse
-from fetalclip_nb.experiments.summary.cells import COLUMNS, Chapters, Column, read_chapters
+from fetalclip_nb.experiments.summary.cells import (
+    BEYOND,
+    COLUMNS,
+    Chapters,
+    Column,
+    read_chapters,
+)
 from fetalclip_nb.files import key, whole
 from fetalclip_nb.models.pixels import PixelEncoder
 from fetalclip_nb.paths import project_root
 from fetalclip_nb.results.result_files import Row
 
-_ZERO, _PROBE = ("01_zero_shot", "zero_shot"), ("03_linear_probing", "linear_probe")
 _FEW, _NEAR = ("05_few_data", "few_data"), ("07_embeddings", "embeddings")
-_BEYOND = (
-    Column("own classes, zero-shot", "F1", *_ZERO, "own_classes/f1_macro"),
-    Column("own classes, probe", "F1", *_PROBE, "own_classes/f1_macro"),
-    Column("African planes, zero-shot", "F1", *_ZERO, "african_planes/f1_macro"),
-    Column("African planes, probe", "F1", *_PROBE, "african_planes/f1_macro"),
+_MORE = (
     Column("planes, 16 patients", "F1", *_FEW, "six_planes_16/f1_macro"),
     Column("own classes, 16 patients", "F1", *_FEW, "own_classes_16/f1_macro"),
     Column("heads, 16 patients", "DSC", *_FEW, "head_16/dsc"),
@@ -32,7 +33,7 @@ _BEYOND = (
     Column("neighbours, own classes", "purity", *_NEAR, "own_classes/purity"),
 )
 
-MEASURES = {f"{each.experiment}/{each.metric}": each for each in (*COLUMNS, *_BEYOND)}
+MEASURES = {f"{each.experiment}/{each.metric}": each for each in (*COLUMNS, *BEYOND, *_MORE)}
 """Name of a measure in a row's columns to where it is found; all are fractions, or differences."""
 
 _TRAINED_ON = {"linear_probe/african_planes/f1_macro": "linear_probe/six_planes/f1_macro"}
