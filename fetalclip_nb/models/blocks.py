@@ -89,6 +89,11 @@ class BlockEncoder:
         made_with = ["blocks", VERSION, model.fingerprint, model.precision, self.blocks, self.grid]
         self.fingerprint = key(made_with)
 
+    @staticmethod
+    def require(model: Model) -> None:
+        """Refuse a model whose image tower gives no features of its blocks."""
+        _shapes(model)
+
     @torch.inference_mode()
     def encode_images(self, pixels: torch.Tensor) -> np.ndarray:
         """Features of preprocessed images (N, 3, S, S): float16 (N, 4, grid, grid, width).

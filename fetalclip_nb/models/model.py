@@ -63,12 +63,7 @@ class Model:
             ModelError: The model is an image encoder alone.
             ParameterError: Sentences are longer than the text tower reads.
         """
-        if not self.reads_text:
-            raise ModelError(
-                "Model reads no text",
-                where=self.name,
-                fix="leave it to chapters without sentences, or choose a model with a text tower",
-            )
+        self.require_text()
         tokens = self.tokenizer(list(sentences))
         padding = self.tokenizer([""])[0, -2]  # the last one may stand for the class
         self._require_whole([sentences[row] for row in (tokens[:, -2] != padding).nonzero()[:, 0]])
@@ -104,6 +99,15 @@ class Model:
     def reads_text(self) -> bool:
         """Whether it has a text tower."""
         return self.tokenizer is not None
+
+    def require_text(self) -> None:
+        """Refuse an image encoder alone where sentences are asked."""
+        if not self.reads_text:
+            raise ModelError(
+                "Model reads no text",
+                where=self.name,
+                fix="leave it to chapters without sentences, or choose a model with a text tower",
+            )
 
     @property
     def image_side(self) -> int:

@@ -86,6 +86,20 @@ def _stages(model: Model, trunk: nn.Module) -> Tower:
     return Tower(model.name, stages, 0, seen[0][-1], seen[0][1], tokens=False)
 
 
+def input_norm(tower: Tower) -> nn.Module:
+    """The norm through which tokens enter the last block: ln_1 in open_clip, norm1 in timm.
+
+    Of convolutions it is the last stage, whose maps GradCAM was made for.
+    """
+    last = tower.blocks[-1]
+    if not tower.tokens:
+        return last
+    for name in ("ln_1", "norm1"):
+        if hasattr(last, name):
+            return getattr(last, name)
+    raise ModelError("Last block has no input norm", where=tower.name, expected="ln_1 or norm1")
+
+
 def _unusable(model: Model, found: str) -> ModelError:
     return ModelError(
         "Image tower is no plain vision transformer",

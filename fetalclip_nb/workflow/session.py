@@ -5,7 +5,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,17 +17,27 @@ import torch
 from fetalclip_nb.data.dataset import Dataset
 from fetalclip_nb.data.kinds import CLASSIFIED, KINDS, kind_of, load_dataset
 from fetalclip_nb.data.sources import data_folder
-from fetalclip_nb.errors import DataError, ParameterError, listing, refuse
+from fetalclip_nb.errors import DataError, ModelError, ParameterError, listing, refuse
 from fetalclip_nb.files import lock, own_name, slug
 from fetalclip_nb.memory import remember_in
+from fetalclip_nb.models.blocks import BlockEncoder
 from fetalclip_nb.models.model import Model, load_model, pick_device, pick_precision
 from fetalclip_nb.models.names import model_name, parse_models
 from fetalclip_nb.models.pixels import PixelEncoder
 from fetalclip_nb.models.sources import published_as
+from fetalclip_nb.models.tower import input_norm, vision_tower
 from fetalclip_nb.paths import expanded, project_root
 from fetalclip_nb.results import result_files
 from fetalclip_nb.stats.answers import Answers, between
 from fetalclip_nb.workflow.parameters import Parameter, check_parameters
+
+NEEDS: dict[str, Callable[[Model], object]] = {
+    "images": lambda model: None,
+    "text": Model.require_text,
+    "blocks": BlockEncoder.require,
+    "maps": lambda model: input_norm(vision_tower(model)),
+}
+"""What a chapter needs of a model: raises a ModelError for one that lacks it."""
 
 COMMON = ("profile", "models", "results_dir", "cache_dir", "device", "precision", "seed")
 """Parameters that every notebook has."""
@@ -66,8 +76,8 @@ class Session:
 
     @property
     def model_names(self) -> list[str]:
-        """Names of the models in tables, the headline first."""
-        return [model_name(spec) for spec in self.models]
+        """Names of the models in tables, the headline first; of those left out none."""
+        return [n for n in map(model_name, self.models) if n not in self._unfit]
 
     def dataset(self, kind: str, name: str = "data") -> Dataset:
         """Load a data set of the notebook; the first one is what its results are about.
@@ -112,23 +122,36 @@ class Session:
         """The first model; it stays in memory once it is asked for."""
         return self._load(self.models[0])
 
-    def load_models(self, *, text: bool = False) -> Iterator[Model]:
+    def load_models(self, need: str = "images", *, part: bool = False) -> Iterator[Model]:
         """Load the models one after the other: two at most are in memory, at a change.
 
         Args:
-            text: Only those that read sentences; of others a line says why they are not here.
-        """
-        for model in map(self._load, self.models):
-            if model.reads_text or not text:
-                yield model
-            else:
-                self.leave_out(model.name, "it reads no sentences")
+            need: A key of `NEEDS`. A model that lacks it is left out, and a line says why; the
+                summary says it, too.
+            part: Only a part of the chapter needs it: the model has its row, and none may fit.
 
-    def leave_out(self, model: str, reason: str) -> None:
-        """Say once why a model has no row in this chapter; the summary says it, too."""
-        if model not in self._unfit:
-            print(f"Left out: {model}, because {reason}")
-        self._unfit[model] = reason
+        Raises:
+            ModelError: None of them fits the chapter.
+        """
+        none = not part
+        for model in map(self._load, self.models):
+            try:
+                NEEDS[need](model)
+            except ModelError as error:
+                if model.name not in self._unfit:
+                    print(f"Left out{' here' * part}: {model.name}. {error}")
+                if not part:
+                    self._unfit[model.name] = error.what[0].lower() + error.what[1:]
+            else:
+                none = False
+                yield model
+        if none:
+            raise ModelError(
+                "No model fits this chapter",
+                where=self.notebook,
+                found="; ".join(f"{name}: {why}" for name, why in self._unfit.items()),
+                fix="leave the chapter out of the profile, or add a model that it can use",
+            )
 
     def _load(self, spec: str) -> Model:
         model = load_model(spec, device=self.device, precision=self.precision)

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fetalclip_nb.errors import ParameterError
+from fetalclip_nb.errors import DataError, ModelError, ParameterError
 from fetalclip_nb.results import result_files
 from fetalclip_nb.results.result_files import RECORD
 from fetalclip_nb.stats.answers import answer_table
 from fetalclip_nb.stats.scores import Score
 from fetalclip_nb.workflow import session
-from helpers import write_heads
+from helpers import write_heads, write_image
 
 TEXTS = ("profile", "data_root", "models", "results_dir", "cache_dir", "device", "precision")
 ANNOTATIONS = {**dict.fromkeys(TEXTS, str), "seed": int, "rate": float}
@@ -136,6 +136,49 @@ def test_rows_with_answers_for_the_same_images_are_compared_with_the_first(start
     saved = pd.read_parquet(run.folder / "predictions" / "model_n.parquet")
     assert list(saved) == ["metric", "image", "patient", "run", "part", "whole"]
     assert saved["image"].dtype == "category" and saved["part"].mean() == 0.75
+
+
+ENCODER = """import torch
+
+
+def grey(images):
+    return torch.nn.functional.avg_pool2d(images[:, :1], 28).flatten(1) + 1
+"""
+
+
+def test_a_model_that_does_not_fit_is_a_line_and_no_headline(tmp_path, capsys):
+    write_heads(tmp_path / "heads")
+    (tmp_path / "own.py").write_text(ENCODER)
+    own = f"{tmp_path}/own.py:grey"
+    run = session.start("01", namespace(tmp_path, models=f"grey={own}, phantomclip"))
+    assert [model.name for model in run.load_models()] == ["grey", "phantomclip"]
+    for part in (True, False):
+        assert [m.name for m in run.load_models("text", part=part)] == ["phantomclip"]
+        assert run.model_names == ["grey", "phantomclip"][1 - part :]
+        assert "Left out" in (said := capsys.readouterr().out) and "grey. Model reads" in said
+    run.finish({})
+    facts = result_files.load_facts(tmp_path / "results" / "01")
+    assert facts["unfit"] == {"grey": "model reads no text"}
+    alone = session.start("04", namespace(tmp_path, models=f"grey={own}"))
+    assert list(alone.load_models("blocks", part=True)) == []
+    for need in ("text", "blocks", "maps"):
+        with pytest.raises(ModelError, match="No model fits this chapter. Where: 04.*grey: "):
+            list(alone.load_models(need))
+
+
+def test_labelled_images_are_planes_or_a_manifest(tmp_path):
+    write_heads(tmp_path / "heads")
+    run = session.start("01", namespace(tmp_path))
+    with pytest.raises(DataError, match="labelled images.*manifest.csv.*Found: hc18"):
+        run.classified()
+    (tmp_path / "empty").mkdir()
+    run = session.start("01", namespace(tmp_path, data_root=str(tmp_path / "empty")))
+    with pytest.raises(DataError, match="Found: a folder of an unknown layout"):
+        run.classified()
+    write_image(tmp_path / "own" / "a.png")
+    (tmp_path / "own" / "manifest.csv").write_text("image,label,patient\na.png,sac,p\n")
+    run = session.start("01", namespace(tmp_path, data_root=str(tmp_path / "own")))
+    assert run.classified().table["label"].tolist() == ["sac"]
 
 
 def test_published_parameters_hide_the_machine(tmp_path, monkeypatch):

@@ -1,6 +1,6 @@
 """The maps of the chapter: every model, task and method, and what is shown of them."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,14 +9,12 @@ import numpy as np
 import pandas as pd
 
 from fetalclip_nb.data.images import read_square
-from fetalclip_nb.errors import ModelError
 from fetalclip_nb.experiments.cam.images import Chosen, other_targets
-from fetalclip_nb.experiments.cam.maps import Cams, class_maps, input_norm
+from fetalclip_nb.experiments.cam.maps import Cams, class_maps
 from fetalclip_nb.experiments.cam.overlays import Shown, grey_square
 from fetalclip_nb.models.embed import image_embeddings, text_encoder
 from fetalclip_nb.models.model import Model
 from fetalclip_nb.models.similarity import class_embeddings
-from fetalclip_nb.models.tower import vision_tower
 
 
 @dataclass(frozen=True)
@@ -90,18 +88,17 @@ def make_maps(
     """Map each image for its own class; further methods map the first task alone.
 
     Args:
-        models: The headline model first. All stay in memory; of the others, one whose tower gives
-            no maps is left out, and named with the reason.
+        models: The headline model first. All stay in memory.
         chosen: The images.
         methods: Of `maps.TITLES`, the tested one first.
         cache_dir: Folder that all notebooks share.
         batch_size: Masked images in a forward pass; None for what suits the device.
 
     Raises:
-        ModelError: The headline model's tower gives no maps.
+        ModelError: A model's tower gives no maps.
     """
     mapped = partial(class_maps, cache_dir=cache_dir, batch_size=batch_size)
-    loaded = {model.name: model for model in _mappable(models)}
+    loaded = {model.name: model for model in models}
     gallery = Gallery(chosen, loaded, {}, {}, tuple(methods), {}, mapped)
     for name, model in loaded.items():
         for task, images in chosen.images.items():
@@ -140,18 +137,6 @@ def class_vectors(
         {name: named[name].tolist() for name in classes},
     )
     return classes, vectors
-
-
-def _mappable(models: Iterable[Model]) -> Iterator[Model]:
-    for number, model in enumerate(models):
-        try:
-            input_norm(vision_tower(model))
-        except ModelError as error:
-            if number == 0:
-                raise
-            print(f"No maps of {model.name}. {error}")
-        else:
-            yield model
 
 
 def shown(gallery: Gallery) -> dict[str, Shown]:

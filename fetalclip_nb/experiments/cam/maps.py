@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from fetalclip_nb.data.dataset import Dataset
-from fetalclip_nb.errors import ModelError, ParameterError, refuse
+from fetalclip_nb.errors import ParameterError, refuse
 from fetalclip_nb.experiments.cam.probabilities import Classifier, LogOdds
 from fetalclip_nb.files import key
 from fetalclip_nb.models.embed import PreparedImages, image_meta
 from fetalclip_nb.models.model import Model
 from fetalclip_nb.models.store import stored_arrays
-from fetalclip_nb.models.tower import Tower, fast_tower, vision_tower
+from fetalclip_nb.models.tower import fast_tower, input_norm, vision_tower
 
 MADE = "cam-1"
 """Name of how maps are made; it changes when maps would."""
@@ -138,20 +138,6 @@ def _mapped(maker: object, pixels: torch.Tensor, targets: Sequence[int]) -> np.n
     with torch.set_grad_enabled(maker.uses_gradients):
         pixels = pixels.requires_grad_(maker.uses_gradients)
         return maker(pixels, [LogOdds(target) for target in targets])
-
-
-def input_norm(tower: Tower) -> nn.Module:
-    """The norm through which tokens enter the last block: ln_1 in open_clip, norm1 in timm.
-
-    Of convolutions it is the last stage, whose maps GradCAM was made for.
-    """
-    last = tower.blocks[-1]
-    if not tower.tokens:
-        return last
-    for name in ("ln_1", "norm1"):
-        if hasattr(last, name):
-            return getattr(last, name)
-    raise ModelError("Last block has no input norm", where=tower.name, expected="ln_1 or norm1")
 
 
 def parse_methods(*texts: str) -> list[str]:

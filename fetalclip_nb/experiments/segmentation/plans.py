@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fetalclip_nb.errors import ModelError
 from fetalclip_nb.experiments.segmentation.decoder import UPSCALING
 from fetalclip_nb.experiments.segmentation.material import Material, gather, trained_rows
 from fetalclip_nb.experiments.segmentation.recipe import DecoderJob, DecoderRecipe, require_shown
@@ -159,11 +160,13 @@ def plan_decoders(
         material = gather(encoder, study.task, trained_rows(study.task, *splits), recipe, **how)
         return Plan(material, splits, study.tested, recipe, seed)
 
-    plans = {}
+    plans: dict[tuple[str, str], Plan] = {}
     for model in models:
         encoder = BlockEncoder(model, recipe.blocks, recipe.side // UPSCALING)
         print(f"{model.name}: blocks {', '.join(map(str, encoder.blocks))}, width {encoder.width}")
         plans |= {(model.name, name): planned(encoder, study) for name, study in studies.items()}
+    if not plans:
+        raise ModelError("No model gives features of its blocks", fix="leave out what is outlined")
     if image_only:
         plans[NoFeatures.name, "head"] = planned(NoFeatures(), studies["head"])
     return plans
