@@ -8,7 +8,7 @@ CORES ?= all
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
-INDEX := build/$(PROFILE)/book/_build/html/index.html
+INDEX := build/$(basename $(notdir $(PROFILE)))/book/_build/html/index.html
 
 .DEFAULT_GOAL := help
 .PHONY: help env book rehearsal test lint format clean distclean

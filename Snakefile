@@ -143,8 +143,9 @@ if workflow.is_main_process:
         # Tried once, and again when somebody has put it there: whole chapters hang on it.
         for name, why in (absent_data(PROFILE) | absent_models(PROFILE)).items():
             print(f"Missing so far: {name}, {why}", file=sys.stderr)
-        for name in PAGES:  # here their parameters are checked as well, before any rule runs
-            uphold(EXECUTED.format(notebook=name), is_current(*plan(PROFILE, name)))
+        # Here their parameters are checked as well, before any rule runs.
+        for name, planned in {name: plan(PROFILE, name) for name in PROFILE.notebooks}.items():
+            uphold(EXECUTED.format(notebook=name), is_current(*planned))
         uphold(SHOWN, as_left(SHOWN, *BOOK))
     except FetalClipError as error:
         raise WorkflowError(str(error))

@@ -244,9 +244,12 @@ def run_notebooks(options: argparse.Namespace) -> int:
         profile = load_profile(options.profile)
         table = rates.table(profile, options.names)
         whole = dict.fromkeys(("images", "sentences", "decoder steps"), "{:,.0f}".format)
-        print(table.to_string(index=False, formatters=whole, float_format="{:,.1f}".format))
-        print(f"minutes in all: {table['minutes'].sum():,.0f}, GB on disk: ", end="")
-        print(f"{table['GB on disk'].sum():,.1f}")
+        if table.empty:  # of chapters that look at a few images, or at what others have left
+            print("minutes in all: few")
+        else:
+            print(table.to_string(index=False, formatters=whole, float_format="{:,.1f}".format))
+            print(f"minutes in all: {table['minutes'].sum():,.0f}, GB on disk: ", end="")
+            print(f"{table['GB on disk'].sum():,.1f}")
         return _say_lacking(profile)
     remember_in(project_root() / "build" / "cache", verify=options.verify)
     outcomes = run_profile(load_profile(options.profile), options.names, force=options.force)

@@ -40,8 +40,9 @@ class Work(NamedTuple):
 
 def works(profile: Profile, names: Iterable[str] = ()) -> Iterator[tuple[str, str, dict, Work]]:
     """Notebook, model, parameters and work, in the order of the profile."""
-    for name in [name for name in names or profile.notebooks if name in _CHAPTERS]:
-        declared = declared_parameters(source_of(profile, name))
+    sources = {name: source_of(profile, name) for name in names or profile.notebooks}
+    for name in [name for name in sources if name in _CHAPTERS]:
+        declared = declared_parameters(sources[name])
         values = {key: entry.default for key, entry in declared.items()}
         values |= notebook_parameters(profile, name)
         count = {key: _images(profile, name, key, values) for key in values if "_root" in key}

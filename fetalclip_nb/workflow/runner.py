@@ -88,10 +88,20 @@ def plan(profile: Profile, name: str) -> tuple[Path, Path, dict[str, object], di
     check_parameters(source.name, declared, values)
     require_data(name, declared, values, profile)
     target = profile.folder / "notebooks" / source.name
+    before = chapters_before(profile, name)
+    if "chapters" in declared and "results_dir" not in profile.notebooks[name]:
+        # What a chapter has left that the profile had once must not be read.
+        values["chapters"] = ", ".join(before)
+        refuse(
+            [] if before else chapters_read(declared, {}),
+            "Notebook reads chapters, and the profile has none of them",
+            error=ProfileError,
+            where=f"{profile.path}, notebooks {name}",
+            fix="give the profile one of these chapters, or the notebook a `results_dir`",
+        )
     optional = [key for key, entry in declared.items() if entry.default == ""]
     values, reason = left_out(profile, name, values, optional)
-    before = chapters_before(profile, name) if profile.leaves_out else []
-    if before and all(plan(profile, chapter)[-1] for chapter in before):
+    if profile.leaves_out and before and all(plan(profile, chapter)[-1] for chapter in before):
         reason = "none of the chapters that it reads was run"
     return source, target, values, {} if reason else outside_state(declared, values), reason
 
@@ -263,13 +273,15 @@ def source_of(profile: Profile, name: str) -> Path:
     path = project_root() / "notebooks" / f"{name}.ipynb"
     if name in profile.notebooks and path.is_file():
         return path
-    close = difflib.get_close_matches(name, profile.notebooks, n=1)
+    lost = name in profile.notebooks
+    known = sorted(each.stem for each in path.parent.glob("*.ipynb")) if lost else profile.notebooks
+    close = difflib.get_close_matches(name, known, n=1)
     raise NotebookError(
         "No such notebook",
-        where=shown(path) if name in profile.notebooks else f"profile {profile.name}",
-        expected=listing(profile.notebooks),
+        where=shown(path) if lost else f"profile {profile.name}",
+        expected=listing(known),
         found=name,
-        fix=f"did you mean {close[0]}?" if close and close[0] != name else "",
+        fix=f"did you mean {close[0]}?" if close else "",
     )
 
 

@@ -117,6 +117,17 @@ def test_a_dry_run_times_the_model_and_writes_nothing(profile, capsys):
     assert sorted(Path().rglob("*")) == before
 
 
+def test_a_dry_run_of_chapters_that_take_little_says_so(profile, capsys):
+    path = Path("mine.yaml")
+    content = yaml.safe_load(path.read_text())
+    chapters = {"00_quickstart": {"data": {"images": "planes"}}}
+    path.write_text(yaml.safe_dump(content | {"notebooks": chapters}))
+    cli.main(["run", "--profile", "mine.yaml", "--dry-run"])
+    assert capsys.readouterr().out.startswith("minutes in all: few\nprofile mine is")
+    assert cli.main(["run", "--profile", "mine.yaml", "--dry-run", "01_zero_shot"]) == 2
+    assert "No such notebook. Where: profile mine" in capsys.readouterr().err
+
+
 def test_doctor_names_what_stops_a_chapter(profile, capsys):
     profile.notebooks["02_gestational_age"]["data"] = "more"
     assert estimate.lacking(profile)[-1] == "so these cannot run: 02_gestational_age"

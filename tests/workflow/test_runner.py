@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from fetalclip_nb.errors import NotebookError, ParameterError
+from fetalclip_nb.errors import NotebookError, ParameterError, ProfileError
 from fetalclip_nb.profiles import load_profile
 from fetalclip_nb.workflow import parameters, runner
 from tiny import PARAMETERS, notebook, project
@@ -239,3 +239,23 @@ def test_parameter_text_reaches_no_shell(tiny):
     assert runner.run_profile(load_profile("demo"))[0].status == "done"
     assert outputs(tiny / "build/demo/notebooks/one.ipynb") == evil + "\n"
     assert not (tiny / "owned").exists()
+
+
+def test_a_chapter_reads_those_of_its_profile_alone(tiny):
+    """One that the profile had once may have left results."""
+    reads = notebook("1", parameters=f'{PARAMETERS}\nchapters: str = "gone, one"  # chapters')
+    project(tiny, {"three": {"results_dir": "far"}}, one=notebook("1"), two=reads, three=reads)
+    profile = load_profile("demo")
+    assert runner.plan(profile, "two")[2]["chapters"] == "one"
+    assert "chapters" not in runner.plan(profile, "three")[2]  # of another run
+    del profile.notebooks["one"]
+    with pytest.raises(ProfileError, match=r"profile has none of them.*Found: gone, one\."):
+        runner.plan(profile, "two")
+
+
+def test_a_chapter_without_a_source_is_named(tiny):
+    project(tiny, one=notebook("1"))
+    profile = load_profile("demo")
+    profile.notebooks["onn"] = {}
+    with pytest.raises(NotebookError, match=r"Expected: one\. Found: onn.*did you mean one"):
+        runner.plan(profile, "onn")
