@@ -30,7 +30,7 @@ def meanings() -> Styler:
     return _broken(pd.DataFrame({"means": MEANINGS}), "means")
 
 
-def cell_table(cells: Sequence[Cell], part: str) -> Styler:
+def cell_table(cells: Sequence[Cell], part: str) -> Styler | Sentence:
     """Ours, interval, published, difference, n, verdict and reason: one row a cell, in percent.
 
     Args:
@@ -39,6 +39,8 @@ def cell_table(cells: Sequence[Cell], part: str) -> Styler:
     """
     shown = [cell for cell in cells if cell.column.name.startswith(part)]
     rows = {(_title(cell), cell.model): _texts(cell) for cell in shown}
+    if not rows:
+        return Sentence("No chapter of this run has such scores.")
     return _broken(pd.DataFrame.from_dict(rows, orient="index"), "reason")
 
 

@@ -38,6 +38,8 @@ def test_a_users_reason_is_shown_as_text(results):
     results.leave_out(models={"own": "<b>&"})
     _, cells = run(results)
     assert "&lt;b&gt;&amp;" in tables.cell_table(cells, "zero-shot").to_html()
+    none = tables.cell_table(cells, "chapters that were not asked for")
+    assert none == "No chapter of this run has such scores."
 
 
 def test_medians_are_never_shown_as_exact(results):
