@@ -53,7 +53,12 @@ def test_networks_of_timm_from_a_folder(name, tmp_path):
     model = load_model(write_timm(tmp_path / "a", name), device="cpu")
     again = load_model(f"local-dir:{tmp_path / 'a'}", device="cpu")
     other = load_model(write_timm(tmp_path / "b", name, seed=2), device="cpu")
-    twin = load_model(f"local-dir:{tmp_path / 'a'}-untrained", device="cpu")
+    twin, twice = (
+        load_model(f"local-dir:{tmp_path / 'a'}-untrained", device="cpu") for _ in range(2)
+    )
+    assert twin.fingerprint == twice.fingerprint
+    files = {path.name for path in model_files(model.source)}
+    assert files == {"config.json", "pytorch_model.bin"}
     assert model.fingerprint == again.fingerprint
     assert len({each.fingerprint for each in (model, other, twin)}) == 3
     assert twin.parameters == model.parameters
@@ -114,6 +119,7 @@ def test_a_vision_model_of_transformers(pooler, tmp_path):
         made = network(pixels, output_hidden_states=True)
     wanted = made.pooler_output if pooler else made.last_hidden_state[:, 0]
     assert np.allclose(model.encode_images(pixels), wanted, atol=1e-6)
+    assert model.parameters == sum(each.numel() for each in network.parameters())
     maps = BlockEncoder(model).encode_images(pixels)
     last = made.hidden_states[-1][:, 1:].reshape(2, 4, 4, 32)
     assert np.allclose(maps[:, -1], last, atol=2e-3)
@@ -259,9 +265,9 @@ def test_a_function_of_ones_own(tmp_path, monkeypatch):
     assert white.shape == (3, 224, 224) and white.unique().tolist() == [1.0]
     assert (model.name, model_files("mine.py:colours")) == ("colours", [tmp_path / "mine.py"])
     assert load_model("mine:colours", device="cpu").encode_images(white[None]).tolist() == [[2] * 3]
-    (tmp_path / "mine.py").write_text(f"{code} + 1")
-    changed = load_model("mine.py:colours", device="cpu")
-    assert changed.fingerprint != model.fingerprint
+    for other in (f"{code}  # the same", f"{code} + 1"):
+        (tmp_path / "mine.py").write_text(other)
+        assert load_model("mine.py:colours", device="cpu").fingerprint != model.fingerprint
     with pytest.raises(ModelError, match="no features of its blocks"):
         BlockEncoder(model)
     with pytest.raises(ModelError, match="no plain vision transformer"):
