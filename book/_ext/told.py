@@ -38,15 +38,16 @@ def asked(text: str) -> Iterator[tuple[str, str]]:
 def told(text: str, find: Find, absent: Mapping[str, str]) -> str:
     """Markdown without the sentences whose numbers a run lacks, and without dead references.
 
-    Paragraphs, list items and headings of which nothing is left go, too, and so do entries of a
-    definition list whose term is an absent chapter. What stays, stays byte for byte.
+    An empty text that stands alone goes in the same way. So do paragraphs, list items and
+    headings of which nothing is left, and entries of a definition list whose term is an absent
+    chapter. What stays, stays byte for byte.
 
     Args:
         text: Markdown of a page or cell.
         find: Gives the texts of a run.
         absent: How absent chapters (NAME) and what is labelled there (#LABEL) read.
     """
-    if (absent and _TERM.search(text)) or any(find(*each) is None for each in asked(text)):
+    if (absent and _TERM.search(text)) or not all(find(*each) for each in asked(text)):
         text = "\n".join(_lines(text, find, absent))
     return _REFERENCE.sub(lambda each: _words(each, absent) or each[0], text)
 
@@ -105,11 +106,17 @@ def _edits(text: str, find: Find, absent: Mapping[str, str]) -> dict[int, str | 
 def _cut(text: str, find: Find) -> str:
     """A paragraph without the sentences that ask for what is lacking; a lead-in is none."""
     pieces = [*sentences(text, find)]
-    kept = [each for each in pieces if all(find(*key) is not None for key in asked(each))]
+    kept = [each for each in pieces if _has_words(each, find)]
     if len(kept) == len(pieces):
         return text
     kept = [] if all(map(_LEAD.fullmatch, kept)) else kept
     return "".join(kept) if pieces[-1] in kept[-1:] else "".join(kept).rstrip()
+
+
+def _has_words(sentence: str, find: Find) -> bool:
+    """Whether all is there that it asks for; texts that are empty are no sentence by themselves."""
+    texts = [find(*key) for key in asked(sentence)]
+    return None not in texts and (any(texts) or bool(_GLUE.sub("", sentence).strip()))
 
 
 def sentences(text: str, find: Find) -> Iterator[str]:
