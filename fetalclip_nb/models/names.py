@@ -161,6 +161,17 @@ def model_files(spec: str) -> list[Path]:
     return sorted(named.union(filter(Path.is_file, beside)))
 
 
+def is_fetched(spec: str) -> bool:
+    """Whether a library fetches a model's weights.
+
+    >>> [is_fetched(spec) for spec in ("clip", "timm:resnet18", "timm:resnet18-untrained", "a:b")]
+    [True, True, False, False]
+    """
+    source = split_spec(spec)[1]
+    here = door(source) == "function" or (door(source) and source.endswith(UNTRAINED))
+    return not here and not model_files(spec)
+
+
 def _is_there(source: str) -> bool:
     with contextlib.suppress(OSError, ValueError):  # a text that can be no path
         named = list(filter(None, parts(source)))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from fetalclip_nb.data.kinds import KINDS, kind_of
 from fetalclip_nb.downloads.registry import registry
-from fetalclip_nb.models.names import UNTRAINED, model_files, parse_models, split_spec
+from fetalclip_nb.models.names import UNTRAINED, is_fetched, parse_models, split_spec
 from fetalclip_nb.paths import resolve
 from fetalclip_nb.profiles import Profile, named_data
 from fetalclip_nb.workflow.absent import absent_data, absent_models
@@ -147,5 +147,5 @@ def without(profile: Profile) -> list[str]:
     """What chapters run without, most of it private in the paper, and what comes from a hub."""
     given = ((n, k) for n, p in profile.notebooks.items() for k, v in p.items() if v == "")
     lines = [f"{n}: no {key} is given, so its scores are not in it" for n, key in given]
-    hubs = [spec for spec in profile.models if not model_files(spec)]
+    hubs = [spec for spec in profile.models if is_fetched(spec)]
     return lines + [f"from a hub, when first loaded: {', '.join(hubs)}"] * bool(hubs)

@@ -20,7 +20,7 @@ from fetalclip_nb.experiments.segmentation.decoder import BLOCKS, UPSCALING, Dec
 from fetalclip_nb.experiments.segmentation.training import dice_loss
 from fetalclip_nb.models.blocks import BlockEncoder
 from fetalclip_nb.models.model import Model, load_model, pick_device, pick_precision
-from fetalclip_nb.models.names import UNTRAINED, model_files, model_name, split_spec
+from fetalclip_nb.models.names import UNTRAINED, is_fetched, model_files, model_name, split_spec
 from fetalclip_nb.profiles import Profile
 from fetalclip_nb.workflow.estimate import works
 
@@ -70,7 +70,9 @@ def probe(spec: str, profile: Profile, seconds: float = 10) -> Rates:
 def _stand_in(spec: str, profile: Profile) -> Model:
     device, source = pick_device(profile.device), split_spec(spec)[1].removesuffix(UNTRAINED)
     files = model_files(spec)
-    if files and all(map(Path.is_file, files)):
+    if source.startswith("timm:") and not files:
+        spec = f"{spec.removesuffix(UNTRAINED)}{UNTRAINED}"
+    if not is_fetched(spec) and all(map(Path.is_file, files)):
         return load_model(spec, device=device, precision=profile.precision)
     name = LIKE.get(source, source.partition("/")[0])
     if name not in open_clip.list_models():

@@ -139,6 +139,8 @@ def test_an_architecture_stands_in_for_a_model_of_a_hub(profile, monkeypatch):
     monkeypatch.setitem(rates.LIKE, "clip", "RN50")
     model = rates._stand_in("clip-untrained", profile)
     assert (model.name, model.source) == ("clip-untrained", "RN50, random weights")
+    model = rates._stand_in("timm:test_vit", profile)
+    assert model.source == "timm:test_vit-untrained"
     with pytest.raises(ModelError, match="Nothing to time"):
         rates._stand_in("hf-hub:a/b", profile)
 
