@@ -32,6 +32,7 @@ from fetalclip_nb.experiments.summary import command as compare_command
 from fetalclip_nb.memory import add_verify, remember_in
 from fetalclip_nb.paths import as_text, expanded, models_folder, project_root, shown
 from fetalclip_nb.profiles import DataSource, Profile, load_profile
+from fetalclip_nb.workflow import bench_command
 
 NOTEBOOK_FAILED, USAGE_ERROR, UNEXPECTED, STOPPED = 1, 2, 3, 143
 
@@ -124,6 +125,9 @@ def _parser() -> argparse.ArgumentParser:
 
     says = "look for repeats, contradictions and odd names in a data set"
     audit_command.add_arguments(_add(commands, "audit", says, audit_command.main))
+
+    says = "a model of any kind through every experiment that it can do: a row of scores"
+    bench_command.add_arguments(_add(commands, "bench", says, bench_command.main))
 
     says = "set two runs side by side: differences, intervals, and what is told apart"
     compare_command.add_arguments(_add(commands, "compare", says, compare_command.main))

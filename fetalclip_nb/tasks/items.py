@@ -169,20 +169,23 @@ def require_enough_rows(
     Raises:
         ParameterError: Naming all these sets.
     """
-    few = []
+    few, smallest = [], batch
     for name, task in tasks.items():
         for part, split in task.splits.items():
             part = f" ({part} patients)" if isinstance(part, int) else ""
             for i, fold in enumerate(split.folds):
                 rows = max(copies, 1) * rows_of(task.items.table, fold.train).sum()
+                smallest = min(smallest, rows)
                 if rows < batch:
                     few.append(f"set {i} of {name}{part}: {rows} training rows")
+    more = -(-batch // max(smallest, 1))
     refuse(
         few,
         "Training sets are smaller than a batch",
         error=ParameterError,
         expected=f"{batch} rows or more ({parameter}), counting augmented copies",
-        fix=f"more copies, a smaller {parameter}, or larger sets",
+        fix=f"set {parameter} to {smallest} at most, take {more} times as many copies, or larger "
+        "sets",
     )
 
 

@@ -240,5 +240,5 @@ def test_sets_that_do_not_fill_a_batch_are_named_with_their_rows():
     assert (
         "Found: set 0 of letters (4 patients): 4 training rows, set 2 of letters (4 patients): 2 "
         "training rows, set 0 of more: 2 training rows, set 0 of split (4 patients): 0 training "
-        "rows. What to do: more copies, a smaller probe_batch, or larger sets."
+        "rows. What to do: set probe_batch to .* at most, take .* copies, or larger sets."
     ) in str(caught.value)
