@@ -179,13 +179,15 @@ def require_enough_rows(
                 if rows < batch:
                     few.append(f"set {i} of {name}{part}: {rows} training rows")
     more = -(-batch // max(smallest, 1))
+    fix = f"set {parameter} to {smallest} at most, take {more} times the copies, or " * bool(
+        smallest
+    )
     refuse(
         few,
         "Training sets are smaller than a batch",
         error=ParameterError,
         expected=f"{batch} rows or more ({parameter}), counting augmented copies",
-        fix=f"set {parameter} to {smallest} at most, take {more} times as many copies, or larger "
-        "sets",
+        fix=f"{fix}take larger sets",
     )
 
 
