@@ -173,7 +173,9 @@ def _from_hub(place: str, source: str, *, untrained: bool) -> Made:
             lost = sorted(info["missing_keys"])
         given = AutoImageProcessor.from_pretrained(place)
         size = given.crop_size if getattr(given, "do_center_crop", False) else given.size
-        side = size.get("height") or size.get("shortest_edge")
+        side = size.get("height") or size["shortest_edge"]
+        stated = given.image_mean, given.image_std
+        mean, std = stated if given.do_normalize else ((0, 0, 0), (1, 1, 1))
     hides = [trunk.config.model_type] if "mae" in trunk.config.model_type else []
     what = f"Patches are hidden at random; take its publisher's checkpoint as {IN_FOLDER}FOLDER"
     refuse(hides, what, error=ModelError, where=source)
@@ -184,8 +186,7 @@ def _from_hub(place: str, source: str, *, untrained: bool) -> Made:
     tower = HubTower(trunk, side, pooler=bool(pooler))
     settings = {**trunk.config.to_diff_dict(), "pool": tower.pooling}
     settings = {key: settings[key] for key in settings.keys() - {"transformers_version"}}
-    means = (given.image_mean, given.image_std) if given.do_normalize else ((0,) * 3, (1,) * 3)
-    return _made(tower, side, settings, mean=means[0], std=means[1])
+    return _made(tower, side, settings, mean=mean, std=std)
 
 
 def _made(

@@ -86,7 +86,7 @@ def _imported(place: str, file: Path | None) -> object:
     for folder in (file.parent, project_root()):  # where what it imports lies
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
-    name = f"fetalclip_nb_own_{key(str(file))}"
+    name = f"{file.stem}_{key(str(file))}"
     spec = importlib.util.spec_from_file_location(name, file)
     sys.modules[name] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

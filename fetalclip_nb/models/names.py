@@ -132,9 +132,9 @@ def folder_of(source: str) -> Path:
 
 def _image_file(kind: str, source: str) -> Path | None:
     """The file, if a file is named, that an encoder without text is made of."""
-    place, _, last = source.rpartition(":")
+    place = source.rpartition(":")[0]
     if kind == "timm":
-        return resolve(last.partition("+")[2]) if "+" in last else None
+        return resolve(source.partition("+")[2]) if "+" in source else None
     if kind == "function":
         path = place if place.endswith(".py") else f"{place.replace('.', '/')}.py"
         found = resolve(path)
