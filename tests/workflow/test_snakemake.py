@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from fetalclip_nb.workflow.states import state
-from tiny import PARAMETERS, checkout, notebook, project
+from tiny import PARAMETERS, TOC, checkout, notebook, project
 
 pytest.importorskip("snakemake")
 
@@ -151,3 +151,22 @@ def test_a_chapter_that_reads_others_runs_after_them(tmp_path, repository):
     target = "build/demo/notebook-two.ready"
     assert planned(folder, target) == {"notebook": 2}
     assert planned(folder, target.replace("two", "one")) == {"notebook": 1}
+
+
+def test_a_profile_runs_its_chapters_and_no_others(tmp_path, repository):
+    folder = checkout(tmp_path, repository)
+    one = nbformat.read(folder / "notebooks/one.ipynb", 4)
+    project(folder, one=one, two=notebook("1"))
+    (folder / "book/_toc.yml").write_text(TOC + "  - file: notebooks/two\n")
+    assert planned(folder) == {"notebook": 2, "book": 1}
+    path = folder / "profiles/demo.yaml"
+    profile = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(profile | {"notebooks": {"two": {}}}))
+    assert planned(folder) == {"notebook": 1, "book": 1}
+    for chapters, said in (
+        ({}, "no chapter of the book"),
+        ({"two": {}, "tow": {}}, "No such notebook. Where: notebooks/tow.ipynb"),
+    ):
+        path.write_text(yaml.safe_dump(profile | {"notebooks": chapters}))
+        done = snakemake(folder, "--dry-run")
+        assert done.returncode == 1 and said in done.stdout + done.stderr

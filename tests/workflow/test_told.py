@@ -130,7 +130,7 @@ INTRO = """# Intro
 def test_a_book_has_the_chapters_of_its_profile(tmp_path, monkeypatch, repository, capfd):
     monkeypatch.chdir(checkout(tmp_path, repository))
     one = nbformat.read("notebooks/one.ipynb", 4)
-    asks = "In {ref}`two`. Own: {glue:text}`headline/own_x`."
+    asks = "In {ref}`two`. Own: {glue:text}`headline/own_x`. Far: {glue:text}`x/african_planes`."
     figure = {"mystnb": {"figure": {"name": "fig-two"}}}
     two = notebook(nbformat.v4.new_code_cell("1", metadata=figure))
     two.cells[0].source = "(two)=\n# Chapter two"
@@ -151,7 +151,7 @@ def test_a_book_has_the_chapters_of_its_profile(tmp_path, monkeypatch, repositor
     assert says in text
     assert "In two" not in page and "notebooks/two" not in page and "Second" not in page
     chapter = (html / "notebooks/one.html").read_text()
-    assert "In <em>Chapter two</em>." in chapter and "Own:" not in chapter
+    assert "In <em>Chapter two</em>." in chapter and "Own:" not in chapter and "Far:" not in chapter
     # In the demo a name that is none of those that it may lack is a mistake.
     (tmp_path / "book/intro.md").write_text(INTRO)
     with pytest.raises(NotebookError, match="not built"):
