@@ -58,14 +58,15 @@ def tailored(
         wanted = named_data(values.get("data", {}))
         if NEEDED.get(name) in lacks or wanted.get("data_root") not in data:
             continue
-        if own and prompts is None and name == "01_zero_shot":
+        said = prompts and str(resolve(prompts)) or values.get("plane_prompts", "")
+        if own and not said and name == "01_zero_shot":
             continue
         there = {key: source for key, source in wanted.items() if source in data}
         values = values | dict.fromkeys(wanted.keys() - there.keys(), "") | {"data": there}
         if name == "05_few_data" and "blocks" in lacks:
             values |= {"hc18_root": "", "data": {"data_root": there["data_root"]}}
         if own and "plane_prompts" in declared_parameters(source_of(base, name)):
-            values["plane_prompts"] = str(resolve(prompts)) if prompts else ""
+            values["plane_prompts"] = said
         notebooks[name] = values
     if not notebooks:
         raise ModelError("Model can do none of the experiments", where=spec, found=listing(lacks))
