@@ -58,7 +58,7 @@ def tailored(
         wanted = named_data(values.get("data", {}))
         if NEEDED.get(name) in lacks or wanted.get("data_root") not in data:
             continue
-        said = prompts and str(resolve(prompts)) or values.get("plane_prompts", "")
+        said = (prompts and str(resolve(prompts))) or values.get("plane_prompts", "")
         if own and not said and name == "01_zero_shot":
             continue
         there = {key: source for key, source in wanted.items() if source in data}

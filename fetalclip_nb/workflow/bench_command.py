@@ -35,6 +35,8 @@ def main(options: argparse.Namespace) -> int:
     outcomes = run_profile(profile)
     for outcome in outcomes:
         print(f"{outcome.notebook:20} {outcome.status:11} {outcome.seconds:6.1f} s", flush=True)
+    if all(outcome.status == "failed" for outcome in outcomes):
+        require_success(outcomes)
     out = resolve(options.out) if options.out else project_root() / "build" / "bench"
     print(row_text(add_row(profile, out), model_name(options.model)))
     require_success(outcomes)  # after what there is: a size that does not fit ends one chapter

@@ -29,6 +29,19 @@ def test_every_cell_has_a_value_or_a_reason(made):
     assert set(private["verdict"]) == {"private"}
 
 
+def test_encoders_without_text_have_a_value_or_say_why_not(made):
+    cells = pd.read_parquet(made / "results" / "09_summary" / "cells.parquet")
+    for name in published_models.IMAGE_ONLY:
+        of = cells[cells["model"] == name].set_index("task")
+        spoken = of.index.str.startswith("zero-shot")
+        assert set(of.loc[spoken, "reason"]) == {"model reads no text"}
+        assert {"probe planes (F1)", "outlines head (DSC)", "probe African planes (F1)"} <= {
+            *of.index[of["value"].notna()]
+        }
+    abroad = cells[cells["task"] == "zero-shot African planes (F1)"].set_index("model")["value"]
+    assert abroad[[*published_models.NAMES]].notna().all()
+
+
 def test_the_authors_splits_and_released_outputs_are_used(made):
     facts = json.loads((made / "results" / "03_linear_probing" / "facts.json").read_text("utf-8"))
     assert (facts["split"], facts["test_patients"]) == ("official", 896)

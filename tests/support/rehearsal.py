@@ -28,6 +28,9 @@ from fetalclip_nb.tasks.official_splits import official_folds, official_supports
 from fetalclip_nb.tasks.splits import Split
 from helpers import AGE_SCRIPT
 
+IMAGE_ONLY = tuple(published_models.IMAGE_ONLY)
+"""Encoders without text that run beside the paper's models."""
+
 DRAWN = {
     "fetal_planes": {"patients": 60, "seed": 1},
     "hc18": {"patients": 12, "seed": 2},
@@ -148,6 +151,8 @@ def write_profile(path: Path, released: Path) -> None:
     script = path.with_name("sentences_on_age.py")
     script.write_text(AGE_SCRIPT, "utf-8")
     content["notebooks"]["02_gestational_age"]["age_templates"] = str(script)
+    folder = path.parent / "models"
+    content["models"] += [f"{name}=local-dir:{folder / name}" for name in IMAGE_ONLY]
     for name, values in SIZES.items():
         content["notebooks"][name].update(values)
     path.write_text(yaml.safe_dump(content, sort_keys=False), "utf-8")
@@ -158,9 +163,9 @@ def prepare(folder: Path, released: Path) -> Path:
     for write, name in ((write_planes, "fetal_planes"), (write_heads, "hc18")):
         if not (folder / "data" / name / RECORD).is_file():
             write(folder / "data" / name, released)
-    for name in published_models.NAMES:
+    for name in (*published_models.NAMES, *IMAGE_ONLY):
         if not (folder / "models" / name).is_dir():
-            side = 64 if name == "mobilefetalclip" else 0  # its tower is the slow one
+            side = {"mobilefetalclip": 64, **dict.fromkeys(IMAGE_ONLY, 112)}.get(name, 0)
             published_models.write(name, folder / "models", side=side)
     write_profile(folder / "profile.yaml", released)
     return folder / "profile.yaml"

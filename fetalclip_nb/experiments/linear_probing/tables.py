@@ -49,11 +49,12 @@ def class_counts(tasks: Mapping[str, Task]) -> pd.DataFrame:
 def score_table(scores: Scores, model: str) -> pd.DataFrame:
     """Mean over a model's probes with its patient interval, in percent: one row a task."""
     rows = {
-        task: {name: with_interval(found[kind].score) for kind, name in _TITLES.items()}
+        task: {n: with_interval(found[kind].score) for kind, n in _TITLES.items() if kind in found}
         for (encoder, reader, task), found in scores.items()
         if (encoder, reader) == (model, PROBE) and task != "chd"
     }
-    return pd.DataFrame.from_dict(rows, orient="index")
+    # Of two classes there is no second guess to count.
+    return pd.DataFrame.from_dict(rows, orient="index").fillna("")
 
 
 def unlike_paper(tasks: Mapping[str, Task], recipe: ProbeRecipe) -> str:
