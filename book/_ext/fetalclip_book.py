@@ -132,7 +132,10 @@ def tell(app: Sphinx, docname: str, source: list[str]) -> None:
 
     def find(name: str, key: str) -> str | None:
         name = name or PurePosixPath(docname).name
-        return None if name in absent else texts[name].get(key) if name in texts else key
+        if name in texts:
+            return texts[name].get(key)
+        # A chapter that was not run says so; it has no page in the book if it is absent.
+        return None if name in absent or OPTIONAL.search(key) else key
 
     notebook = json.loads(source[0]) if app.env.doc2path(docname).endswith(".ipynb") else {}
     cells = [cell for cell in notebook.get("cells", ()) if cell["cell_type"] == "markdown"]

@@ -21,8 +21,8 @@ _REFERENCE = re.compile(
     r"\{(?P<kind>doc|ref|numref)\}`(?:(?P<said>[^`<]*?)\s*<)?(?P<target>[^`<>]+)>?`"
     r"|(?<!!)\[(?P<text>[^\]]+)\]\((?P<link>[^)\s]+)\)"
 )
-# In these no sentence ends: roles and code, formulas, targets of links.
-_OPAQUE = re.compile(r"(?:\{[\w:]+\})?(`+).+?\1|\$[^$]+\$|(?<=\])\([^)\s]*\)", re.S)
+# In these no sentence ends: roles, code, formulas.
+_OPAQUE = re.compile(r"(?:\{[\w:]+\})?(`+).+?\1|\$[^$]+\$", re.S)
 _END = re.compile(r"([.?!][\"'”)\]*_]*)\s+(?=[^a-z\s])")
 _SHORT = re.compile(r"\b(?:e\.g|i\.e|cf|vs|al|ca|approx|[Ff]igs?|No|Dr|St)\.$")
 _LEAD = re.compile(r"\*\*[^*]+\*\*\s*")

@@ -126,6 +126,8 @@ def test_a_failing_notebook_keeps_its_partial_copy_and_log(built):
 def test_a_chapter_that_cannot_run_gets_a_page_of_the_book(tmp_path, repository):
     """Data that are not there, and a number on another page, stop nothing."""
     folder = checkout(tmp_path, repository)
+    with (folder / "book/intro.md").open("a") as intro:
+        intro.write("\nOwn: {glue:text}`../notebooks/one.ipynb::headline/own_classes/f1:s`.\n")
     path = folder / "profiles/demo.yaml"
     profile = yaml.safe_load(path.read_text()) | {"missing": "leave out"}
     profile |= {"data": {"own": {"kind": "hc18", "root": "own"}}, "models": ["a=local-dir:gone"]}
@@ -136,7 +138,8 @@ def test_a_chapter_that_cannot_run_gets_a_page_of_the_book(tmp_path, repository)
     html = folder / "build/demo/book/_build/html"
     page = (html / "notebooks/one.html").read_text()
     assert "a: gone/open_clip_config.json is not there" in page and "pasted" not in page
-    assert ">not run</span>" in (html / "book/intro.html").read_text()
+    intro = (html / "book/intro.html").read_text()
+    assert ">not run</span>" in intro and "Own:" not in intro
     assert planned(folder) == {}  # until somebody puts it there
     replace(folder / "own/training_set_pixel_size_and_HC.csv", b"")
     replace(folder / "gone/open_clip_config.json", b"")

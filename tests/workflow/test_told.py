@@ -2,8 +2,11 @@
 
 import re
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
+import pandas as pd
 import pytest
 import yaml
 
@@ -47,6 +50,7 @@ def tell(repository, monkeypatch):
         ("One {}, see {{doc}}`/book/a. B` and $x. Y$ and `c. D`. Two.", "Two."),
         ("(One. It is {}.) Two.", "Two."),
         ("One ({}). Two.", "Two."),
+        ("One.\nIs {}.", "One."),
         ("**Lead.** It is {}. Two.", "**Lead.** Two."),
         ("**Lead.** It is {}.", ""),
         ("Is it **so? No:** {}? *Two.*", "*Two.*"),
@@ -54,6 +58,9 @@ def tell(repository, monkeypatch):
         ("Old.\n\nIt is {}.", "Old.\n"),
         ("## It is {}\n\nText.", "Text."),
         ("# T\n\n## Part\n\nIt is {}.\n\n## Other\n\nB.", "# T\n\n## Other\n\nB."),
+        ("# T\n\n## Part\n\nIt is {}.\n\nA.\n\n## Other\n\nB.",
+         "# T\n\n## Part\n\nA.\n\n## Other\n\nB."),
+        ("## Part\n\nIt is {}.\n\n### Below\n\nB.", "## Part\n\n### Below\n\nB."),
         ("# T\n\n(here)=\n## Part\n\nIt is {}.", "# T\n\n(here)=\n## Part\n"),
         ("- a {}\n- b. Is {},\n  so. C.\n- c {}.\n\nEnd.", "- b. C.\n\nEnd."),
         ("1. a\n2. b {}\n   - c\n3. d", "1. a\n2.\n   - c\n3. d"),
@@ -93,9 +100,9 @@ def test_equations_code_directives_and_tables_are_not_cut(tell, text):
         ("{ref}`seg`, {numref}`fig-seg`, {numref}`Fig. %s <fig-seg>`",
          "*Outlines*, a figure of *Outlines*, a figure of *Outlines*"),
         ("[it](../notebooks/04_seg.ipynb#x) [is](#seg) [so](04_seg)", "it is so"),
-        ("A\n\n{doc}`../notebooks/04_seg`\n: What it is,\n  at length.\n\n{doc}`b`\n: It.\n\nC",
+        ("A\n\n{doc}`04_seg`\n: It is {glue:text}`none`.\n  At length.\n\n{doc}`b`\n: It.\n\nC",
          "A\n\n{doc}`b`\n: It.\n\nC"),
-        ("{doc}`seg` {ref}`04_seg` ![a](fig-seg) [b](https://x/y.md) [c]", ...),
+        ("{doc}`seg` {ref}`04_seg` ![a](04_seg) `{glue:text}` and `b`. [b](https://x/y.md)", ...),
     ],
 )  # fmt: skip
 def test_a_reference_to_an_absent_chapter_reads_as_text(tell, text, left):
@@ -160,3 +167,19 @@ def test_a_book_has_the_chapters_of_its_profile(tmp_path, monkeypatch, repositor
     path.write_text(yaml.safe_dump(content | {"notebooks": {"three": {}}}))
     with pytest.raises(ProfileError, match=r"no chapter.*one of one, two.*Found: three"):
         build.build_book(load_profile("demo"))
+
+
+def test_differences_are_those_of_the_chapters_that_there_are(repository, monkeypatch):
+    """What a chapter has left that the profile had once is not shown."""
+    monkeypatch.syspath_prepend(repository / "book" / "_ext")
+    import fetalclip_book
+
+    asked = []
+    monkeypatch.setattr(
+        fetalclip_book, "difference_table", lambda _, names: asked.extend(names) or pd.DataFrame()
+    )
+    config = {"executed_notebooks": Path("x/y"), "absent_chapters": {"03_linear_probing": "*Z*"}}
+    text = [fetalclip_book.DIFFERENCES]
+    fetalclip_book.fill_differences(SimpleNamespace(config=SimpleNamespace(**config)), "a", text)
+    assert text == ["No chapter has been run with this profile."]
+    assert asked == [n for n in fetalclip_book.COMPARED if n != "03_linear_probing"]
