@@ -135,7 +135,9 @@ def _from_timm(name: str, weights: Path | None) -> Made:
     if weights:
         require_file(weights, "checkpoint")
         with reading(weights, "Checkpoint cannot be read", error=ModelError):
-            state = _filtered(load_state_dict(str(weights), use_ema=False), trunk)
+            state = _filtered(
+                load_state_dict(str(weights), use_ema=False, weights_only=True), trunk
+            )
         put_weights(trunk, state, weights, f"timm's {name}")
     kept = ("mean", "std", "interpolation")
     settings = {"timm": trunk.pretrained_cfg.get("architecture"), "pool": _pooling(trunk)}
@@ -179,7 +181,7 @@ def _from_hub(place: str, source: str, *, untrained: bool) -> Made:
     hides = [trunk.config.model_type] if "mae" in trunk.config.model_type else []
     what = f"Patches are hidden at random; take its publisher's checkpoint as {IN_FOLDER}FOLDER"
     refuse(hides, what, error=ModelError, where=source)
-    trunk = getattr(trunk, "vision_model", trunk)  # of a model of two towers
+    trunk = getattr(trunk, "vision_model", trunk).float()  # of two towers; of 16 bits, too
     pooler = getattr(trunk, "pooler", trunk) and not any("pooler" in name for name in lost)
     lost = [name for name in lost if "pooler" not in name]
     refuse(lost, "Checkpoint lacks weights", error=ModelError, where=source, fix=fix)

@@ -23,12 +23,13 @@ def stratified_parts(table: pd.DataFrame, parts: int, seed: Sequence[int]) -> li
     """
     patients, owner = np.unique(table["patient"].to_numpy(), return_inverse=True)
     _, label = np.unique(table["label"].to_numpy(), return_inverse=True)
-    if len(patients) < parts or np.bincount(label).max() < parts:
+    most = min(len(patients), np.bincount(label).max())
+    if most < parts:
         raise DataError(
             f"Too few patients for {parts} parts",
             expected=f"{parts} patients, and {parts} images of a class",
             found=f"{len(patients)} patients, {len(table)} images",
-            fix="add patients or take fewer folds",
+            fix=f"add patients, or take {most} folds at most",
         )
     has = np.zeros((len(patients), label.max() + 1), dtype=bool)
     has[owner, label] = True

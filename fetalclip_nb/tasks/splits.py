@@ -147,13 +147,19 @@ def require_usable(
         *_absences(split, table, classes, complete),
     ]
     sides = "on every side" if complete else "in test and of any class on the other sides"
+    rest = table[~rows_of(table, split.test)].groupby("label")["patient"].nunique()
+    most = min((int(rest.get(name, 0)) for name in classes), default=0)
+    few = (
+        f"take {most} folds at most"
+        if 1 < most < len(split.folds)
+        else "add patients of these classes"
+    )
     refuse(
         filter(None, problems),
         "Split cannot be used",
         where=dataset.root,
         expected=f"images of {', '.join(classes)} {sides}",
-        fix="correct patients, labels or split of the data set; take fewer folds if a class has "
-        "few patients",
+        fix=f"correct patients, labels or split of the data set, or {few}",
     )
 
 

@@ -125,6 +125,9 @@ def test_a_vision_model_of_transformers(pooler, tmp_path):
     assert np.allclose(maps[:, -1], last, atol=2e-3)
     with pytest.raises(ModelError, match="no plain vision transformer"):
         vision_tower(model)
+    network.half().save_pretrained(tmp_path)  # as many hubs keep them
+    again = load_model(f"local-dir:{tmp_path}", device="cpu")
+    assert np.allclose(again.encode_images(pixels), wanted, atol=0.02)
 
 
 def test_the_vision_tower_of_two_and_none_that_hides_patches(tmp_path):

@@ -325,7 +325,7 @@ def test_class_missing_from_a_fold_is_one_clear_error(tmp_path):
     assert text.startswith(f"Split cannot be used. Where: {tmp_path}. Expected: images of")
     assert "no image of CHD in validation of fold" in text
     assert "normal in" not in text
-    assert "take fewer folds" in text
+    assert "take 3 folds at most" in text
     _, split = hearts_of(tmp_path, folds=2)
     assert len(split.folds) == 2
 
