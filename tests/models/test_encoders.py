@@ -128,6 +128,7 @@ def test_a_vision_model_of_transformers(pooler, tmp_path):
     network.half().save_pretrained(tmp_path)  # as many hubs keep them
     again = load_model(f"local-dir:{tmp_path}", device="cpu")
     assert np.allclose(again.encode_images(pixels), wanted, atol=0.02)
+    assert {each.dtype for each in again.network.parameters()} == {torch.float32}
 
 
 def test_the_vision_tower_of_two_and_none_that_hides_patches(tmp_path):
