@@ -32,7 +32,7 @@ def scans():
         elif kind == "python":
             subprocess.run([sys.executable, "-c", block], cwd=root, check=True)
         elif kind == "bash":
-            for program, *words in map(shlex.split, block.splitlines()):
+            for program, *words in map(shlex.split, block.replace("\\\n", "").splitlines()):
                 command = [sys.executable, "-m", PROGRAMS[program], *words]
                 subprocess.run(command, cwd=root, check=True)
     return root / "build" / "scans"
