@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 
 from fetalclip_nb.data.kinds import CLASSIFIED, kind_of
+from fetalclip_nb.data.prompts import load_prompts
 from fetalclip_nb.errors import ModelError, ParameterError, listing, refuse
 from fetalclip_nb.experiments.summary.flat import MEASURES, flat_table, read_flat, write_flat
 from fetalclip_nb.files import lock, slug, write_text
@@ -52,10 +53,18 @@ def tailored(
     """
     data = given_data(base, folders) if folders else dict(base.data)
     lacks = {need for need in NEEDED.values() if not _has(model, need)}
-    own = any(source.kind == "manifest" for source in data.values())
+    asked = {name: named_data(values.get("data", {})) for name, values in base.notebooks.items()}
+    owned = {name for name, source in data.items() if source.kind == "manifest"}
+    if prompts:
+        where, fix = f"--prompts {prompts}", "name the folder of a manifest with --data"
+        what = "Sentences are given for the classes of a manifest, and there is none"
+        none = not owned & {wanted.get("data_root") for wanted in asked.values()}
+        refuse([*data] if none else [], what, error=ParameterError, where=where, fix=fix)
+        load_prompts(prompts)
     notebooks = {}
     for name, values in base.notebooks.items():
-        wanted = named_data(values.get("data", {}))
+        wanted = asked[name]
+        own = wanted.get("data_root") in owned
         if NEEDED.get(name) in lacks or wanted.get("data_root") not in data:
             continue
         said = (prompts and str(resolve(prompts))) or values.get("plane_prompts", "")
@@ -63,6 +72,7 @@ def tailored(
             continue
         there = {key: source for key, source in wanted.items() if source in data}
         values = values | dict.fromkeys(wanted.keys() - there.keys(), "") | {"data": there}
+        values.pop("models", None)  # a chapter's own choice of the profile's models
         if name == "05_few_data" and "blocks" in lacks:
             values |= {"hc18_root": "", "data": {"data_root": there["data_root"]}}
         if own and "plane_prompts" in declared_parameters(source_of(base, name)):
@@ -114,6 +124,7 @@ def _written(
         "description": f"{base.description} Model: {model_name(spec)}.",
         "device": base.device,
         "precision": base.precision,
+        "missing": "leave out" if base.leaves_out else "stop",
         "data": sources,
         "models": [spec],
         "notebooks": dict(notebooks),

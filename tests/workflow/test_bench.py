@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from fetalclip_nb.cli import main
-from fetalclip_nb.errors import ModelError, ParameterError
+from fetalclip_nb.errors import DataError, ModelError, ParameterError
 from fetalclip_nb.models.model import load_model
 from fetalclip_nb.profiles import load_profile, named_data
 from fetalclip_nb.workflow import bench
@@ -72,6 +72,19 @@ def test_a_model_is_asked_what_it_can_do(root, grey):
         bench.tailored(few, grey, load_model(grey, device="cpu"))
 
 
+@pytest.mark.parametrize("name", ["demo", "paper"])
+def test_any_profile_gives_the_sizes_and_its_clips_are_no_own_classes(name, root):
+    base, model = load_profile(name), load_model("phantomclip", device="cpu")
+    made = bench.tailored(base, "phantomclip", model)
+    left = {"09_summary", "00_quickstart"}
+    assert made.notebooks.keys() == base.notebooks.keys() - left
+    assert made.leaves_out == base.leaves_out
+    assert not any("models" in values for values in made.notebooks.values())
+    for chapter in ("01_zero_shot", "05_few_data"):
+        given = base.notebooks[chapter].get("plane_prompts")
+        assert made.notebooks[chapter].get("plane_prompts") == given
+
+
 def test_data_of_ones_own_take_the_place_of_all(root, tmp_path):
     base, model = load_profile("bench"), load_model("phantomclip", device="cpu")
     heads, planes = tmp_path / "heads", write_planes(tmp_path / "planes")
@@ -90,6 +103,11 @@ def test_data_of_ones_own_take_the_place_of_all(root, tmp_path):
     assert "01_zero_shot" not in own.notebooks
     assert own.notebooks["05_few_data"]["plane_prompts"] == ""
     sentences = tmp_path / "prompts.json"
+    with pytest.raises(DataError, match="Prompt file is missing"):
+        bench.tailored(base, "phantomclip", model, [str(tmp_path / "own")], str(sentences))
+    sentences.write_text('{"sac": ["a sac"], "pole": ["a pole"]}')
+    with pytest.raises(ParameterError, match="manifest, and there is none.*Found: heads"):
+        bench.tailored(base, "phantomclip", model, [str(heads)], str(sentences))
     asked = bench.tailored(base, "phantomclip", model, [str(tmp_path / "own")], str(sentences))
     assert asked.notebooks["01_zero_shot"]["plane_prompts"] == str(sentences)
     with pytest.raises(ParameterError, match=r"no use.*one folder of each.*nowhere \(unknown"):
