@@ -13,7 +13,14 @@ import yaml
 from fetalclip_nb.data.kinds import CLASSIFIED, kind_of
 from fetalclip_nb.data.prompts import load_prompts
 from fetalclip_nb.errors import ModelError, ParameterError, listing, refuse
-from fetalclip_nb.experiments.summary.flat import MEASURES, flat_table, read_flat, write_flat
+from fetalclip_nb.experiments.summary.flat import (
+    MEASURES,
+    PARTS,
+    STAND_INS,
+    flat_table,
+    read_flat,
+    write_flat,
+)
 from fetalclip_nb.files import lock, slug, write_text
 from fetalclip_nb.models.model import Model
 from fetalclip_nb.models.names import model_name
@@ -151,9 +158,20 @@ def add_row(profile: Profile, out: Path) -> pd.DataFrame:
     out.mkdir(parents=True, exist_ok=True)
     with lock(path):
         every = pd.concat([read_flat(path), rows]) if path.is_file() else rows
-        same = ["model", "reader", "data", "protocol"]
-        write_flat(every.drop_duplicates(same, keep="last", ignore_index=True), out)
+        every = every.drop_duplicates(["model", "reader", "data", "protocol"], keep="last")
+        every = every.reset_index(drop=True)
+        write_flat(every[[not _is_told(every, row) for row in every.index]], out)
     return rows
+
+
+def _is_told(table: pd.DataFrame, number: int) -> bool:
+    """Whether another row of a baseline has all that this one has: it comes with every model."""
+    row = table.loc[number]
+    known = [measure for measure in MEASURES if pd.notna(row[f"{measure}/value"])]
+    cells = [f"{measure}/{part}" for measure in known for part in PARTS]
+    others = table[(table["model"] == row["model"]) & (table["reader"] == row["reader"])]
+    same = (others.drop(index=number)[cells] == row[cells]).all(axis=1)
+    return row["model"] in STAND_INS and bool(same.any())
 
 
 def row_text(rows: pd.DataFrame, model: str) -> str:

@@ -7,6 +7,7 @@ import pytest
 
 from fetalclip_nb.cli import main
 from fetalclip_nb.errors import DataError, ModelError, ParameterError
+from fetalclip_nb.experiments.summary import flat
 from fetalclip_nb.models.model import load_model
 from fetalclip_nb.profiles import load_profile, named_data
 from fetalclip_nb.workflow import bench
@@ -18,6 +19,7 @@ ENCODER = """import torch
 def grey(images):
     return torch.nn.functional.avg_pool2d(images[:, :1], 28).flatten(1) + 1
 """
+FLOOR = "majority class"
 PROFILE = """name: small
 data:
   scans: {kind: manifest, root: FOLDER}
@@ -114,6 +116,26 @@ def test_data_of_ones_own_take_the_place_of_all(root, tmp_path):
         bench.tailored(base, "phantomclip", model, [str(tmp_path / "nowhere")])
     with pytest.raises(ParameterError, match=r"no use.*heads \(hc18\)"):
         bench.tailored(base, "phantomclip", model, [str(heads), str(heads)])
+
+
+def test_a_baseline_has_one_row_whatever_models_it_came_with(tmp_path, monkeypatch):
+    def rows(model, **values):
+        known = {f"{m}/{part}": v for m, v in values.items() for part in ("value", "low", "high")}
+        both = [{"model": name, "protocol": str(len(values)), **known} for name in (model, FLOOR)]
+        return flat._typed(pd.DataFrame(both))
+
+    asked = {"zero_shot/five_planes/f1_macro": 0.1, "linear_probe/six_planes/f1_macro": 0.2}
+    probed = dict([*asked.items()][1:])
+    made = [
+        rows("a", **asked),
+        rows("b", **probed),
+        rows("c", **probed | {"segmentation/head/dsc": 0.9}),
+    ]
+    for table in made:
+        monkeypatch.setattr(bench, "flat_table", lambda _, table=table: table)
+        bench.add_row(load_profile("bench"), tmp_path)
+    found = flat.read_flat(tmp_path / bench.ROWS)
+    assert found["model"].tolist() == ["a", FLOOR, "b", "c", FLOOR]
 
 
 def test_an_own_function_has_a_row_and_the_same_row_again(tmp_path, grey, capsys):
