@@ -15,7 +15,6 @@ from fetalclip_nb.data.prompts import load_prompts
 from fetalclip_nb.errors import ModelError, ParameterError, listing, refuse
 from fetalclip_nb.experiments.summary.flat import (
     MEASURES,
-    PARTS,
     STAND_INS,
     flat_table,
     read_flat,
@@ -168,7 +167,7 @@ def _is_told(table: pd.DataFrame, number: int) -> bool:
     """Whether another row of a baseline has all that this one has: it comes with every model."""
     row = table.loc[number]
     known = [measure for measure in MEASURES if pd.notna(row[f"{measure}/value"])]
-    cells = [f"{measure}/{part}" for measure in known for part in PARTS]
+    cells = [f"{measure}/{part}" for measure in known for part in ("value", "data", "protocol")]
     others = table[(table["model"] == row["model"]) & (table["reader"] == row["reader"])]
     same = (others.drop(index=number)[cells] == row[cells]).all(axis=1)
     return row["model"] in STAND_INS and bool(same.any())
