@@ -121,7 +121,7 @@ def test_data_of_ones_own_take_the_place_of_all(root, tmp_path):
 def test_a_baseline_has_one_row_whatever_models_it_came_with(tmp_path, monkeypatch):
     def rows(model, **values):
         known = {f"{m}/{part}": v for m, v in values.items() for part in ("value", "low", "high")}
-        both = [{"model": name, "protocol": str(len(values)), **known} for name in (model, FLOOR)]
+        both = [{"model": name, "protocol": str([*values]), **known} for name in (model, FLOOR)]
         return flat._typed(pd.DataFrame(both))
 
     asked = {"zero_shot/five_planes/f1_macro": 0.1, "linear_probe/six_planes/f1_macro": 0.2}
