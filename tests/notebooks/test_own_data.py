@@ -63,7 +63,7 @@ def test_the_book_says_own_classes_and_no_sentence_on_planes_scores(scans):
     assert "belly, chest, head, thigh" in asked and "macro F1 of" in asked
     assert "images of three brain sub-planes" not in asked
     assert not (pages / "notebooks" / "02_gestational_age.html").exists()
-    for page in pages.glob("**/*.html"):
+    for page in (pages / "book" / "intro.html", *pages.glob("notebooks/*.html")):
         assert "facts/" not in re.sub(r"<[^>]+>", "", page.read_text("utf-8")), page
 
 
