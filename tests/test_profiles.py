@@ -100,7 +100,7 @@ def test_wrong_profiles(tmp_path, changes, message):
 
 def test_a_missing_file_names_the_shipped_ones(repository, monkeypatch):
     monkeypatch.chdir(repository)
-    with pytest.raises(ProfileError, match="missing.*one of demo, paper"):
+    with pytest.raises(ProfileError, match="missing.*one of bench, demo, paper"):
         profiles.load_profile("dmeo")
 
 

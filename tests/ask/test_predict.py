@@ -194,9 +194,9 @@ def test_a_picture_without_images_or_with_an_unknown_map_is_refused(model, files
 
 @pytest.fixture(scope="module")
 def convolutional(tmp_path_factory) -> str:
-    """A model without the blocks that maps are made of."""
-    vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 32, "head_width": 16}
-    path = tmp_path_factory.mktemp("config") / "resnet.json"
+    """A model whose tower maps are not made of."""
+    vision = {"timm_model_name": "test_efficientnet", "image_size": 32}
+    path = tmp_path_factory.mktemp("config") / "stages.json"
     return f"{write_config(path, vision_cfg=vision)}-untrained"
 
 

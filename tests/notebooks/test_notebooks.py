@@ -190,7 +190,7 @@ def test_profile_must_say_which_data_a_notebook_reads(source, repository, monkey
     for parameter, name in DATA[source.stem].items():
         assert values[parameter] == f"build/demo/data/{name}"
         less = {key: value for key, value in values.items() if key != parameter}
-        message = f"notebooks {source.stem}.*fetal_planes, hc18.*no {parameter}"
+        message = f"notebooks {source.stem}.*fetal_planes, external, hc18.*no {parameter}"
         with pytest.raises(ProfileError, match=message):
             runner.require_data(source.stem, declared, less, profile)
 
