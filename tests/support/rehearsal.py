@@ -152,7 +152,9 @@ def write_profile(path: Path, released: Path) -> None:
     script.write_text(AGE_SCRIPT, "utf-8")
     content["notebooks"]["02_gestational_age"]["age_templates"] = str(script)
     folder = path.parent / "models"
-    content["models"] += [f"{name}=local-dir:{folder / name}" for name in IMAGE_ONLY]
+    # The phantom CLIP is the demo's; in its place come encoders without text.
+    kept = [name for name in content["models"] if not name.startswith("phantomclip")]
+    content["models"] = kept + [f"{name}=local-dir:{folder / name}" for name in IMAGE_ONLY]
     for name, values in SIZES.items():
         content["notebooks"][name].update(values)
     path.write_text(yaml.safe_dump(content, sort_keys=False), "utf-8")
