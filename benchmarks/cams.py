@@ -19,7 +19,7 @@ from fetalclip_nb.experiments.cam import maps
 from fetalclip_nb.experiments.cam.images import pixels_of
 from fetalclip_nb.models import similarity
 from fetalclip_nb.models.model import Model, load_model
-from fetalclip_nb.models.tower import fast_tower, vision_tower
+from fetalclip_nb.models.tower import fast_tower, input_norm, vision_tower
 
 IMAGES = 8
 RUNS = 7
@@ -59,7 +59,7 @@ def cams() -> dict[str, float | Measure]:
 
     def authors(batch_size: int = 16) -> np.ndarray:
         tower = vision_tower(model)
-        layer = maps.input_norm(tower)
+        layer = input_norm(tower)
         maker = ScoreCAM(again, [layer], lambda tokens: tower.maps(tokens))
         maker.batch_size = batch_size
         with contextlib.redirect_stderr(io.StringIO()):  # its progress bars

@@ -21,7 +21,7 @@ from fetalclip_nb.errors import ModelError, ParameterError
 from fetalclip_nb.models import similarity
 from fetalclip_nb.models.embed import prepared_embedding
 from fetalclip_nb.models.model import Model
-from fetalclip_nb.models.tower import vision_tower
+from fetalclip_nb.models.tower import require_maps
 from fetalclip_nb.paths import as_text
 
 PICTURED = 6
@@ -216,10 +216,8 @@ def require_map(model: Model, method: str) -> None:
     """
     if method == "none":
         return
-    from fetalclip_nb.experiments.cam.maps import input_norm
-
     try:
-        input_norm(vision_tower(model))
+        require_maps(model)
     except ModelError as error:
         raise ModelError(
             "Model gives no map",

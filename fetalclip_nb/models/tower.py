@@ -100,6 +100,11 @@ def input_norm(tower: Tower) -> nn.Module:
     raise ModelError("Last block has no input norm", where=tower.name, expected="ln_1 or norm1")
 
 
+def require_maps(model: Model) -> None:
+    """Refuse a model of whose image tower no maps of classes are made."""
+    input_norm(vision_tower(model))
+
+
 def _unusable(model: Model, found: str) -> ModelError:
     return ModelError(
         "Image tower is no plain vision transformer",

@@ -25,7 +25,7 @@ from fetalclip_nb.models.model import Model, load_model, pick_device, pick_preci
 from fetalclip_nb.models.names import model_name, parse_models
 from fetalclip_nb.models.pixels import PixelEncoder
 from fetalclip_nb.models.sources import published_as
-from fetalclip_nb.models.tower import input_norm, vision_tower
+from fetalclip_nb.models.tower import require_maps
 from fetalclip_nb.paths import expanded, project_root
 from fetalclip_nb.results import result_files
 from fetalclip_nb.stats.answers import Answers, between
@@ -35,7 +35,7 @@ NEEDS: dict[str, Callable[[Model], object]] = {
     "images": lambda model: None,
     "text": Model.require_text,
     "blocks": BlockEncoder.require,
-    "maps": lambda model: input_norm(vision_tower(model)),
+    "maps": require_maps,
 }
 """What a chapter needs of a model: raises a ModelError for one that lacks it."""
 

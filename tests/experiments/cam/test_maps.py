@@ -195,7 +195,7 @@ def test_a_block_without_input_norm_is_refused():
     visual = timm_visual()
     del visual.trunk.blocks[-1].norm1
     with pytest.raises(ModelError, match="Expected: ln_1 or norm1"):
-        maps.input_norm(tower.vision_tower(model_of(visual)))
+        tower.input_norm(tower.vision_tower(model_of(visual)))
 
 
 @pytest.mark.parametrize(
